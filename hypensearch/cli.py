@@ -1,0 +1,87 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share: the parser, one-line errors, exit codes, log lines."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from hypensearch.errors import HypensearchError
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class CommandParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, as all errors of hypensearch are."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``error: message`` and exit with code 2."""
+        print(f"error: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(EXIT_BAD_INPUT)
+
+
+def run(body: Callable[[], None]) -> int:
+    """Run a command's body and turn what users can mend into one line on stderr.
+
+    :param body: The command, its arguments already parsed.
+    :return: The exit code: 0, 2 for bad input, 130 when interrupted.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    quiet_libraries()
+    try:
+        body()
+    except HypensearchError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except OSError as error:
+        return _fail(_describe(error))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+def quiet_libraries() -> None:
+    """Keep the progress chatter of libraries out of our commands' output."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("httpx", "urllib3", "filelock", "transformers"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def positive_int(text: str) -> int:
+    """Parse a flag's value that counts something.
+
+    :raises argparse.ArgumentTypeError: When it is not a whole number of at least 1.
+    """
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def _fail(message: str) -> int:
+    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    return EXIT_BAD_INPUT
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
