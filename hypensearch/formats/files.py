@@ -1,0 +1,321 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files on disk: replaced only when whole, locked against a second writer, read plain or gzipped."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import io
+import os
+import secrets
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import IO, Any, BinaryIO, Literal
+
+from hypensearch.errors import HypensearchError
+
+GZIP_MAGIC = b"\x1f\x8b"
+MAX_LINE_BYTES = 64 * 2**20
+UTF8_BOM = b"\xef\xbb\xbf"
+
+_BUFFER_BYTES = 2**20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+    """Write a file under a temporary name beside it and move it into place once it is complete.
+
+    Whatever was there before stays until then, and stays for good when the block raises. Missing parent folders are
+    made. A symbolic link is followed, and what is not a regular file (``/dev/stdout``, a pipe) is written directly.
+
+    :param path: The file to write.
+    :param mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+    :return: The open file, as the target of ``with ... as``.
+    :raises HypensearchError: When the file cannot be made there or the disk is full.
+    """
+    target = os.path.realpath(path)
+    with _said_of(path):
+        if _is_special(target):
+            with _open_new(target, mode, must_be_new=False) as file:
+                yield file
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        partial = _partial_name(target)
+        try:
+            with _open_new(partial, mode, must_be_new=True) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            _copy_permissions(target, partial)
+            os.replace(partial, target)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(partial)
+            raise
+        fsync_folder(os.path.dirname(target))
+
+
+def fsync_folder(folder: PathLike) -> None:
+    """Bring a folder's entries to disk, so that a rename inside it outlives a power cut.
+
+    :param folder: An existing folder. File systems that cannot do this are left alone.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: PathLike) -> str:
+    """Give the hex SHA-256 digest of a file's bytes as they are on disk.
+
+    :raises HypensearchError: When there is no such file.
+    """
+    digest = hashlib.sha256()
+    with _open_plain(path) as file:
+        while block := file.read(_BUFFER_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class FileLock:
+    """A lock that one process holds and that dies with it, as a context manager.
+
+    The file names its holder's process id and is removed on release. It may stay after a crash, which locks nobody out:
+    what counts is the lock the system keeps, not that the file exists.
+
+    :param path: The lock file. Its folder must exist.
+    """
+
+    def __init__(self, path: PathLike) -> None:
+        self.path = os.fspath(path)
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> FileLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def acquire(self) -> None:
+        """Take the lock at once or not at all.
+
+        :raises HypensearchError: When another process (or another FileLock of this one) holds it, naming its pid.
+        """
+        if self._descriptor is not None:
+            raise HypensearchError(f"{self.path}: this lock is already held by this very object")
+        descriptor = None
+        while descriptor is None:
+            descriptor = self._try_to_lock()
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Give the lock back. Without effect when it is not held."""
+        if self._descriptor is None:
+            return
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def _try_to_lock(self) -> int | None:
+        import fcntl
+
+        with _said_of(self.path):
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._is_still_the_file(descriptor):
+                return descriptor
+        except BlockingIOError:
+            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise HypensearchError(
+                f"{self.path}: locked by process {pid or '(unknown)'}, which is still writing there; "
+                "wait until it has ended or stop it"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise HypensearchError(f"{self.path}: cannot be locked here: {error.strerror}") from error
+        os.close(descriptor)
+        return None
+
+    def _is_still_the_file(self, descriptor: int) -> bool:
+        # Its last holder may have removed the file between our open and our flock.
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+
+def is_gzip_name(path: PathLike) -> bool:
+    """Tell whether a file is read as gzip: by its name alone, as Pyserini does."""
+    return os.fspath(path).endswith(".gz")
+
+
+def open_stream(path: PathLike) -> BinaryIO:
+    """Open a file for reading bytes, unpacked when its name ends in ``.gz``.
+
+    :param path: A plain or gzipped file; a pipe will do. Only plain files can be sought in.
+    :return: A buffered stream. Damaged gzip data raises :class:`HypensearchError` while it is read.
+    :raises HypensearchError: When there is no such file, it is a folder, or name and content disagree about gzip.
+    """
+    plain = _open_plain(path)
+    packed = plain.peek(2)[:2] == GZIP_MAGIC
+    if packed and is_gzip_name(path):
+        return io.BufferedReader(_Unpacked(plain, path), _BUFFER_BYTES)
+    if not packed and not is_gzip_name(path):
+        return plain
+    found_nothing = not packed and not plain.peek(1)
+    plain.close()
+    if packed:
+        raise HypensearchError(f"{path}: holds gzip data, but its name does not end in .gz; rename it to {path}.gz")
+    raise HypensearchError(f"{path}: {'empty' if found_nothing else 'not gzip data'}, though its name ends in .gz")
+
+
+def read_whole(path: PathLike, max_bytes: int) -> bytes:
+    """Read a file that has to fit into memory, unpacked when its name ends in ``.gz``.
+
+    :param max_bytes: More than this, unpacked, is refused before it is taken into memory.
+    :raises HypensearchError: As :func:`open_stream`, or when the file is larger.
+    """
+    with open_stream(path) as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise HypensearchError(f"{path}: larger than {max_bytes:,} bytes, the most that is read of such a file")
+    return content
+
+
+def numbered_lines(path: PathLike, max_line_bytes: int = 2**20) -> Iterator[tuple[int, str]]:
+    """Read a text file line by line.
+
+    A line ends with ``\\n``, ``\\r\\n`` or ``\\r`` as in Java and Python's text mode, and with nothing else.
+
+    :param path: A UTF-8 file, plain or ``.gz``; a byte order mark at its start is dropped.
+    :param max_line_bytes: Longer lines are refused.
+    :return: Pairs of the line's number, from 1, and its text without the line end.
+    :raises HypensearchError: As :func:`open_stream`, for a line too long, and for bytes that are not UTF-8.
+    """
+    number = 0
+    with open_stream(path) as stream:
+        while piece := stream.readline(max_line_bytes + 1):
+            if len(piece) > max_line_bytes:
+                raise HypensearchError(f"{path}:{number + 1}: line is longer than {max_line_bytes:,} bytes")
+            if not number:
+                piece = piece.removeprefix(UTF8_BOM)
+            for line in _cut_at_line_ends(piece):
+                number += 1
+                yield number, decode_line(line, path, number)
+
+
+def decode_line(line: bytes, path: PathLike, number: int) -> str:
+    """Decode a line from UTF-8.
+
+    :raises HypensearchError: When it is not UTF-8, naming file, line and the first bad byte.
+    """
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise HypensearchError(
+            f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8; "
+            "convert the file to UTF-8"
+        ) from None
+
+
+def _cut_at_line_ends(piece: bytes) -> list[bytes]:
+    if b"\r" not in piece:
+        return [piece.removesuffix(b"\n")]
+    lines = piece.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n").split(b"\r")
+    return lines
+
+
+def _open_plain(path: PathLike) -> io.BufferedReader:
+    if os.path.isdir(path):
+        raise HypensearchError(f"{path}: is a folder, a file was wanted")
+    try:
+        return io.BufferedReader(io.FileIO(path), _BUFFER_BYTES)
+    except FileNotFoundError:
+        raise HypensearchError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise HypensearchError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Unpacked(io.RawIOBase):
+    """The unpacked bytes of a gzip file, with damage told in our words."""
+
+    def __init__(self, packed: io.BufferedReader, path: PathLike) -> None:
+        self._packed = packed
+        self._gzip = gzip.GzipFile(fileobj=packed, mode="rb")
+        self._path = path
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return self._gzip.readinto(buffer)
+        except EOFError:
+            raise HypensearchError(f"{self._path}: gzip data breaks off before its end; copy the file anew") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise HypensearchError(f"{self._path}: gzip data is damaged ({error}); copy the file anew") from None
+
+    def close(self) -> None:
+        if not self.closed:
+            self._gzip.close()
+            self._packed.close()
+        super().close()
+
+
+@contextmanager
+def _said_of(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # Errors of other files name them; a full disk names nothing.
+        if error.filename is None and error.errno not in _NO_ROOM:
+            raise
+        raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _open_new(path: str, mode: Literal["w", "wb"], must_be_new: bool) -> IO[Any]:
+    mode_letters = mode.replace("w", "x") if must_be_new else mode
+    if "b" in mode:
+        return open(path, mode_letters)
+    return open(path, mode_letters, encoding="utf-8", newline="\n")
+
+
+def _is_special(target: str) -> bool:
+    try:
+        kind = os.stat(target).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISDIR(kind):
+        raise HypensearchError(f"{target}: is a folder, a file name was wanted")
+    return not stat.S_ISREG(kind)
+
+
+def _partial_name(target: str) -> str:
+    folder, name = os.path.split(target)
+    return os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}.partial")
+
+
+def _copy_permissions(target: str, partial: str) -> None:
+    with suppress(FileNotFoundError):
+        os.chmod(partial, stat.S_IMODE(os.stat(target).st_mode))
