@@ -1,0 +1,226 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The transformer under an encoder: where its configuration comes from, and how it is built.
+
+A released checkpoint holds a transformer's weights but not its configuration, only the name of the model it was
+started from. Head counts, for one, cannot be read off the weights, so a configuration is found or asked for,
+never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypensearch.errors import HypensearchError
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PretrainedConfig
+
+logger = logging.getLogger(__name__)
+
+BACKBONE_FLAG = "--backbone-config"
+
+
+def _bert(layers: int, hidden: int, heads: int, **options: Any) -> dict[str, Any]:
+    return {
+        "model_type": "bert",
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * hidden,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-12,
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "vocab_size": 30522,
+        "pad_token_id": 0,
+        **options,
+    }
+
+
+_DISTILBERT = {
+    "model_type": "distilbert",
+    "n_layers": 6,
+    "dim": 768,
+    "n_heads": 12,
+    "hidden_dim": 3072,
+    "activation": "gelu",
+    "max_position_embeddings": 512,
+    "vocab_size": 30522,
+    "sinusoidal_pos_embds": False,
+    "pad_token_id": 0,
+}
+_BERT_BASE = _bert(12, 768, 12)
+
+WELL_KNOWN: Mapping[str, Mapping[str, Any]] = {
+    "bert-base-uncased": _BERT_BASE,
+    "bert-large-uncased": _bert(24, 1024, 16),
+    "bert-base-cased": _bert(12, 768, 12, vocab_size=28996),
+    "bert-large-cased": _bert(24, 1024, 16, vocab_size=28996),
+    "distilbert-base-uncased": _DISTILBERT,
+    "distilbert/distilbert-base-uncased": _DISTILBERT,
+    "sentence-transformers/msmarco-distilbert-base-tas-b": _DISTILBERT,
+    "facebook/contriever": _BERT_BASE,
+    "facebook/contriever-msmarco": _BERT_BASE,
+    "shitao/retromae": _BERT_BASE,
+    "shitao/retromae_msmarco": _BERT_BASE,
+    "shitao/retromae_msmarco_finetune": _BERT_BASE,
+    "shitao/retromae_beir": _BERT_BASE,
+    "baai/bge-base-en-v1.5": _BERT_BASE,
+    "baai/bge-small-en-v1.5": _bert(12, 384, 12),
+    "intfloat/e5-base-v2": _BERT_BASE,
+    "microsoft/minilm-l12-h384-uncased": _bert(12, 384, 12),
+    "nreimers/minilm-l6-h384-uncased": _bert(6, 384, 12),
+    "sentence-transformers/all-minilm-l6-v2": _bert(6, 384, 12),
+    "sentence-transformers/all-minilm-l12-v2": _bert(12, 384, 12),
+    **{
+        f"google/bert_uncased_l-{layers}_h-{hidden}_a-{hidden // 64}": _bert(layers, hidden, hidden // 64)
+        for layers in (2, 4, 6, 8, 10, 12)
+        for hidden in (128, 256, 512, 768)
+    },
+}
+"""Configurations of backbones by lower-case hub name, for machines that cannot reach the hub."""
+
+
+def find_backbone_config(
+    name: str, *, checkpoint: Path, embedded: Mapping[str, Any] | None = None, given: str | None = None
+) -> PretrainedConfig:
+    """Find a transformer's configuration.
+
+    Looked for in this order: the one given by the user, the one embedded in the checkpoint's config, a local folder
+    of that name (as it stands, in the checkpoint, beside it), the hub's cache, the hub, the table of well-known
+    backbones.
+
+    :param name: Hub name or folder, as the checkpoint gives it.
+    :param checkpoint: The checkpoint's folder.
+    :param embedded: The configuration the checkpoint embeds.
+    :param given: Hub name, folder or ``config.json`` file given by the user.
+    :raises HypensearchError: When none can be had; names the flag to give it with.
+    """
+    if given:
+        return _given(given)
+    if embedded:
+        return _from_dict(embedded, f"{checkpoint}/config.json: backbone_configs")
+    folder = local_folder(name, checkpoint)
+    if folder:
+        return _from_file(folder / "config.json")
+    config = _from_hub(name)
+    if config is None and canonical_name(name) in WELL_KNOWN:
+        logger.info("The hub cannot be reached: taking the built-in configuration of %s", name)
+        config = _from_dict(WELL_KNOWN[canonical_name(name)], f"table of well-known backbones: {name}")
+    if config is None:
+        raise HypensearchError(
+            f"{checkpoint}: the configuration of its backbone {name!r} is neither in a folder of that name, nor on "
+            f"the hub (not reachable, or no such model), nor among the {len(WELL_KNOWN)} well-known ones: give it "
+            f"with {BACKBONE_FLAG} FOLDER_OR_CONFIG_JSON"
+        )
+    return config
+
+
+def local_folder(name: str, checkpoint: Path) -> Path | None:
+    """Return the local folder that a checkpoint's ``model_name_or_path`` means, if there is one.
+
+    A relative name is looked for beside the checkpoint and in it, then in the working directory.
+    """
+    if not name:
+        return None
+    given = Path(name).expanduser()
+    places = [given] if given.is_absolute() else [checkpoint.parent / given, checkpoint / given, given]
+    return next((place for place in places if (place / "config.json").is_file()), None)
+
+
+def canonical_name(name: str) -> str:
+    """Return the name under which :data:`WELL_KNOWN` has a backbone."""
+    name = name.lower().strip("/")
+    return name.removeprefix("google-bert/")
+
+
+def build_transformer(config: PretrainedConfig) -> nn.Module:
+    """Build a transformer without its pooler, its weights not yet meaningful.
+
+    :raises HypensearchError: When transformers does not know the architecture.
+    """
+    import torch
+    from transformers import AutoModel
+
+    try:
+        with torch.random.fork_rng(devices=[]), _without_init():
+            transformer = AutoModel.from_config(config)
+    except (ValueError, KeyError, ImportError) as error:
+        raise HypensearchError(f"no transformer can be built for model_type {config.model_type!r}: {error}") from None
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = None
+    return transformer
+
+
+@contextmanager
+def _without_init() -> Iterator[None]:
+    """Skip drawing start values that a checkpoint overwrites anyway: most of the loading time."""
+    from torch import nn
+
+    names = ("normal_", "uniform_", "trunc_normal_", "kaiming_uniform_", "xavier_uniform_")
+    saved = {name: getattr(nn.init, name) for name in names}
+    try:
+        for name in names:
+            setattr(nn.init, name, lambda tensor, *args, **kwargs: tensor)
+        yield
+    finally:
+        for name, function in saved.items():
+            setattr(nn.init, name, function)
+
+
+def _given(given: str) -> PretrainedConfig:
+    path = Path(given).expanduser()
+    if path.is_file():
+        return _from_file(path)
+    if path.is_dir():
+        return _from_file(path / "config.json")
+    config = _from_hub(given)
+    if config is None and canonical_name(given) in WELL_KNOWN:
+        config = _from_dict(WELL_KNOWN[canonical_name(given)], given)
+    if config is None:
+        raise HypensearchError(f"{BACKBONE_FLAG} {given}: no such file or folder, and no such model on a reachable hub")
+    return config
+
+
+def _from_file(path: Path) -> PretrainedConfig:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HypensearchError(f"{path}: not a readable config.json of a transformer ({error})") from None
+    return _from_dict(raw, str(path))
+
+
+def _from_dict(raw: Mapping[str, Any], where: str) -> PretrainedConfig:
+    from transformers import AutoConfig
+
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("model_type"), str):
+        raise HypensearchError(f"{where}: not the configuration of a transformer, model_type is missing")
+    options = {key: value for key, value in raw.items() if key not in ("model_type", "auto_map")}
+    try:
+        return AutoConfig.for_model(raw["model_type"], **options)
+    except (ValueError, KeyError, TypeError) as error:
+        raise HypensearchError(f"{where}: model_type {raw['model_type']!r} cannot be used ({error})") from None
+
+
+def _from_hub(name: str) -> PretrainedConfig | None:
+    """Return a configuration from the hub's cache or the hub, None when neither has it."""
+    from huggingface_hub import hf_hub_download
+
+    for local_only in (True, False):
+        if not local_only and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
+            continue
+        try:
+            return _from_file(Path(hf_hub_download(name, "config.json", local_files_only=local_only)))
+        except HypensearchError:
+            raise
+        except Exception as error:  # the hub's client raises many kinds; all mean that it cannot give the file
+            logger.debug("hub: %s: %s", name, error)
+    return None

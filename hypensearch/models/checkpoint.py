@@ -1,0 +1,198 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints on disk: finding one, reading its weights without running code, comparing them with the model's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hypensearch.errors import HypensearchError
+
+CONFIG = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_HUB_FILES = (CONFIG, "tokenizer*", "vocab.txt", "special_tokens_map.json")
+
+# From our parameter names to the released ones, tried in order.
+_RENAMES = ((re.compile(r"^query_encoder\.hyper_head\."), "query_encoder."),)
+# Parameters that no score depends on: absent from our model, and ignored where a file has them.
+_IGNORED = re.compile(r"\.transformer\.(pooler\.|embeddings\.(position_ids|token_type_ids)$)")
+
+
+def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
+    """Return the folder of a checkpoint: a local one, or the hub's, downloaded once.
+
+    :param name_or_path: A folder, or a hub name such as ``jfkback/hypencoder.6_layer``.
+    :param revision: Branch, tag or commit on the hub.
+    :raises HypensearchError: When there is no such folder and the hub does not give it.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        if not (folder / CONFIG).is_file():
+            raise HypensearchError(f"{folder}: no {CONFIG} in this folder, so it is not a checkpoint")
+        return folder
+    if folder.exists():
+        raise HypensearchError(f"{folder} is a file: wanted the folder of a checkpoint, or a hub name")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name_or_path) or name_or_path.startswith("."):
+        raise HypensearchError(f"{name_or_path}: no such folder, and not a hub name such as jfkback/hypencoder.6_layer")
+    return _download(name_or_path, revision)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read a checkpoint's ``config.json``.
+
+    :raises HypensearchError: When it is not a JSON object.
+    """
+    path = folder / CONFIG
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HypensearchError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(raw, dict):
+        raise HypensearchError(f"{path}: wanted a JSON object, found {type(raw).__name__}")
+    return raw
+
+
+def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
+    """Read a checkpoint's tensors, under the names of the file, and say from which file.
+
+    Safetensors is preferred; a ``pytorch_model.bin`` is read with ``weights_only``, which runs no code.
+
+    :raises HypensearchError: When there is no weight file, or it is damaged, or it holds more than tensors.
+    """
+    path = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise HypensearchError(f"{folder}: no weights, wanted {' or '.join(WEIGHT_FILES)}")
+    try:
+        weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
+    except Exception as error:  # both readers raise many kinds for damaged files
+        reason = " ".join(str(error).split())[:200]
+        raise HypensearchError(f"{path}: damaged, or not a file of plain tensors ({reason})") from None
+    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise HypensearchError(f"{path}: holds something else than named tensors")
+    return dict(weights), path
+
+
+def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], *, shared: bool, where: Path) -> None:
+    """Copy a file's tensors into a model, all of them or none.
+
+    :param model: The model, its parameters under our names.
+    :param weights: Tensors under the released names.
+    :param shared: Whether the two sides' transformers are one; a file may then have it under either name or both.
+    :param where: The file, for messages.
+    :raises HypensearchError: Lists by name every missing, unknown or misshapen tensor.
+    """
+    weights = _merge_shared(weights, where) if shared else dict(weights)
+    wanted = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    wanted = {name: tensor for name, tensor in wanted.items() if not _IGNORED.search(name)}
+    if shared:
+        wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith("passage_encoder.")}
+    found = {name: tensor for name, tensor in weights.items() if not _IGNORED.search(name)}
+    _check_names(found, wanted, where)
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def released_name(name: str) -> str:
+    """Translate one of our parameter names to the released checkpoints' name."""
+    for pattern, replacement in _RENAMES:
+        name = pattern.sub(replacement, name)
+    return name
+
+
+def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Identify a model by its weights, whatever file, dtype on disk or machine they came from.
+
+    Hashes names, shapes and up to 4,096 evenly spaced values of every tensor, so that it takes milliseconds.
+
+    :return: 32 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors):
+        flat = tensor.detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 4096)].to(device="cpu", dtype=torch.float32).contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _check_names(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: Path) -> None:
+    problems = [
+        ("missing", sorted(set(wanted) - set(found))),
+        ("unknown", sorted(set(found) - set(wanted))),
+        (
+            "misshapen",
+            [
+                f"{name} {tuple(found[name].shape)} instead of {tuple(wanted[name].shape)}"
+                for name in sorted(set(found) & set(wanted))
+                if found[name].shape != wanted[name].shape
+            ],
+        ),
+    ]
+    listed = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems if names]
+    if listed:
+        raise HypensearchError(
+            f"{where}: the weights do not fit the model that config.json describes; {'; '.join(listed)}"
+        )
+    not_finite = [name for name in wanted if not torch.isfinite(found[name]).all()]
+    if not_finite:
+        raise HypensearchError(f"{where}: NaN or infinity in {', '.join(sorted(not_finite))}")
+
+
+def _merge_shared(weights: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
+    """Fold the document side's names into the query side's, where both are one transformer."""
+    merged = {name: tensor for name, tensor in weights.items() if not name.startswith("passage_encoder.")}
+    for name, tensor in weights.items():
+        if not name.startswith("passage_encoder."):
+            continue
+        query_name = "query_encoder." + name.removeprefix("passage_encoder.")
+        if query_name in merged and not _equal(merged[query_name], tensor):
+            raise HypensearchError(
+                f"{where}: config.json says that the encoder is shared, but {query_name} and {name} differ"
+            )
+        merged[query_name] = tensor
+    return merged
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def _read_bin(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # files older than torch 1.6 are no zip archives and cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _download(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+
+    for local_only in (True, False):
+        try:
+            for weights in WEIGHT_FILES:
+                patterns = [*_HUB_FILES, weights]
+                folder = Path(
+                    snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=local_only)
+                )
+                if (folder / weights).is_file():
+                    return folder
+        except Exception as error:  # the hub's client raises many kinds
+            reason = " ".join(str(error).split())[:160]
+    raise HypensearchError(
+        f"{name}: no such folder here, and the hub does not give it ({reason}): give the folder of a checkpoint"
+    )

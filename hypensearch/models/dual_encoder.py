@@ -1,0 +1,379 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The dual encoders: a Hypencoder (queries become q-nets) and its baseline, a bi-encoder (queries become vectors)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypensearch.errors import HypensearchError
+from hypensearch.models import checkpoint as checkpoints
+from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
+from hypensearch.models.config import ModelConfig, parse_config
+from hypensearch.models.hyper_head import HyperHead
+from hypensearch.models.q_net import QNets
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+DEFAULT_MAX_LENGTH = 256
+QUERY_TOKENS_MULTIPLE = 16
+
+
+class TextEncoder(nn.Module):
+    """A transformer and a pooling: a text's tokens to one vector.
+
+    :param transformer: Gives ``last_hidden_state``.
+    :param pooling: "cls", the first token's state, or "mean".
+    :param count_padding: Whether mean pooling adds up the states of padding as well, as the released code does:
+        vectors then depend on the longest text of the batch. Only for reproducing figures made that way.
+    """
+
+    def __init__(self, transformer: nn.Module, pooling: str, *, count_padding: bool = False) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.pooling = pooling
+        self.count_padding = count_padding
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode a padded batch.
+
+        :param input_ids: *Shape:* ``(batch, seq_len)``.
+        :param attention_mask: 1 for tokens and 0 for padding, *Shape:* ``(batch, seq_len)``.
+        :return: *Shape:* ``(batch, dim)``.
+        """
+        states = token_states(self.transformer, input_ids, attention_mask)
+        return pool(states, attention_mask, self.pooling, count_padding=self.count_padding)
+
+
+class QueryEncoder(nn.Module):
+    """A transformer and a hyper head: a query's tokens to its q-net (paper sections 3.2 and 3.3)."""
+
+    def __init__(self, transformer: nn.Module, hyper_head: HyperHead) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.hyper_head = hyper_head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> QNets:
+        """Generate the q-nets of a padded batch of queries; every token counts, [CLS] and [SEP] included.
+
+        :param input_ids: *Shape:* ``(num_queries, seq_len)``.
+        :param attention_mask: *Shape:* ``(num_queries, seq_len)``.
+        """
+        q_nets: QNets = self.hyper_head(token_states(self.transformer, input_ids, attention_mask), attention_mask)
+        return q_nets
+
+
+class DualEncoder(nn.Module):
+    """A query encoder and a document encoder, with their tokenizer. Made by :func:`load_model`.
+
+    :param config: The checkpoint's configuration.
+    :param query_encoder: :class:`QueryEncoder`, or :class:`TextEncoder` for a bi-encoder.
+    :param passage_encoder: The document side; named as in the released checkpoints.
+    :param tokenizer: Shared by both sides; None for models that only see token ids.
+    :param name: What the model was loaded as.
+    :param revision: The hub's revision, if any.
+    :param width: Hidden width that q-nets are cut to (Matryoshka checkpoints); None for full width.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        query_encoder: nn.Module,
+        passage_encoder: TextEncoder,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        *,
+        name: str = "",
+        revision: str | None = None,
+        width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.query_encoder = query_encoder
+        self.passage_encoder = passage_encoder
+        self.tokenizer = tokenizer
+        self.name = name
+        self.revision = revision
+        self.width = width
+
+    @property
+    def kind(self) -> str:
+        """``"hypencoder"`` or ``"biencoder"``."""
+        return self.config.kind
+
+    @property
+    def dim(self) -> int:
+        """Size of the document vectors."""
+        return hidden_size(self.passage_encoder.transformer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the weights; see :func:`hypensearch.models.checkpoint.fingerprint`."""
+        tensors = {checkpoints.released_name(name): tensor for name, tensor in self.state_dict().items()}
+        return checkpoints.fingerprint(tensors.items())
+
+    @torch.inference_mode()
+    def encode_documents(self, texts: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:
+        """Encode texts as one padded batch.
+
+        :param texts: The documents, title and text already joined.
+        :param max_length: Tokens kept of each text, special ones included.
+        :return: float32, *Shape:* ``(len(texts), dim)``.
+        :raises HypensearchError: When ``max_length`` is more than the transformer takes.
+        """
+        batch = self._tokenize(list(texts), max_length, self.passage_encoder.transformer)
+        vectors: np.ndarray = self.passage_encoder(**batch).float().cpu().numpy()
+        return vectors
+
+    @torch.inference_mode()
+    def encode_queries(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> QNets:
+        """Generate the q-nets of queries, each encoded alone so that it does not depend on its neighbours.
+
+        :param max_length: Tokens kept of each query, special ones included.
+        :return: One q-net a query, float32.
+        :raises ValueError: When there is no query.
+        :raises HypensearchError: When ``max_length`` is more than the transformer takes.
+        """
+        return QNets.concat([self._encode_query(query, max_length) for query in queries])
+
+    def _encode_query(self, query: str, max_length: int) -> QNets:
+        batch = self._tokenize([query], max_length, self._query_transformer)
+        if not getattr(self.query_encoder, "count_padding", False):
+            batch = self._padded(batch, limit=max_positions(self._query_transformer))
+        encoded = self.query_encoder(**batch)
+        if isinstance(encoded, Tensor):
+            return QNets.from_vectors(encoded.float())
+        return encoded if self.width is None else encoded.truncated(self.width)
+
+    @property
+    def _query_transformer(self) -> nn.Module:
+        transformer: nn.Module = self.query_encoder.transformer  # type: ignore[assignment]
+        return transformer
+
+    def _padded(self, batch: dict[str, Tensor], *, limit: int) -> dict[str, Tensor]:
+        """Pad a query to a multiple of 16 tokens.
+
+        Matrix products of fewer rows take other paths in BLAS for other numbers of threads: their last bits, and so
+        the q-net's, would depend on the machine's load. Padding is masked, so it changes nothing else.
+        """
+        length = batch["input_ids"].shape[1]
+        missing = min(-length % QUERY_TOKENS_MULTIPLE, max(0, limit - length))
+        pad_token = int(getattr(self.tokenizer, "pad_token_id", 0) or 0)
+        return {
+            "input_ids": functional.pad(batch["input_ids"], (0, missing), value=pad_token),
+            "attention_mask": functional.pad(batch["attention_mask"], (0, missing), value=0),
+        }
+
+    def _tokenize(self, texts: list[str], max_length: int, transformer: nn.Module) -> dict[str, Tensor]:
+        if self.tokenizer is None:
+            raise HypensearchError(f"{self.name}: has no tokenizer, so it cannot encode text")
+        limit = max_positions(transformer)
+        if not 2 <= max_length <= limit:
+            raise HypensearchError(f"--max-length {max_length}: wanted 2 to {limit}, the positions of {self.name}")
+        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        return {key: batch[key].to(self.device) for key in ("input_ids", "attention_mask")}
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the checkpoint in our own format: loading it needs no other file and no hub.
+
+        ``config.json`` with the transformers' configurations embedded, ``model.safetensors`` under the released
+        names, and the tokenizer's files.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+        save_file(self._released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
+        (folder / checkpoints.CONFIG).write_text(json.dumps(self._own_config(), indent=2) + "\n", encoding="utf-8")
+
+    def _released_weights(self) -> dict[str, Tensor]:
+        weights = {checkpoints.released_name(name): tensor for name, tensor in self.state_dict().items()}
+        if self.config.shared_encoder:
+            weights = {name: tensor for name, tensor in weights.items() if not name.startswith("passage_encoder.")}
+        return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+    def _own_config(self) -> dict[str, Any]:
+        return {
+            **self.config.raw,
+            "backbone_configs": {
+                "query": _config_dict(self._query_transformer),
+                "document": _config_dict(self.passage_encoder.transformer),
+            },
+        }
+
+
+def load_model(
+    name_or_path: str,
+    *,
+    backbone_config: str | None = None,
+    revision: str | None = None,
+    width: int | None = None,
+    count_padding: bool = False,
+    device: str | torch.device = "cpu",
+) -> DualEncoder:
+    """Load a checkpoint in the released layout, a bi-encoder's, a Matryoshka one or one in our own format.
+
+    :param name_or_path: The checkpoint's folder or hub name.
+    :param backbone_config: Folder, ``config.json`` or hub name of the transformer, where it cannot be found.
+    :param revision: Branch, tag or commit on the hub.
+    :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
+    :param count_padding: Mean pooling as in the released code; see :class:`TextEncoder`.
+    :param device: Where to put the weights.
+    :return: The model, float32, in evaluation mode.
+    :raises HypensearchError: When files, configuration or weights do not fit together; says what to do.
+    """
+    folder = checkpoints.find_checkpoint(name_or_path, revision)
+    raw = checkpoints.read_config(folder)
+    config = parse_config(raw, str(folder / checkpoints.CONFIG))
+    weights, weight_file = checkpoints.read_weights(folder)
+    model = build_model(config, folder, backbone_config=backbone_config, count_padding=count_padding)
+    checkpoints.load_weights(model, weights, shared=config.shared_encoder, where=weight_file)
+    model.tokenizer = _load_tokenizer(folder, config)
+    model.name, model.revision = name_or_path, revision
+    model.width = _checked_width(width, config)
+    return model.to(device).eval()
+
+
+def build_model(
+    config: ModelConfig, folder: Path, *, backbone_config: str | None = None, count_padding: bool = False
+) -> DualEncoder:
+    """Build a model whose weights are still to be loaded.
+
+    :param folder: The checkpoint's folder, for the transformers' configurations.
+    :raises HypensearchError: When the transformers' sizes do not fit the q-net's.
+    """
+    query_transformer = _transformer(config, "query", config.query_backbone, folder, backbone_config)
+    if config.shared_encoder:
+        document_transformer = query_transformer
+    else:
+        document_transformer = _transformer(config, "document", config.document_backbone, folder, backbone_config)
+    passage_encoder = TextEncoder(document_transformer, config.document_pooling, count_padding=count_padding)
+    query_encoder: nn.Module
+    if config.q_net is None:
+        query_encoder = TextEncoder(query_transformer, config.query_pooling or "cls", count_padding=count_padding)
+    else:
+        _check_sizes(config, query_transformer, document_transformer, folder)
+        query_encoder = QueryEncoder(query_transformer, _hyper_head(config))
+    return DualEncoder(config, query_encoder, passage_encoder)
+
+
+def token_states(transformer: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Return a transformer's last hidden states, *Shape:* ``(batch, seq_len, hidden_size)``."""
+    states: Tensor = transformer(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    return states
+
+
+def pool(states: Tensor, attention_mask: Tensor, pooling: str, *, count_padding: bool = False) -> Tensor:
+    """Pool token states to one vector a text.
+
+    :param states: *Shape:* ``(batch, seq_len, hidden_size)``.
+    :param attention_mask: *Shape:* ``(batch, seq_len)``.
+    :param pooling: "cls" or "mean".
+    :param count_padding: See :class:`TextEncoder`.
+    :return: *Shape:* ``(batch, hidden_size)``.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    mask = attention_mask.unsqueeze(2).to(states.dtype)
+    total = states.sum(dim=1) if count_padding else (states * mask).sum(dim=1)
+    return total / mask.sum(dim=1)
+
+
+def hidden_size(transformer: nn.Module) -> int:
+    """Return the size of a transformer's token states."""
+    return int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+
+def max_positions(transformer: nn.Module) -> int:
+    """Return the longest token sequence a transformer takes."""
+    config: Any = transformer.config
+    positions = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+    # RoBERTa and its kin number positions from pad_token_id + 1
+    offset = int(config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    return positions - offset
+
+
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
+
+
+def _hyper_head(config: ModelConfig) -> HyperHead:
+    assert config.q_net is not None
+    generator = torch.Generator().manual_seed(0)  # overwritten by the checkpoint; keeps torch's own state untouched
+    return HyperHead(config.q_net, config.hidden_size, generator)
+
+
+def _transformer(config: ModelConfig, side: str, name: str, folder: Path, given: str | None) -> nn.Module:
+    embedded: Mapping[str, Any] | None = config.backbone_configs.get(side)
+    return build_transformer(find_backbone_config(name, checkpoint=folder, embedded=embedded, given=given))
+
+
+def _check_sizes(config: ModelConfig, query: nn.Module, document: nn.Module, folder: Path) -> None:
+    assert config.q_net is not None
+    if hidden_size(query) != config.hidden_size:
+        raise HypensearchError(
+            f"{folder}: the query backbone's states have {hidden_size(query)} dimensions, config.json's "
+            f"base_encoder_output_dim says {config.hidden_size}: is the backbone's configuration the right one?"
+        )
+    if hidden_size(document) != config.q_net.dims[0]:
+        raise HypensearchError(
+            f"{folder}: document vectors have {hidden_size(document)} dimensions, but the q-nets take "
+            f"{config.q_net.dims[0]} (vector_dimensions): is the backbone's configuration the right one?"
+        )
+
+
+def _checked_width(width: int | None, config: ModelConfig) -> int | None:
+    if width is None:
+        return None
+    if config.q_net is None:
+        raise HypensearchError(f"--width {width}: a bi-encoder's queries are vectors, there is nothing to cut")
+    config.q_net.truncated(width)
+    return width
+
+
+def _load_tokenizer(folder: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    sources: list[tuple[str | Path, bool]] = [(folder, True)]
+    if local := local_folder(config.query_backbone, folder):
+        sources.append((local, True))
+    elif config.query_backbone:
+        sources.append((config.query_backbone, False))
+    reason = ""
+    for source, is_local in sources:
+        if is_local and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
+            continue
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+            return tokenizer
+        except Exception as error:  # transformers and the hub raise many kinds
+            reason = " ".join(str(error).split())[:160]
+    raise HypensearchError(
+        f"{folder}: no tokenizer ({' or '.join(_TOKENIZER_FILES)}) here, and none could be had for "
+        f"{config.query_backbone!r}{f' ({reason})' if reason else ''}: copy the backbone's tokenizer files there"
+    )
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json", "sentencepiece.bpe.model")
+
+
+def _config_dict(transformer: nn.Module) -> dict[str, Any]:
+    config: Any = transformer.config
+    raw: dict[str, Any] = config.to_diff_dict()
+    raw["model_type"] = config.model_type
+    return {key: value for key, value in raw.items() if key not in ("_name_or_path", "transformers_version")}

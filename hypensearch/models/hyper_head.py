@@ -1,0 +1,110 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The hyper head: from a query's token states to the weights and biases of its q-net (paper section 3.3)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypensearch.models.config import QNetConfig
+from hypensearch.models.q_net import QNets
+
+
+class HyperHead(nn.Module):
+    """One single-head attention for each generated tensor, its learned queries one per output unit.
+
+    For a tensor that maps ``in`` to ``out`` units, from token states ``E`` (paper equations 2 to 5)::
+
+        C = softmax(Q (E Wk + bk)^T / sqrt(out)) (E Wv + bv)        (out, in)
+        W = (LayerNorm(ReLU(C)) Wp + bp + base)^T                   (in, out)
+
+    The scale is that of the released code and weights; the paper's equation 3 has the square root of the key size.
+    Biases are made in the same way with ``out`` = 1, so, like the output layer, without any scale. Parameters
+    have the released names; projections are numbered weights first, then biases.
+
+    :param q_net: The architecture of the q-nets.
+    :param hidden_size: Size of the token states.
+    :param generator: Source of chance for the start values; torch's global one when None.
+    """
+
+    def __init__(self, q_net: QNetConfig, hidden_size: int, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.q_net = q_net
+        weights = q_net.weight_shapes
+        widths = [out for _, out in weights[:-1]]
+        slots = [into for into, _ in weights] + widths
+        self.hyper_base_matrices = _parameters([(1, out, into) for into, out in weights])
+        self.hyper_base_vectors = _parameters([(1, width) for width in widths])
+        self.weight_query_embeddings = _parameters([(1, out, into) for into, out in weights])
+        self.bias_query_embeddings = _parameters([(1, 1, width) for width in widths])
+        self.weight_hyper_projection = _linears([(into, into) for into, _ in weights])
+        self.bias_hyper_projection = _linears([(width, width) for width in widths])
+        self.key_projections = _linears([(hidden_size, slot) for slot in slots])
+        self.value_projections = _linears([(hidden_size, slot) for slot in slots])
+        self.reset_parameters(generator)
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw the released code's start values.
+
+        :param generator: Source of chance; torch's global one when None.
+        """
+        for linears in (self.bias_hyper_projection, self.key_projections, self.value_projections):
+            for linear in linears:
+                _reset_linear(linear, generator)
+        for base, query in zip(self.hyper_base_matrices, self.weight_query_embeddings, strict=True):
+            base.normal_(std=math.sqrt(2 / 768), generator=generator)
+            query.normal_(std=10, generator=generator)
+        for i, projection in enumerate(self.weight_hyper_projection):
+            assert isinstance(projection, nn.Linear)
+            projection.weight.normal_(std=1 / 768**2, generator=generator)
+            for linear in (projection, self.key_projections[i], self.value_projections[i]):
+                linear.bias.zero_()  # type: ignore[operator, union-attr]
+        for vector, query in zip(self.hyper_base_vectors, self.bias_query_embeddings, strict=True):
+            vector.zero_()
+            query.normal_(std=10, generator=generator)
+
+    def forward(self, states: Tensor, mask: Tensor) -> QNets:
+        """Generate the q-nets of a batch of queries.
+
+        :param states: Token states, *Shape:* ``(num_queries, seq_len, hidden_size)``.
+        :param mask: 1 for tokens and 0 for padding, *Shape:* ``(num_queries, seq_len)``.
+        :return: The q-nets, weights of *Shape:* ``(num_queries, in, out)``.
+        """
+        shapes = self.q_net.weight_shapes
+        weights = []
+        for i, (_, out) in enumerate(shapes):
+            context = self._attend(i, self.weight_query_embeddings[i], states, mask, scale=1 / math.sqrt(out))
+            weight = self.weight_hyper_projection[i](context) + self.hyper_base_matrices[i]
+            weights.append(weight.transpose(1, 2).contiguous())
+        biases = []
+        for i, base in enumerate(self.hyper_base_vectors):
+            context = self._attend(len(shapes) + i, self.bias_query_embeddings[i], states, mask, scale=1.0)
+            biases.append((self.bias_hyper_projection[i](context) + base).squeeze(1))
+        return QNets(self.q_net, weights, biases)
+
+    def _attend(self, slot: int, queries: Tensor, states: Tensor, mask: Tensor, *, scale: float) -> Tensor:
+        keys, values = self.key_projections[slot](states), self.value_projections[slot](states)
+        attention = torch.matmul(queries, keys.transpose(1, 2)) * scale
+        attention = attention.masked_fill(mask.unsqueeze(1) == 0, float("-inf")).softmax(dim=-1)
+        context = torch.relu(attention @ values)
+        return functional.layer_norm(context, context.shape[-1:])
+
+
+def _parameters(shapes: list[tuple[int, ...]]) -> nn.ParameterList:
+    return nn.ParameterList([nn.Parameter(torch.empty(shape)) for shape in shapes])
+
+
+def _linears(sizes: list[tuple[int, int]]) -> nn.ModuleList:
+    return nn.ModuleList([nn.utils.skip_init(nn.Linear, into, out) for into, out in sizes])
+
+
+def _reset_linear(linear: nn.Module, generator: torch.Generator | None) -> None:
+    assert isinstance(linear, nn.Linear)
+    bound = 1 / math.sqrt(linear.in_features)
+    linear.weight.uniform_(-bound, bound, generator=generator)
+    linear.bias.uniform_(-bound, bound, generator=generator)
