@@ -19,12 +19,12 @@ from typing import Any, BinaryIO
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import MAX_LINE_BYTES, UTF8_BOM, PathLike, decode_line, is_gzip_name, open_stream
+from hypensearch.formats.ids import flaw_of_id
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("id", "_id", "docid")
 
 _BLOCK_BYTES = 2**20
-_BREAKS_A_RUN_FILE = re.compile(r"[\s\x00-\x1f\x7f]")
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 _decode_json = json.JSONDecoder().raw_decode
@@ -177,10 +177,8 @@ class _TextRule:
             return str(docid)
         if not isinstance(docid, str):
             raise _Flaw(f"the id is {_kind(docid)}, a string or a whole number was wanted")
-        if not docid:
-            raise _Flaw("the id is empty")
-        if _BREAKS_A_RUN_FILE.search(docid) or _LONE_SURROGATES.search(docid):
-            raise _Flaw(f"the id {docid!r} holds white space or control characters, which run files cannot carry")
+        if flaw := flaw_of_id(docid):
+            raise _Flaw(f"the id {flaw}")
         return docid
 
     def _text(self, record: dict[str, Any]) -> str:

@@ -203,21 +203,27 @@ def read_whole(path: PathLike, max_bytes: int) -> bytes:
     return content
 
 
-def numbered_lines(path: PathLike, max_line_bytes: int = 2**20) -> Iterator[tuple[int, str]]:
+def numbered_lines(
+    path: PathLike, *, max_line_bytes: int = MAX_LINE_BYTES, max_bytes: int | None = None
+) -> Iterator[tuple[int, str]]:
     """Read a text file line by line.
 
     A line ends with ``\\n``, ``\\r\\n`` or ``\\r`` as in Java and Python's text mode, and with nothing else.
 
     :param path: A UTF-8 file, plain or ``.gz``; a byte order mark at its start is dropped.
     :param max_line_bytes: Longer lines are refused.
+    :param max_bytes: Files that hold more, unpacked, are refused when that is reached; None for no limit.
     :return: Pairs of the line's number, from 1, and its text without the line end.
-    :raises HypensearchError: As :func:`open_stream`, for a line too long, and for bytes that are not UTF-8.
+    :raises HypensearchError: As :func:`open_stream`, for a line or file too long, and for bytes that are not UTF-8.
     """
-    number = 0
+    number = size = 0
     with open_stream(path) as stream:
         while piece := stream.readline(max_line_bytes + 1):
+            size += len(piece)
             if len(piece) > max_line_bytes:
                 raise HypensearchError(f"{path}:{number + 1}: line is longer than {max_line_bytes:,} bytes")
+            if max_bytes is not None and size > max_bytes:
+                raise HypensearchError(f"{path}: larger than {max_bytes:,} bytes, the most that is read of such a file")
             if not number:
                 piece = piece.removeprefix(UTF8_BOM)
             for line in _cut_at_line_ends(piece):
@@ -242,8 +248,7 @@ def decode_line(line: bytes, path: PathLike, number: int) -> str:
 def _cut_at_line_ends(piece: bytes) -> list[bytes]:
     if b"\r" not in piece:
         return [piece.removesuffix(b"\n")]
-    lines = piece.removesuffix(b"\n").removesuffix(b"\r").replace(b"\r\n", b"\n").split(b"\r")
-    return lines
+    return piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 
 def _open_plain(path: PathLike) -> io.BufferedReader:

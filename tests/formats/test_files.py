@@ -81,17 +81,19 @@ def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HypensearchError, match="is a folder"), replace_when_whole(tmp_path):
         pass
-    with pytest.raises(HypensearchError, match="file/run.txt: cannot be written"), replace_when_whole(
-        tmp_path / "file" / "run.txt"
+    with (
+        pytest.raises(HypensearchError, match="file/run.txt: cannot be written"),
+        replace_when_whole(tmp_path / "file" / "run.txt"),
     ):
         pass
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_names_the_file() -> None:
-    with pytest.raises(HypensearchError, match="/dev/full: cannot be written: No space"), replace_when_whole(
-        "/dev/full"
-    ) as file:
+    with (
+        pytest.raises(HypensearchError, match="/dev/full: cannot be written: No space"),
+        replace_when_whole("/dev/full") as file,
+    ):
         file.write(b"x" * 2**21)
 
 
@@ -205,3 +207,5 @@ def test_lines_too_long_or_not_utf8(tmp_path: Path) -> None:
         list(numbered_lines(path))
     with pytest.raises(HypensearchError, match=r"a\.txt:2: line is longer than 3 bytes"):
         list(numbered_lines(path, max_line_bytes=3))
+    with pytest.raises(HypensearchError, match=r"a\.txt: larger than 4 bytes"):
+        list(numbered_lines(path, max_bytes=4))

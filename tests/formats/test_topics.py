@@ -1,0 +1,150 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.topics import is_local, read_kilt_topics, read_topics
+from tests.formats.strategies import near_misses, outcome_of
+from tests.formats.topic_files import READ_BY_BOTH, READ_BY_US, TREC, TopicFile
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    data = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
+
+
+@pytest.mark.parametrize("file", READ_BY_BOTH + READ_BY_US, ids=lambda file: file.name)
+def test_ids_order_and_texts(tmp_path: Path, file: TopicFile) -> None:
+    path = write(tmp_path, file.name, file.content)
+    assert list(read_topics(path, file.topics_format).items()) == file.topics
+
+
+def test_kilt_topics_keep_their_data_points(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"id": 7, "input": "x", "meta": {"a": 1}}\n{"id": "3", "input": "y"}\n')
+    assert read_kilt_topics(path) == {"7": {"id": 7, "input": "x", "meta": {"a": 1}}, "3": {"id": "3", "input": "y"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", "", "a.tsv: holds no topics; topics are read from .tsv and .txt"),
+        ("a.json", "{}", "a.json: holds no topics"),
+        ("a.tsv", "010\tb\n10\ta\n", "a.tsv:2: topic ids '10' and '010' on line 1 are both printed as '10'"),
+        ("a.tsv", "+1\tb\n2\tb\n1\ta\n", "a.tsv:3: topic ids '1' and '\\+1' on line 1 are both"),
+        ("a.tsv", "x\tb\n\ny\tc\nx\tb\n", "a.tsv:4: topic id 'x' was used already on line 1"),
+        ("a.tsv", "1\ta\n2 b\n", "a.tsv:2: an id, a tab and a query were wanted, found '2 b'"),
+        ("a.tsv", "x\t\n", "a.tsv:1: an id, a tab and a query"),
+        ("a.tsv", "x\t\tb\n", "a.tsv:1: topic 'x' has an empty query"),
+        ("a.tsv", "x \tb\n", "a.tsv:1: the id 'x ' holds white space"),
+        ("a.tsv", "x\tb\n\u00b2\tc\n", "a.tsv:2: the id '\u00b2' is made of digits"),
+        ("a.tsv", "9" * 5000 + "\tb\n", "a.tsv:1: the id '9+' is made of digits"),
+        ("a.tsv", b"1\ta\n2\t\xe9\n", "a.tsv:2: byte 0xe9 at column 3 is not UTF-8"),
+        ("beir/a.jsonl", '{"id": "1", "title": "a"}\n', "a.jsonl:1: an id, a tab and a query"),
+        ("a.csv", "1\ta\n", "a.csv: its name does not tell what form"),
+        ("a.json", "[1]", "a.json: a JSON object .* was wanted, found a list"),
+        ("a.json", '{"1": "a"}', "a.json: topic '1' is not of the form"),
+        ("a.json", '{"1": {"text": "a"}}', "a.json: topic '1' is not of the form"),
+        ("a.json", '{"1": {"title": 5}}', "a.json: topic '1' is not of the form"),
+        ("a.json", '{"1": {"title": "a"}, "1": {"title": "b"}}', "a.json: topic id '1' was used already before it"),
+        ("a.json", '{\n"1": x}', r"a.json:2: not JSON: Expecting value \(column 6\)"),
+        ("a.json", "[" * 100_000, "a.json:1: not JSON: nested too deeply"),
+        ("a.json", b'{"1":\n {"title": "\xff"}}', "a.json:2: byte 0xff at column 13 is not UTF-8"),
+        ("a.jsonl", '{"_id": "1", "text": "a"}', r"a.jsonl:1: an id .* under 'id' or 'qid', found '_id' \(a string\)"),
+        ("a.jsonl", '{"id": "1", "text": "a"}', r"a.jsonl:1: the query \(a string\) was wanted under 'title', found"),
+        ("a.jsonl", '{"id": null, "title": "a"}', r"found 'id' \(null\), 'title' \(a string\)"),
+        ("a.jsonl", '{"id": 1.5, "title": "a"}', "an id"),
+        ("a.jsonl", '{"id": true, "title": "a"}', "an id"),
+        ("a.jsonl", '{"id": "1", "title": null}', r"under 'title', found .*'title' \(null\)"),
+        ("a.jsonl", '{"id": "1", "title": "a"} junk', r"a.jsonl:1: not JSON: Extra data \(column 27\)"),
+        ("a.jsonl", '{"id": "1", "title": "a\\ud800"}', "half of a surrogate pair"),
+        ("a.jsonl", '{"id": "1\\ud800", "title": "a"}', "the id '1\\\\ud800' holds"),
+        ("a.jsonl", "[1]", "a.jsonl:1: a JSON object was wanted, found a list"),
+        ("a.trec", "nothing", "a.trec: holds no topics"),
+        (
+            "a.trec",
+            "<top>\n<num> 1\n<title> a\n<desc> b\n</top>\n<top>",
+            "a.trec:6: a topic begins, but the one of line 1",
+        ),
+        ("a.trec", "<top>\n<num> 1\n<title> a\n</top>\n", "a.trec:1: the topic that begins here has no line <desc>"),
+        ("a.trec", TREC + TREC, "a.trec:29: topic id '301' was used already on line 2"),
+        ("a.trec", "<top>\n<num> x\n<title> a\n<desc>\n", "a.trec:1: the id '' is not a whole number"),
+        ("a.trec", "<top>\n<num> 99999999999\n<title> a\n<desc>\n", "a.trec:1: the id '99999999999' is not"),
+        ("cacm.txt", "1\ta\n", "cacm.txt: holds no topics"),
+        ("cacm.txt", "<DOC>\n<DOCNO>1\n", "cacm.txt:2: <DOCNO>id</DOCNO> was wanted, found '<DOCNO>1'"),
+        ("cacm.txt", "<DOC>\nx\n</DOC>\n", "cacm.txt:1: the topic that begins here has no <DOCNO>"),
+        ("cacm.txt", "<DOC>\n<DOCNO>1</DOCNO>\nx\n<DOC>\n", "cacm.txt:1: the topic that begins here has no </DOC>"),
+        ("cacm.txt", "<DOC>\n<DOCNO>x1</DOCNO>\nx\n</DOC>\n", "cacm.txt:1: the id 'x1' is not a whole number"),
+    ],
+)
+def test_flaws_are_told_with_file_and_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+    with pytest.raises(HypensearchError, match=message) as caught:
+        read_topics(write(tmp_path, name, content))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("topics_format", "content", "message"),
+    [
+        ("kilt", '{"id": 1, "input": "x"}\n{"id": "1", "input": "y"}', ":2: topic id '1' was used already on line 1"),
+        ("kilt", '{"qid": "1", "input": "x"}', ":1: an id .* under 'id', found 'qid'"),
+        ("kilt", '{"id": "1", "query": "x"}', ":1: the query .* under 'input'"),
+        ("kilt", '{"id": "1", "input": "[START_ENT] "}', ":1: topic '1' has an empty query"),
+        ("raw_jsonl", '{"_id": "1", "text": "x"}', ":1: the query .* under 'query'"),
+        ("raw_jsonl", '{"id": null, "qid": "1", "query": "x"}', ":1: an id"),
+        ("raw_jsonl", '{"id": "1", "query": 4}', ":1: the query"),
+        ("raw_jsonl", "", "holds no topics"),
+        ("mbeir", "", "topics format 'mbeir' is not one of default, kilt, raw_jsonl"),
+    ],
+)
+def test_flaws_of_the_named_formats(tmp_path: Path, topics_format: str, content: str, message: str) -> None:
+    with pytest.raises(HypensearchError, match=message):
+        read_topics(write(tmp_path, "a.jsonl", content), topics_format)
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.json", "a.trec", "a.odd", "beir/a", "cacm"])
+def test_missing_files_list_the_forms(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HypensearchError, match=f"{name}: no such file; topics are read from .tsv"):
+        read_topics(tmp_path / name)
+
+
+def test_paths_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("topics.tsv", "topics.jsonl.gz", "no/such/file"):
+        assert is_local(name)
+    for name in ("msmarco-passage-dev-subset", "rag24.test", "msmarco-v1-passage.dev"):
+        assert not is_local(name)
+    Path("dl19-passage").touch()
+    assert is_local("dl19-passage")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    near_misses(
+        b"<top>",
+        b"<num> Number: 1",
+        b"<title> ",
+        b"<desc>",
+        b"<narr>",
+        b"</top>",
+        b"<DOC>",
+        b"<DOCNO>1</DOCNO>",
+        b"</DOC>",
+        b'{"id": "1", "title": "x", "input": "y", "query": "z"}',
+        b'{"1": {"title": "',
+        b'"}}',
+        b"x\ty\n",
+    ),
+    st.sampled_from(["a.tsv", "a.txt.gz", "a.json", "a.jsonl", "a.trec", "cacm.gz", "beir.txt"]),
+    st.sampled_from(["default", "default", "kilt", "raw_jsonl"]),
+)
+def test_any_bytes_give_topics_or_one_line_of_error(content: bytes, name: str, topics_format: str) -> None:
+    topics = outcome_of(lambda path: read_topics(path, topics_format), name, content)
+    assert topics is None or all(isinstance(text, str) for pair in topics.items() for text in pair)  # type: ignore[attr-defined]
