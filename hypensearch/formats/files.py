@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import os
+import re
 import secrets
 import stat
 import zlib
@@ -25,6 +26,8 @@ UTF8_BOM = b"\xef\xbb\xbf"
 
 _BUFFER_BYTES = 2**20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_ASCII_SPACE = re.compile(r"[ \t\n\x0b\f\r]+")
 
 PathLike = str | os.PathLike[str]
 
@@ -243,6 +246,11 @@ def decode_line(line: bytes, path: PathLike, number: int) -> str:
             f"{path}:{number}: byte 0x{line[error.start]:02x} at column {error.start + 1} is not UTF-8; "
             "convert the file to UTF-8"
         ) from None
+
+
+def columns_of(line: str) -> list[str]:
+    """Cut a line at ASCII white space and nothing else, as trec_eval does."""
+    return line.split() if line.isascii() else [column for column in _ASCII_SPACE.split(line) if column]
 
 
 def _cut_at_line_ends(piece: bytes) -> list[bytes]:

@@ -1,0 +1,65 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Relevance grades by topic and docid, in TREC's form or BEIR's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import PathLike, columns_of, numbered_lines
+
+FORMS = "TREC's form (topic, iteration, docid, grade) or BEIR's (query-id, corpus-id, score; with a header line)"
+# trec_eval counts documents by grade in an array of that length.
+MAX_GRADE = 1_000_000
+
+_MAX_BYTES = 4 * 2**30
+_MAX_LINE_BYTES = 2**16
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
+
+
+def read_qrels(path: PathLike) -> dict[str, dict[str, int]]:
+    """Read relevance judgements.
+
+    :param path: A file in TREC's form (four columns) or BEIR's (three, with or without its header line), plain or
+        ``.gz``; the first line tells which. Columns are parted by any white space.
+    :return: Grades by docid by topic id, in the order of the file. Negative grades are kept: they are "not judged".
+    :raises HypensearchError: When there is no such file, it holds no judgement, a line has another number of columns, a
+        grade is no whole number, or a document is judged twice with different grades; naming file and line.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    for number, topic, docid, grade in _judgements(path):
+        grades = qrels.setdefault(topic, {})
+        if grades.setdefault(docid, grade) != grade:
+            raise HypensearchError(
+                f"{path}:{number}: topic {topic!r} judges document {docid!r} as {grade}, but before as "
+                f"{grades[docid]}; keep one of them"
+            )
+    if not qrels:
+        raise HypensearchError(f"{path}: holds no judgements; qrels are read in {FORMS}")
+    return qrels
+
+
+def _judgements(path: PathLike) -> Iterator[tuple[int, str, str, int]]:
+    width = 0
+    for number, line in numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES):
+        columns = columns_of(line)
+        if not columns:
+            continue
+        if not width and len(columns) in (3, 4):
+            width = len(columns)
+            if width == 3 and not _WHOLE_NUMBER.fullmatch(columns[2]):
+                continue
+        if len(columns) != width:
+            wanted = f"{width} columns were wanted as on the first line" if width else f"wanted {FORMS}"
+            raise HypensearchError(f"{path}:{number}: found {len(columns)} columns, {wanted}")
+        yield number, columns[0], columns[-2], _grade(columns[-1], path, number)
+
+
+def _grade(text: str, path: PathLike, number: int) -> int:
+    if not _WHOLE_NUMBER.fullmatch(text) or abs(int(text)) > MAX_GRADE:
+        raise HypensearchError(
+            f"{path}:{number}: the grade {text[:40]!r} is not a whole number between -{MAX_GRADE:,} and {MAX_GRADE:,}"
+        )
+    return int(text)

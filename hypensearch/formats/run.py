@@ -1,0 +1,276 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs: hits by topic, written as Pyserini writes them and read back.
+
+The bytes are those of ``pyserini.output_writer``, but a run takes its name only when it is complete, and what would
+make a run that no tool can read is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import PathLike, columns_of, numbered_lines, replace_when_whole
+from hypensearch.formats.ids import flaw_of_id
+from hypensearch.hits import Hit
+
+OUTPUT_FORMATS = ("trec", "msmarco", "kilt")
+FORMS = "TREC's form (topic, Q0, docid, rank, score, tag) or MS MARCO's (topic, docid, rank)"
+
+_MAX_BYTES = 32 * 2**30
+_MAX_LINE_BYTES = 2**16
+
+
+def open_run_writer(
+    path: PathLike,
+    output_format: str = "trec",
+    *,
+    tag: str = "hypensearch",
+    max_hits: int = 1000,
+    use_max_passage: bool = False,
+    max_passage_delimiter: str | None = None,
+    max_passage_hits: int = 100,
+    topics: Mapping[str, Mapping[str, Any]] | None = None,
+) -> RunWriter:
+    """Open a run for writing; the parameters are those of Pyserini's ``get_output_writer``.
+
+    :param path: The run. Missing folders are made; a run that is there already stays until this one is complete.
+    :param output_format: ``trec``, ``msmarco`` or ``kilt``.
+    :param tag: The name of the run in its last column (trec only).
+    :param max_hits: How many hits of a topic are written.
+    :param use_max_passage: Keep the first hit of each document only, a docid being cut at the delimiter.
+    :param max_passage_delimiter: What stands between document and passage in a docid; None or empty to cut nothing.
+    :param max_passage_hits: Takes the place of ``max_hits`` when ``use_max_passage`` is set.
+    :param topics: The data points that are repeated (kilt only), as :func:`topics.read_kilt_topics` gives them.
+    :return: The writer, to be used in a ``with`` statement.
+    :raises HypensearchError: For a format that does not exist, a tag with white space, less than one hit, or the kilt
+        format without data points.
+    """
+    writers: dict[str, type[RunWriter]] = {"trec": TrecWriter, "msmarco": MsMarcoWriter, "kilt": KiltWriter}
+    if output_format not in writers:
+        raise HypensearchError(f"output format {output_format!r} is not one of {', '.join(OUTPUT_FORMATS)}")
+    if flaw := flaw_of_id(tag):
+        raise HypensearchError(f"the run tag {flaw}")
+    if output_format == "kilt" and topics is None:
+        raise HypensearchError("output format 'kilt' repeats the topics, so it wants topics of the kilt format as well")
+    hits = max_passage_hits if use_max_passage else max_hits
+    if hits < 1:
+        raise HypensearchError(f"a run of {hits} hits per topic was asked for; at least 1 was wanted")
+    delimiter = (max_passage_delimiter or None) if use_max_passage else None
+    return writers[output_format](path, tag, hits, use_max_passage, delimiter, topics or {})
+
+
+class RunWriter(ABC):
+    """A run that is being written. Made by :func:`open_run_writer`.
+
+    When the ``with`` block ends without an error, the run takes its name; after an error nothing of it is left.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        tag: str,
+        max_hits: int,
+        use_max_passage: bool,
+        delimiter: str | None,
+        topics: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self.path = path
+        self.tag = tag
+        self.max_hits = max_hits
+        self.use_max_passage = use_max_passage
+        self.delimiter = delimiter
+        self.topics = topics
+        self._written: set[str] = set()
+        self._exit = ExitStack()
+        self._file: IO[str] | None = None
+
+    def __enter__(self) -> RunWriter:
+        self._file = self._exit.enter_context(replace_when_whole(self.path, "w"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file = None
+        self._exit.__exit__(kind, error, trace)
+
+    def write(self, topic: str, hits: Iterable[Hit]) -> None:
+        """Write the hits of a topic in the order given.
+
+        :param topic: Its id, each one once.
+        :param hits: What has a docid and a score. Their order is not changed; see :func:`separate_ties`.
+        :raises HypensearchError: For an id that is empty or holds white space, a score that is not a finite number, a
+            document twice, or a topic twice. Nothing of the topic has been written then.
+        """
+        if self._file is None:
+            raise ValueError("the run is not open: write within a `with open_run_writer(...) as writer:` block")
+        if flaw := flaw_of_id(topic):
+            raise HypensearchError(f"{self.path}: the topic id {flaw}")
+        if topic in self._written:
+            raise HypensearchError(f"{self.path}: topic {topic!r} comes twice; give each topic its own id")
+        self._file.write(self._lines(topic, self._ranked(topic, hits)))
+        self._written.add(topic)
+
+    @abstractmethod
+    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
+        """Give a topic's lines, for its docids, ranks and scores."""
+
+    def _ranked(self, topic: str, hits: Iterable[Hit]) -> list[tuple[str, int, float]]:
+        ranked: list[tuple[str, int, float]] = []
+        seen: set[str] = set()
+        for hit in hits:
+            docid = hit.docid.split(self.delimiter)[0] if self.delimiter else hit.docid.strip()
+            if docid in seen and self.use_max_passage:
+                continue
+            self._check(topic, docid, hit.score, seen)
+            seen.add(docid)
+            ranked.append((docid, len(seen), hit.score))
+            if len(seen) == self.max_hits:
+                break
+        return ranked
+
+    def _check(self, topic: str, docid: str, score: float, seen: set[str]) -> None:
+        if flaw := flaw_of_id(docid):
+            raise HypensearchError(f"{self.path}: topic {topic!r}: the docid {flaw}")
+        if docid in seen:
+            raise HypensearchError(f"{self.path}: topic {topic!r}: document {docid!r} comes twice")
+        if not math.isfinite(score):
+            raise HypensearchError(f"{self.path}: topic {topic!r}: the score of document {docid!r} is {score}")
+
+
+class TrecWriter(RunWriter):
+    """Lines of topic, Q0, docid, rank, score and tag."""
+
+    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
+        return "".join(f"{topic} Q0 {docid} {rank} {score:.6f} {self.tag}\n" for docid, rank, score in ranked)
+
+
+class MsMarcoWriter(RunWriter):
+    """Lines of topic, docid and rank."""
+
+    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
+        return "".join(f"{topic}\t{docid}\t{rank}\n" for docid, rank, _ in ranked)
+
+
+class KiltWriter(RunWriter):
+    """Data points with the documents found as their output."""
+
+    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
+        if topic not in self.topics:
+            raise HypensearchError(f"{self.path}: topic {topic!r} is not among the kilt topics")
+        provenance = [{"wikipedia_id": docid} for docid, _, _ in ranked]
+        return json.dumps({**self.topics[topic], "output": [{"provenance": provenance}]}) + "\n"
+
+
+def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
+    """Lower tied scores by the least step that keeps the order of the hits under trec_eval.
+
+    trec_eval sorts by the score alone, breaks ties by *descending* docid, and takes in scores as single precision
+    numbers from text of six decimals. So the scores have to fall strictly after both roundings: by a millionth, and by
+    one unit in the last place where single precision is coarser than that (from 16 upwards). Only hits that would tie
+    with or pass the one before them are touched.
+
+    :param hits: Hits in the order of their scores, ties in the order that is to be kept.
+    :return: The same hits, some with lower scores.
+    :raises HypensearchError: When a score is not a finite number of single precision.
+    :raises ValueError: When a score is higher than the one before it.
+    """
+    separated: list[Hit] = []
+    higher = above = math.inf
+    for hit in hits:
+        score = _as_read(hit.score)
+        _check_score(hit, score)
+        if hit.score > higher:
+            raise ValueError(f"hits are not in the order of their scores: {hit.docid!r} scores {hit.score} > {higher}")
+        higher = hit.score
+        if score >= above:
+            hit = Hit(hit.docid, _next_below(above))
+            score = _as_read(hit.score)
+            _check_score(hit, score)
+        separated.append(hit)
+        above = score
+    return separated
+
+
+def _as_read(score: float) -> float:
+    """Give the number that trec_eval takes a score for."""
+    with np.errstate(over="ignore"):
+        return float(np.float32(float(f"{score:.6f}")))
+
+
+def _check_score(hit: Hit, as_read: float) -> None:
+    if not math.isfinite(as_read):
+        raise HypensearchError(
+            f"the score {hit.score} of document {hit.docid!r} is no finite number of single precision"
+        )
+
+
+def _next_below(above: float) -> float:
+    """Give a score that is read as the next lower number, for one that has been read."""
+    millionth_less = float(f"{above - 1e-6:.6f}")
+    if _as_read(millionth_less) < above:
+        return millionth_less
+    with np.errstate(over="ignore"):
+        return float(f"{np.nextafter(np.float32(above), np.float32(-math.inf)):.6f}")
+
+
+def read_run(path: PathLike) -> dict[str, list[Hit]]:
+    """Read a run.
+
+    :param path: A file in TREC's form or MS MARCO's, plain or ``.gz``; the first line tells which.
+    :return: Hits by topic id, both in the order of the file. In MS MARCO's form a score is one over the rank, as in
+        Pyserini's conversion.
+    :raises HypensearchError: When there is no such file, it holds no hit, a line has another number of columns, a score
+        or rank is no number, or a topic has a document twice; naming file and line.
+    """
+    run: dict[str, dict[str, float]] = {}
+    for number, topic, docid, score in _run_lines(path):
+        scores = run.setdefault(topic, {})
+        if docid in scores:
+            raise HypensearchError(f"{path}:{number}: topic {topic!r} has document {docid!r} twice")
+        scores[docid] = score
+    if not run:
+        raise HypensearchError(f"{path}: holds no hits; runs are read in {FORMS}")
+    return {topic: [Hit(docid, score) for docid, score in scores.items()] for topic, scores in run.items()}
+
+
+def _run_lines(path: PathLike) -> Iterator[tuple[int, str, str, float]]:
+    is_trec: bool | None = None
+    for number, line in numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES):
+        columns = columns_of(line)
+        if not columns:
+            continue
+        if is_trec is None and (len(columns) == 3 or len(columns) >= 6):
+            is_trec = len(columns) != 3
+        if is_trec is None or (len(columns) < 6 if is_trec else len(columns) != 3):
+            raise HypensearchError(f"{path}:{number}: found {len(columns)} columns; runs are read in {FORMS}")
+        if is_trec:
+            yield number, columns[0], columns[2], _score(columns[4], path, number)
+        else:
+            yield number, columns[0], columns[1], 1.0 / _rank(columns[2], path, number)
+
+
+def _score(text: str, path: PathLike, number: int) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score) or "_" in text:
+        raise HypensearchError(f"{path}:{number}: the score {text[:40]!r} is not a finite number")
+    return score
+
+
+def _rank(text: str, path: PathLike, number: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text)):
+        raise HypensearchError(f"{path}:{number}: the rank {text[:40]!r} is not a whole number of at least 1")
+    return int(text)
