@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 from collections.abc import Sequence
 
 from hypensearch import cli
@@ -14,8 +14,6 @@ from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, nam
 from hypensearch.eval.significance import compare
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
-
-LOGGER = logging.getLogger(__name__)
 
 DEEP_LEARNING_LEVEL = 2
 
@@ -125,9 +123,9 @@ def _note_topics(run: EvaluatedRun, complete: bool) -> None:
     missing, unjudged = run.evaluation.missing, run.evaluation.unjudged
     if missing:
         fate = "counted as 0" if complete else "left out"
-        LOGGER.info("%s: %d judged topics have no hits and are %s (%s)", run.name, len(missing), fate, _some(missing))
+        _note(f"{run.name}: {len(missing)} of the judged topics without hits, {fate} ({_some(missing)})")
     if unjudged:
-        LOGGER.info("%s: %d topics have no judgements and are ignored (%s)", run.name, len(unjudged), _some(unjudged))
+        _note(f"{run.name}: {len(unjudged)} of its topics without judgements, ignored ({_some(unjudged)})")
 
 
 def _some(topics: Sequence[str], shown: int = 3) -> str:
@@ -137,11 +135,14 @@ def _some(topics: Sequence[str], shown: int = 3) -> str:
 def _note_grades(qrels: dict[str, dict[str, int]], evaluation: Evaluation) -> None:
     highest = max((grade for grades in qrels.values() for grade in grades.values()), default=0)
     if highest > 1 and any("rel=1" in measure for measure in evaluation.values):
-        LOGGER.info(
-            "the judgements have grades up to %d and measures with rel=1 count grade 1 as relevant; "
-            "for TREC Deep Learning give --dl",
-            highest,
+        _note(
+            f"the judgements have grades up to {highest}, and measures with rel=1 count grade 1 as relevant; "
+            "for TREC Deep Learning give --dl"
         )
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":
