@@ -8,10 +8,12 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn, TypeVar
 
 from hypensearch.errors import HypensearchError
+
+T = TypeVar("T")
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -61,6 +63,26 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("httpx", "urllib3", "filelock", "transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the flags that say how a checkpoint is loaded."""
+    parser.add_argument(
+        "--backbone-config",
+        metavar="PATH",
+        help="folder, config.json or hub name of the checkpoint's transformer, where it cannot be found",
+    )
+    parser.add_argument(
+        "--width", type=positive_int, help="hidden width to cut q-nets to (Matryoshka checkpoints); full by default"
+    )
+
+
+def progress(items: Sequence[T], *, unit: str, description: str) -> Iterable[T]:
+    """Show a progress bar on stderr while going through items."""
+    from tqdm import tqdm
+
+    bar: Iterable[T] = tqdm(items, unit=unit, desc=description, dynamic_ncols=True)
+    return bar
 
 
 def positive_int(text: str) -> int:

@@ -108,14 +108,16 @@ def released_name(name: str) -> str:
     return name
 
 
-def fingerprint(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Identify a model by its weights, whatever file, dtype on disk or machine they came from.
+def fingerprint(facts: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """Identify weights, whatever file, dtype on disk or machine they came from.
 
     Hashes names, shapes and up to 4,096 evenly spaced values of every tensor, so that it takes milliseconds.
 
+    :param facts: What else the result depends on.
+    :param tensors: The weights by name, in any order.
     :return: 32 hexadecimal digits.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(facts.encode())
     for name, tensor in sorted(tensors):
         flat = tensor.detach().reshape(-1)
         sample = flat[:: max(1, flat.numel() // 4096)].to(device="cpu", dtype=torch.float32).contiguous()

@@ -18,7 +18,7 @@ from torch.nn import functional
 from hypensearch.errors import HypensearchError
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
-from hypensearch.models.config import ModelConfig, parse_config
+from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
 
@@ -116,15 +116,30 @@ class DualEncoder(nn.Module):
         return hidden_size(self.passage_encoder.transformer)
 
     @property
+    def q_net_config(self) -> QNetConfig:
+        """Architecture of the q-nets that :meth:`encode_queries` returns."""
+        if self.config.q_net is None:
+            return QNetConfig(dims=(self.dim, 1))
+        return self.config.q_net if self.width is None else self.config.q_net.truncated(self.width)
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies the weights; see :func:`hypensearch.models.checkpoint.fingerprint`."""
-        tensors = {checkpoints.released_name(name): tensor for name, tensor in self.state_dict().items()}
-        return checkpoints.fingerprint(tensors.items())
+        """Identifies what document vectors depend on: the document side's weights and pooling.
+
+        Hypencoders over one frozen document encoder have the same fingerprint, and may share an index.
+        """
+        pooling = f"{self.passage_encoder.pooling}{' over padding' if self.passage_encoder.count_padding else ''}"
+        return checkpoints.fingerprint(pooling, self.passage_encoder.state_dict().items())
+
+    @cached_property
+    def query_fingerprint(self) -> str:
+        """Identifies what q-nets depend on: the query side's weights and the architecture."""
+        return checkpoints.fingerprint(f"{self.config.q_net} {self.width}", self.query_encoder.state_dict().items())
 
     @torch.inference_mode()
     def encode_documents(self, texts: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:

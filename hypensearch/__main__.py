@@ -1,0 +1,53 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The console script: ``hypensearch search ...`` is ``python -m hypensearch.search ...``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "encode": ("hypensearch.encode.__main__", "corpus -> index of document vectors"),
+    "encode.query": ("hypensearch.encode.query", "topics -> q-nets on disk"),
+    "index.join": ("hypensearch.index.join", "indexes of shards -> one index"),
+    "search": ("hypensearch.search.__main__", "index and topics -> run"),
+    "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),
+    "train": ("hypensearch.train.__main__", "training data -> checkpoint"),
+    "demo": ("hypensearch.demo.__main__", "the whole pipeline on documentation strings, offline"),
+    "pyserini": ("hypensearch.pyserini.__main__", "any Pyserini command, under a JDK that fits"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names.
+
+    :return: The command's exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments.pop(0) if arguments else "--help"
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        from hypensearch import __version__
+
+        print(f"hypensearch {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"error: no command {name!r}: known are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    result: int = importlib.import_module(COMMANDS[name][0]).main(arguments)
+    return result
+
+
+def _usage() -> str:
+    lines = [f"  {name:<13} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: hypensearch COMMAND ...   (COMMAND --help says more)", "", *lines, "  --version     the version"]
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command: topics to q-nets on disk, the counterpart of ``pyserini.encode.query``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from hypensearch import cli
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser; flags as in ``pyserini.encode.query``."""
+    parser = cli.CommandParser(
+        prog="python -m hypensearch.encode.query",
+        description="Encode topics to q-nets and store them, to be searched with --encoded-queries.",
+    )
+    parser.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    parser.add_argument("--topics-format", default="default", choices=["default", "kilt", "raw_jsonl"])
+    parser.add_argument("--encoder", required=True, help="checkpoint folder or hub name")
+    parser.add_argument("--output", required=True, help="folder to write the q-nets to")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--max-length", type=cli.positive_int, default=256, help="tokens kept of a query")
+    cli.add_model_arguments(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :return: The exit code.
+    """
+    args = build_parser().parse_args(argv)
+    return cli.run(lambda: _encode_queries(args))
+
+
+def _encode_queries(args: argparse.Namespace) -> None:
+    from hypensearch.device import resolve_device
+    from hypensearch.formats.q_nets import BLOCK_QUERIES, write_q_nets
+    from hypensearch.models import load_model
+    from hypensearch.models.stored import architecture_facts, to_arrays
+    from hypensearch.topics import load_topics
+
+    topics = load_topics(args.topics, args.topics_format)
+    device = resolve_device(args.device)
+    model = load_model(args.encoder, backbone_config=args.backbone_config, width=args.width, device=device)
+    texts = list(topics.values())
+    starts = cli.progress(range(0, len(texts), BLOCK_QUERIES), unit="block", description="encoding topics")
+    blocks = (
+        to_arrays(model.encode_queries(texts[start : start + BLOCK_QUERIES], max_length=args.max_length))
+        for start in starts
+    )
+    facts = {"name": model.name, "fingerprint": model.fingerprint, "max_length": args.max_length}
+    write_q_nets(args.output, architecture_facts(model.q_net_config), facts, topics, blocks)
+    print(f"{len(topics):,} q-nets are in {args.output}: search them with --encoded-queries {args.output}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,157 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Q-nets on disk, so that a query is encoded once and searched often.
+
+A folder holds ``manifest.json`` (written last, with one rename) and ``q_nets-00000.safetensors``, ... with the
+q-nets of up to :data:`BLOCK_QUERIES` queries each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
+
+FORMAT = "hypensearch q-nets"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+BLOCK_QUERIES = 64
+_MAX_MANIFEST_BYTES = 2**31
+
+
+@dataclass(frozen=True)
+class StoredQNets:
+    """What a folder of q-nets holds.
+
+    :param folder: The folder.
+    :param architecture: Keyword arguments of :class:`hypensearch.models.config.QNetConfig`.
+    :param model: What made them: name, fingerprint of the document side, and so on.
+    :param topics: Query texts by topic id, in the order they were stored.
+    :param files: Name and SHA-256 of each block's file.
+    """
+
+    folder: Path
+    architecture: Mapping[str, Any]
+    model: Mapping[str, Any]
+    topics: Mapping[str, str]
+    files: Sequence[tuple[str, str]]
+
+    def read(self, topic_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
+        """Read the tensors of some q-nets.
+
+        :param topic_ids: Which ones.
+        :return: By topic id, tensors by name: ``weight_0`` .. ``weight_L``, *Shape:* ``(in, out)``, and ``bias_0`` ..,
+            *Shape:* ``(out,)``.
+        :raises HypensearchError: When a topic is not stored or a file is damaged.
+        """
+        place = {topic_id: position for position, topic_id in enumerate(self.topics)}
+        wanted: dict[int, list[str]] = {}
+        for topic_id in topic_ids:
+            if topic_id not in place:
+                raise HypensearchError(f"{self.folder}: no q-net of topic {topic_id!r}; encode the topics again")
+            wanted.setdefault(place[topic_id] // BLOCK_QUERIES, []).append(topic_id)
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for block, ids in wanted.items():
+            tensors = self._read_block(block)
+            for topic_id in ids:
+                found[topic_id] = {name: array[place[topic_id] % BLOCK_QUERIES] for name, array in tensors.items()}
+        return found
+
+    def _read_block(self, block: int) -> dict[str, np.ndarray]:
+        from safetensors.numpy import load
+
+        name, digest = self.files[block]
+        path = self.folder / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise HypensearchError(f"{path}: {error.strerror}; encode the topics again") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise HypensearchError(f"{path}: its content has changed since it was written; encode the topics again")
+        tensors: dict[str, np.ndarray] = load(content)
+        return tensors
+
+
+def write_q_nets(
+    folder: str | os.PathLike[str],
+    architecture: Mapping[str, Any],
+    model: Mapping[str, Any],
+    topics: Mapping[str, str],
+    blocks: Iterable[Mapping[str, np.ndarray]],
+) -> None:
+    """Write q-nets; the folder holds its old ones, if any, until the new ones are complete.
+
+    :param blocks: Tensors by name for each :data:`BLOCK_QUERIES` topics, *Shape:* ``(num_queries, ...)``.
+    :raises HypensearchError: When the folder cannot be written.
+    """
+    from safetensors.numpy import save
+
+    path = Path(folder)
+    old = _old_files(path)
+    files = []
+    for number, tensors in enumerate(blocks):
+        content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"q_nets-{number:05d}-{digest[:8]}.safetensors"
+        with replace_when_whole(path / name) as file:
+            file.write(content)
+        files.append((name, digest))
+    facts = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "architecture": dict(architecture),
+        "model": dict(model),
+        "topics": [[topic_id, text] for topic_id, text in topics.items()],
+        "files": files,
+    }
+    with replace_when_whole(path / MANIFEST, "w") as file:
+        json.dump(facts, file, ensure_ascii=False)
+    for name in old - {name for name, _ in files}:
+        (path / name).unlink(missing_ok=True)
+
+
+def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
+    """Open a folder of q-nets.
+
+    :raises HypensearchError: When it is not one, or of a newer format.
+    """
+    path = Path(folder)
+    where = path / MANIFEST
+    try:
+        if where.stat().st_size > _MAX_MANIFEST_BYTES:
+            raise ValueError("too large")
+        facts = json.loads(where.read_text(encoding="utf-8"))
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format is {facts['format']!r}")
+    except FileNotFoundError:
+        raise HypensearchError(
+            f"{path}: no folder of q-nets (no {MANIFEST}); python -m hypensearch.encode.query makes one"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HypensearchError(f"{where}: not the manifest of a folder of q-nets ({error})") from None
+    if facts["version"] > FORMAT_VERSION:
+        raise HypensearchError(f"{where}: format version {facts['version']}: upgrade hypensearch to read it")
+    try:
+        files = [(str(name), str(digest)) for name, digest in facts["files"]]
+        topics = {str(topic_id): str(text) for topic_id, text in facts["topics"]}
+        if any(os.path.basename(name) != name for name, _ in files) or len(topics) > BLOCK_QUERIES * len(files):
+            raise ValueError("files and topics do not fit together")
+        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
+
+
+def _old_files(folder: Path) -> set[str]:
+    try:
+        return {name for name, _ in open_q_nets(folder).files}
+    except HypensearchError:
+        return set()

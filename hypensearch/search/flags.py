@@ -1,0 +1,128 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The flags of ``pyserini.search.faiss``: the ones that we share, and the ones that have no meaning for a q-net."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from hypensearch.cli import CommandParser, add_model_arguments, positive_int
+from hypensearch.errors import HypensearchError
+
+DEFAULT_TAG = "hypensearch"
+ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
+
+_NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
+_CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"
+_NO_BPR = "it belongs to binary passage retrieval, whose vectors a q-net cannot score"
+
+# flag -> (values that change nothing, why others are refused)
+_REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "--tokenizer": ((None,), "the checkpoint has its own tokenizer"),
+    "--query-prefix": ((None, ""), "Hypencoders are trained without prefixes; put one into the topics if yours is not"),
+    "--pooling": ((None,), _CHECKPOINT_KNOWS),
+    "--l2-norm": ((False,), _CHECKPOINT_KNOWS),
+    "--faiss-device": ((None,), "nothing is searched by Faiss; use --device"),
+    "--ef-search": ((None,), "this is not an HNSW index"),
+    "--normalize-distances": ((False,), "a q-net's score is unbounded and is no inner product"),
+    "--binary-hits": ((None,), _NO_BPR),
+    "--rerank": ((False,), _NO_BPR),
+    "--prf-depth": ((None, 0), _NO_PRF),
+    "--prf-method": ((None,), _NO_PRF),
+    "--rocchio-alpha": ((None,), _NO_PRF),
+    "--rocchio-beta": ((None,), _NO_PRF),
+    "--rocchio-gamma": ((None,), _NO_PRF),
+    "--rocchio-topk": ((None,), _NO_PRF),
+    "--rocchio-bottomk": ((None,), _NO_PRF),
+    "--sparse-index": ((None,), _NO_PRF),
+    "--ance-prf-encoder": ((None,), _NO_PRF),
+    "--multimodal": ((False,), "a Hypencoder encodes text"),
+    "--instruction-config": ((None,), "a Hypencoder encodes text without instructions"),
+    "--pca-model": ((None,), "vectors that PCA has changed do not fit the q-nets"),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m hypensearch.search``."""
+    parser = CommandParser(
+        prog="python -m hypensearch.search",
+        description="Search an index with q-nets and write a run, with the flags of pyserini.search.faiss.",
+    )
+    required = parser.add_argument_group("what to search")
+    required.add_argument("--index", required=True, help="index folder, or the name of a prebuilt index")
+    required.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
+    required.add_argument("--output", required=True, help="run file to write")
+    _add_run_flags(parser.add_argument_group("the run"))
+    _add_encoder_flags(parser.add_argument_group("the query encoder"))
+    _add_scoring_flags(parser.add_argument_group("scoring"))
+    _add_refused_flags(parser)
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse flags that have no meaning for a q-net.
+
+    :raises HypensearchError: Names the flag, and why.
+    """
+    for flag, (harmless, reason) in _REFUSED.items():
+        value = getattr(args, flag.removeprefix("--").replace("-", "_"))
+        if value not in harmless:
+            raise HypensearchError(f"{flag} has no meaning here: {reason}")
+    if args.encoder_class not in (None, *ENCODER_CLASSES):
+        raise HypensearchError(
+            f"--encoder-class {args.encoder_class}: wanted one of {', '.join(ENCODER_CLASSES)}; other encoders make no "
+            "q-nets, search with them in Pyserini"
+        )
+    if args.topics_format not in ("default", "kilt", "raw_jsonl"):
+        raise HypensearchError(
+            f"--topics-format {args.topics_format}: wanted default, kilt or raw_jsonl; a Hypencoder encodes text"
+        )
+    if args.output_format == "kilt" and args.topics_format != "kilt":
+        raise HypensearchError("--output-format kilt repeats the topics' data points: it needs --topics-format kilt")
+    if args.searcher not in ("exhaustive", "simple"):
+        raise HypensearchError(f"--searcher {args.searcher}: wanted exhaustive")
+    if args.fp16 and args.bf16:
+        raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
+
+
+def _add_run_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output-format", default="trec", choices=["trec", "msmarco", "kilt"], help="form of the run")
+    group.add_argument("--hits", type=positive_int, default=1000, help="hits of each topic")
+    group.add_argument("--run-tag", default=DEFAULT_TAG, help="last column of a TREC run")
+    group.add_argument("--max-passage", action="store_true", help="keep the best passage of each document only")
+    group.add_argument("--max-passage-hits", type=positive_int, default=100, help="documents kept with --max-passage")
+    group.add_argument("--max-passage-delimiter", default="#", help="what ends the document's part of a docid")
+    group.add_argument("--remove-query", action="store_true", help="drop the hit whose docid is the topic's id")
+
+
+def _add_encoder_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--encoder", help="checkpoint folder or hub name; the index's own model by default")
+    group.add_argument("--encoder-class", help="auto, hypencoder or biencoder; the checkpoint tells, so never needed")
+    group.add_argument("--encoded-queries", help="folder of q-nets made by python -m hypensearch.encode.query")
+    group.add_argument("--max-length", type=positive_int, default=256, help="tokens kept of a query")
+    group.add_argument("--explicit-truncate", action="store_true", help="queries are always cut to --max-length")
+    add_model_arguments(group)
+
+
+def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--searcher", default="exhaustive", help="exhaustive: score every document")
+    group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
+    group.add_argument(
+        "--threads", type=positive_int, help="CPU threads; as many as there are cores by default (Pyserini: 1)"
+    )
+    group.add_argument("--fp16", action="store_true", help="scan in float16; hits still get their exact scores")
+    group.add_argument("--bf16", action="store_true", help="scan in bfloat16; hits still get their exact scores")
+    group.add_argument("--block-rows", type=positive_int, help="vectors read at a time; changes memory use only")
+
+
+def _add_refused_flags(parser: argparse.ArgumentParser) -> None:
+    for flag, (harmless, _) in _REFUSED.items():
+        if harmless == (False,):
+            parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
+        else:
+            kind = int if 0 in harmless else str
+            parser.add_argument(flag, type=kind, default=None, help=argparse.SUPPRESS)

@@ -1,0 +1,344 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The searcher, with the interface of Pyserini's ``FaissSearcher``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import torch
+
+from hypensearch.device import resolve_device
+from hypensearch.errors import HypensearchError
+from hypensearch.hits import Hit
+from hypensearch.index import FlatIndex
+from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
+from hypensearch.models.q_net import QNets
+from hypensearch.search.exhaustive import ExhaustiveSearch
+
+if TYPE_CHECKING:
+    from hypensearch.index import IndexedDocument
+
+logger = logging.getLogger(__name__)
+
+Query = str | QNets
+
+
+@dataclass(frozen=True, slots=True)
+class VectorHit:
+    """A hit with its document vector, for feedback methods.
+
+    :param docid: The document's identifier.
+    :param score: The q-net's score.
+    :param vectors: The document vector, float32, *Shape:* ``(dim,)``; named as in Pyserini.
+    """
+
+    docid: str
+    score: float
+    vectors: np.ndarray
+
+
+@dataclass
+class SearchStats:
+    """What a searcher did since it was made.
+
+    :param queries: Queries searched.
+    :param documents_scored: Documents scored, summed over queries.
+    :param encode_seconds: Seconds spent turning query text into q-nets.
+    :param search_seconds: Seconds spent scoring and ranking.
+    """
+
+    queries: int = 0
+    documents_scored: int = 0
+    encode_seconds: float = 0.0
+    search_seconds: float = 0.0
+
+
+class HypencoderSearcher:
+    """Searches a flat index with q-nets; a bi-encoder's index with query vectors, as the baseline.
+
+    The same query gives the same hits whatever the batch it comes in, the block size or the number of threads;
+    equal scores are ordered by docid.
+
+    :param index_dir: An index folder.
+    :param query_encoder: A loaded model, or a checkpoint's folder or hub name; None for the one the index names. It
+        is loaded when the first query comes as text.
+    :param prebuilt_index_name: The registry's name of the index, if it has one.
+    :param device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:N".
+    :param precision: "fp32", "bf16" or "fp16"; hits always have their exact fp32 scores.
+    :param max_length: Tokens kept of a query, special ones included.
+    :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
+    :param backbone_config: The transformer's configuration, where it cannot be found.
+    :param revision: Revision of a ``query_encoder`` on the hub; None for the one the index names.
+    :param block_rows: Vectors read at a time; changes memory use only.
+    :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
+    """
+
+    def __init__(
+        self,
+        index_dir: str | os.PathLike[str],
+        query_encoder: str | DualEncoder | None = None,
+        prebuilt_index_name: str | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "fp32",
+        max_length: int = DEFAULT_MAX_LENGTH,
+        width: int | None = None,
+        backbone_config: str | None = None,
+        revision: str | None = None,
+        block_rows: int | None = None,
+    ) -> None:
+        self.index = FlatIndex.open(os.fspath(index_dir))
+        self.prebuilt_index_name = prebuilt_index_name
+        self.device = resolve_device(device)
+        self.max_length = max_length
+        self.stats = SearchStats()
+        self._load_options = {"backbone_config": backbone_config, "width": width}
+        self._revision = revision
+        self._search = ExhaustiveSearch(self.index, self.device, precision, block_rows)
+        self._loading = threading.Lock()
+        self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
+        self._encoder_name = query_encoder if isinstance(query_encoder, str) else None
+        if self._query_encoder is not None:
+            self._check_fits(self._query_encoder)
+
+    @classmethod
+    def from_prebuilt_index(
+        cls, prebuilt_index_name: str, query_encoder: str | DualEncoder | None = None, **options: object
+    ) -> HypencoderSearcher:
+        """Open an index by its registered name, downloading it once.
+
+        :raises HypensearchError: When the name is not known or the download fails; Pyserini returns None here.
+        """
+        from hypensearch.index.prebuilt import find_prebuilt_index
+
+        folder = find_prebuilt_index(prebuilt_index_name)
+        return cls(folder, query_encoder, prebuilt_index_name, **options)  # type: ignore[arg-type]
+
+    @staticmethod
+    def list_prebuilt_indexes() -> list[str]:
+        """Return the registered names."""
+        from hypensearch.index.prebuilt import prebuilt_indexes
+
+        return sorted(prebuilt_indexes())
+
+    @property
+    def num_docs(self) -> int:
+        """Number of documents in the index."""
+        return self.index.num_docs
+
+    @property
+    def dimension(self) -> int:
+        """Size of the document vectors."""
+        return self.index.dim
+
+    @property
+    def query_encoder(self) -> DualEncoder:
+        """The model, loaded on first use.
+
+        :raises HypensearchError: When it cannot be loaded, or did not make the index.
+        """
+        with self._loading:
+            if self._query_encoder is None:
+                model = self._load_encoder()
+                self._check_fits(model)
+                self._query_encoder = model
+        return self._query_encoder
+
+    @overload
+    def search(
+        self,
+        query: Query,
+        k: int = ...,
+        threads: int | None = ...,
+        remove_dups: bool = ...,
+        *,
+        return_vector: Literal[False] = ...,
+    ) -> list[Hit]: ...
+    @overload
+    def search(
+        self,
+        query: Query,
+        k: int = ...,
+        threads: int | None = ...,
+        remove_dups: bool = ...,
+        *,
+        return_vector: Literal[True],
+    ) -> tuple[QNets, list[VectorHit]]: ...
+    def search(
+        self,
+        query: Query,
+        k: int = 10,
+        threads: int | None = None,
+        remove_dups: bool = False,
+        return_vector: bool = False,
+    ) -> list[Hit] | tuple[QNets, list[VectorHit]]:
+        """Search with one query.
+
+        :param query: The query's text, or its q-net.
+        :param k: Hits wanted; fewer where the index has fewer documents.
+        :param threads: Number of CPU threads, set for the whole process as Faiss does; None leaves it as it is.
+        :param remove_dups: As in Pyserini; an index has no repeated docid, so nothing is ever removed.
+        :param return_vector: Whether to return the q-net and hits with their document vectors.
+        :return: Hits, best first.
+        :raises HypensearchError: When k is less than 1.
+        """
+        q_nets, (hits,) = self._search_all([query], k, threads)
+        return (q_nets, self._with_vectors(hits)) if return_vector else hits
+
+    def batch_search(
+        self,
+        queries: Sequence[str] | Sequence[QNets] | QNets,
+        q_ids: Sequence[str] | None = None,
+        k: int = 10,
+        threads: int | None = None,
+        *,
+        qids: Sequence[str] | None = None,
+    ) -> dict[str, list[Hit]]:
+        """Search with several queries, which share one pass over the index.
+
+        :param queries: Texts or q-nets.
+        :param q_ids: Their ids; ``qids`` is taken as well, as Pyserini's Lucene searchers call it.
+        :param k: Hits wanted of each.
+        :param threads: As in :meth:`search`.
+        :return: Hits by query id, best first.
+        :raises HypensearchError: When ids are missing, repeated, or of another number than queries.
+        """
+        ids = list(_one_of(q_ids, qids))
+        if len(ids) != len(queries) or len(set(ids)) != len(ids):
+            raise HypensearchError(
+                f"found {len(queries)} queries and {len(set(ids))} different ids: wanted one id for each query"
+            )
+        if not ids:
+            return {}
+        _, hits = self._search_all(list(queries), k, threads)
+        return dict(zip(ids, hits, strict=True))
+
+    def encode(self, queries: Sequence[str]) -> QNets:
+        """Return the q-nets of queries."""
+        started = time.perf_counter()
+        q_nets = self.query_encoder.encode_queries(list(queries), max_length=self.max_length)
+        self.stats.encode_seconds += time.perf_counter() - started
+        return q_nets
+
+    def doc(self, docid: str) -> IndexedDocument | None:
+        """Return a document's text, None when the index has no such docid.
+
+        :raises HypensearchError: When the index knows the document but its text is no longer there.
+        """
+        return self.index.document(docid)
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self.index.close()
+
+    def __enter__(self) -> HypencoderSearcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _search_all(self, queries: Sequence[Query], k: int, threads: int | None) -> tuple[QNets, list[list[Hit]]]:
+        if k < 1:
+            raise HypensearchError(f"k is {k}: wanted at least 1 hit")
+        if threads is not None:
+            _set_threads(threads)
+        q_nets = self._as_q_nets(queries)
+        started = time.perf_counter()
+        hits = self._search.search(q_nets, min(k, self.num_docs))
+        self.stats.search_seconds += time.perf_counter() - started
+        self.stats.queries += len(q_nets)
+        self.stats.documents_scored += len(q_nets) * self.num_docs
+        return q_nets, hits
+
+    def _as_q_nets(self, queries: Sequence[Query]) -> QNets:
+        texts = [query for query in queries if isinstance(query, str)]
+        if len(texts) == len(queries):
+            return self.encode(texts)
+        if texts or not all(isinstance(query, QNets) for query in queries):
+            kinds = sorted({type(query).__name__ for query in queries})
+            raise HypensearchError(f"found queries of the kinds {', '.join(kinds)}: wanted all texts or all q-nets")
+        return QNets.concat(list(queries))  # type: ignore[arg-type]
+
+    def _with_vectors(self, hits: list[Hit]) -> list[VectorHit]:
+        return [VectorHit(hit.docid, hit.score, self._vector(hit.docid)) for hit in hits]
+
+    def _vector(self, docid: str) -> np.ndarray:
+        for shard in self.index.shards:
+            if (row := shard.row_of(docid)) is not None:
+                return np.asarray(shard.vectors[row], dtype=np.float32)
+        raise KeyError(docid)
+
+    def _load_encoder(self) -> DualEncoder:
+        made_by = self.index.model or {}
+        name = self._encoder_name or made_by.get("name")
+        if not name:
+            raise HypensearchError(
+                f"{self.index.folder} does not say which model made its vectors: name it with --encoder"
+            )
+        revision = self._revision or (made_by.get("revision") if self._encoder_name is None else None)
+        if self._encoder_name is None:
+            name = _existing_path(str(name), made_by, Path(self.index.folder))
+        return load_model(
+            name,
+            revision=revision,
+            count_padding=bool(made_by.get("count_padding")),
+            device=self.device,
+            **self._load_options,  # type: ignore[arg-type]
+        )
+
+    def _check_fits(self, model: DualEncoder) -> None:
+        if model.dim != self.index.dim:
+            raise HypensearchError(
+                f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but {model.name} makes "
+                f"vectors of {model.dim}: encode the corpus with it, or name the right --encoder"
+            )
+        self.check_made_by({"name": model.name, "fingerprint": model.fingerprint}, "the query encoder")
+
+    def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
+        """Refuse q-nets of another model than the one that made the vectors.
+
+        :param model: Name and fingerprint of the q-nets' model.
+        :param what: Who has them, for the message.
+        :raises HypensearchError: When the document encoders differ.
+        """
+        made_by = self.index.model or {}
+        wanted, found = made_by.get("fingerprint"), model.get("fingerprint")
+        if wanted is None:
+            logger.info("%s does not say which model made its vectors: trusting %s", self.index.folder, what)
+        elif wanted != found:
+            raise HypensearchError(
+                f"document vectors in {self.index.folder} were made by {made_by.get('name')} (document encoder "
+                f"{str(wanted)[:8]}), but {what} is {model.get('name')} ({str(found)[:8]}): encode the corpus with it, "
+                "or name the right --encoder"
+            )
+
+
+def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence[str]:
+    if (q_ids is None) == (qids is None):
+        raise HypensearchError("wanted the queries' ids once, as q_ids or as qids")
+    return q_ids if q_ids is not None else qids  # type: ignore[return-value]
+
+
+def _set_threads(threads: int) -> None:
+    if threads < 1:
+        raise HypensearchError(f"threads is {threads}: wanted at least 1")
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+
+
+def _existing_path(name: str, made_by: dict[str, object], folder: Path) -> str:
+    """Return a model's name, or, where it was a folder, that folder's path as the manifest has it."""
+    path = made_by.get("path")
+    return str(path) if path and Path(str(path)).is_dir() else name

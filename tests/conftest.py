@@ -1,0 +1,40 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that several folders of tests use."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
+
+RESOURCES = Path(__file__).parent / "resources"
+VARIANTS = ("a_2layer_h32", "b_6layer_h64")
+
+
+@pytest.fixture(scope="session")
+def parity_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The authors' outputs: HYPENSEARCH_PARITY names the full folder, else the packed copy is unpacked."""
+    if given := os.environ.get("HYPENSEARCH_PARITY"):
+        return Path(given)
+    root = tmp_path_factory.mktemp("parity")
+    for variant in VARIANTS:
+        with tarfile.open(RESOURCES / "parity" / f"{variant}.tar.xz") as tar:
+            tar.extractall(root / variant, filter="data")
+    return root
+
+
+@pytest.fixture(scope="session", params=VARIANTS)
+def variant(request: pytest.FixtureRequest, parity_root: Path) -> Path:
+    """The folder of one variant of the authors' outputs."""
+    return parity_root / request.param
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(parity_root: Path) -> Path:
+    """A small untrained Hypencoder in the released layout: 2 blocks, 32 wide."""
+    return parity_root / "a_2layer_h32" / "checkpoint"
