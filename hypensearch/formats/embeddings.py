@@ -1,0 +1,288 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Document vectors that others have made: Pyserini's ``embeddings.jsonl``, its Faiss flat index, the authors' items."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.encoded_items import read_encoded_items
+from hypensearch.formats.files import MAX_LINE_BYTES, decode_line, numbered_lines, open_stream
+from hypensearch.formats.ids import flaw_of_id
+
+FAISS_INDEX = "index"
+FAISS_DOCID = "docid"
+EMBEDDINGS = "embeddings.jsonl"
+
+_FLAT_KINDS = {b"IxFI": 0, b"IxF2": 1}
+_HEADER = struct.Struct("<4siqqq?i")
+_COUNT = struct.Struct("<Q")
+_UNKNOWN = "wanted Pyserini's embeddings.jsonl or its folder, its Faiss folder (index, docid), or encoded_items.docs"
+
+
+@dataclass(slots=True)
+class VectorBlock:
+    """Some documents whose vectors are known.
+
+    :param docids: Their docids.
+    :param vectors: Their vectors, shape ``(num_docs, dim)``, float32.
+    :param places: Where each stands, for messages, such as ``embeddings.jsonl:7``.
+    :param texts: Their texts, None when the format has none.
+    :param positions: File number, offset and length of each document's JSON, None when it is no JSON in a plain file.
+    """
+
+    docids: list[str]
+    vectors: np.ndarray
+    places: list[str]
+    texts: list[str] | None = None
+    positions: list[tuple[int, int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSource:
+    """Vectors in one of the known formats.
+
+    :param kind: "embeddings.jsonl", "faiss" or "encoded_items".
+    :param files: Its files, in reading order.
+    :param has_text: Whether it knows the documents' texts.
+    :param num_docs: How many there are, None when only reading tells.
+    """
+
+    kind: str
+    files: list[str]
+    has_text: bool
+    num_docs: int | None
+    _read: Callable[[int, int], Iterator[VectorBlock]]
+
+    def blocks(self, block_rows: int, skip: int = 0) -> Iterator[VectorBlock]:
+        """Stream the documents, ``block_rows`` at a time.
+
+        :param skip: Leave out this many from the beginning.
+        :raises HypensearchError: With file and line (or item number) for what cannot be read.
+        """
+        return self._read(block_rows, skip)
+
+
+def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
+    """Recognise the format of vectors that exist already.
+
+    :param path: A ``.jsonl`` file (``.gz`` or not), a folder of them, a folder with ``index`` and ``docid``, or a
+        ``.docs`` file.
+    :raises HypensearchError: When there is no such path or it is of no known format.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise HypensearchError(f"{path}: no such file or folder; {_UNKNOWN}")
+    if os.path.isdir(path):
+        return _open_folder(path)
+    if path.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):
+        return _jsonl_source([path])
+    if path.endswith(".docs"):
+        return VectorSource("encoded_items", [path], True, None, lambda rows, skip: _read_items(path, rows, skip))
+    if os.path.basename(path) == FAISS_INDEX:
+        return _open_folder(os.path.dirname(path) or ".")
+    raise HypensearchError(f"{path}: vectors of unknown form; {_UNKNOWN}")
+
+
+def _open_folder(folder: str) -> VectorSource:
+    names = sorted(os.listdir(folder))
+    if FAISS_INDEX in names and FAISS_DOCID in names:
+        return _faiss_source(folder)
+    jsonl = [name for name in names if name.endswith((".jsonl", ".jsonl.gz")) and not name.startswith(".")]
+    if jsonl:
+        return _jsonl_source([os.path.join(folder, name) for name in jsonl])
+    raise HypensearchError(f"{folder}: a folder without vectors of a known form; {_UNKNOWN}")
+
+
+@dataclass(slots=True)
+class _Item:
+    docid: str
+    vector: np.ndarray
+    place: str
+    text: str
+    position: tuple[int, int, int] | None = None
+
+
+def _batched(items: Iterator[_Item], rows: int) -> Iterator[VectorBlock]:
+    """Gather documents to blocks; their vectors must be of one size."""
+    block: list[_Item] = []
+    dim = None
+    for item in items:
+        dim = dim or len(item.vector)
+        if len(item.vector) != dim:
+            raise HypensearchError(f"{item.place}: {len(item.vector)} dimensions, the documents before have {dim}")
+        block.append(item)
+        if len(block) == rows:
+            yield _block(block)
+            block = []
+    if block:
+        yield _block(block)
+
+
+def _block(items: Sequence[_Item]) -> VectorBlock:
+    positions = [item.position for item in items if item.position is not None]
+    return VectorBlock(
+        docids=[item.docid for item in items],
+        vectors=np.stack([item.vector for item in items]),
+        places=[item.place for item in items],
+        texts=[item.text for item in items],
+        positions=positions if len(positions) == len(items) else None,
+    )
+
+
+# Pyserini's embeddings.jsonl: {"id", "contents", "vector"} a line.
+
+
+def _jsonl_source(files: list[str]) -> VectorSource:
+    def read(rows: int, skip: int) -> Iterator[VectorBlock]:
+        return _batched(_read_jsonl(files, skip), rows)
+
+    return VectorSource(EMBEDDINGS, files, True, None, read)
+
+
+def _read_jsonl(files: list[str], skip: int) -> Iterator[_Item]:
+    for number, path in enumerate(files):
+        offset = 0
+        with open_stream(path) as stream:
+            line_number = 0
+            while line := stream.readline(MAX_LINE_BYTES + 1):
+                line_number += 1
+                place = f"{path}:{line_number}"
+                if len(line) > MAX_LINE_BYTES:
+                    raise HypensearchError(f"{place}: line is longer than {MAX_LINE_BYTES:,} bytes")
+                position = (number, offset, len(line))
+                offset += len(line)
+                if not line.strip():
+                    continue
+                if skip:
+                    skip -= 1
+                    continue
+                docid, vector, text = _parse_embedding(decode_line(line, path, line_number), place)
+                yield _Item(docid, vector, place, text, position)
+
+
+def _parse_embedding(line: str, place: str) -> tuple[str, np.ndarray, str]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise HypensearchError(f"{place}: not JSON: {error}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("vector"), list):
+        raise HypensearchError(f"{place}: wanted an object with 'id', 'contents' and 'vector', a list of numbers")
+    docid = record.get("id")
+    docid = str(docid) if type(docid) is int else docid
+    text = record.get("contents", record.get("text"))
+    return check_docid(docid, place), _vector(record["vector"], place), text if isinstance(text, str) else ""
+
+
+def _vector(numbers: list[object], place: str) -> np.ndarray:
+    try:
+        if not numbers or not all(type(number) in (int, float) for number in numbers):
+            raise ValueError
+        with np.errstate(over="ignore"):
+            return np.array(numbers, dtype=np.float64).astype(np.float32)
+    except (ValueError, OverflowError):
+        raise HypensearchError(f"{place}: 'vector' is not a list of numbers") from None
+
+
+def check_docid(docid: object, place: str) -> str:
+    """Check that a docid fits into a run file.
+
+    :param docid: What stands for it.
+    :param place: Where, for the message.
+    :raises HypensearchError: When it is no string, is empty, or holds white space or control characters.
+    """
+    if docid is None or not isinstance(docid, str):
+        raise HypensearchError(f"{place}: no docid (found {docid!r}), every document wants one")
+    if (flaw := flaw_of_id(docid)) is not None:
+        raise HypensearchError(f"{place}: the id {flaw}")
+    return docid
+
+
+# The authors' encoded items.
+
+
+def _read_items(path: str, rows: int, skip: int) -> Iterator[VectorBlock]:
+    def items() -> Iterator[_Item]:
+        for number, item in read_encoded_items(path, skip):
+            place = f"{path}, item {number}"
+            yield _Item(check_docid(item.docid, place), item.vector, place, item.text)
+
+    return _batched(items(), rows)
+
+
+# Pyserini's Faiss flat index: the file `index` and the file `docid`, one docid a line.
+
+
+def faiss_flat_header(num_docs: int, dim: int) -> bytes:
+    """Give what stands before the vectors in the file of a Faiss IndexFlatIP (format of Faiss 1.5 to 1.15)."""
+    return _HEADER.pack(b"IxFI", dim, num_docs, 1 << 20, 1 << 20, True, 0) + _COUNT.pack(num_docs * dim)
+
+
+def map_faiss_flat(path: str) -> np.ndarray:
+    """Map the vectors of a Faiss flat index (inner product or L2), without Faiss and without a copy.
+
+    :param path: The index file.
+    :return: Shape ``(num_docs, dim)``, float32.
+    :raises HypensearchError: When it is another kind of index, or its size is not what its header says.
+    """
+    start = _HEADER.size + _COUNT.size
+    with open(path, "rb") as file:
+        head = file.read(start)
+    if head[:4] not in _FLAT_KINDS:
+        raise HypensearchError(
+            f"{path}: a Faiss index of kind {head[:4]!r}; only flat ones (IxFI, IxF2) hold the vectors as they were: "
+            "encode the corpus again, or convert it with faiss"
+        )
+    if len(head) < start:
+        raise HypensearchError(f"{path}: breaks off within its header; copy it anew")
+    _, dim, num_docs, _, _, _, _ = _HEADER.unpack_from(head)
+    (count,) = _COUNT.unpack_from(head, _HEADER.size)
+    wanted = start + 4 * num_docs * dim
+    if dim < 1 or num_docs < 1 or count != num_docs * dim or os.path.getsize(path) != wanted:
+        raise HypensearchError(
+            f"{path}: {os.path.getsize(path):,} bytes long, but its header tells of {num_docs:,} vectors of "
+            f"{dim:,} dimensions ({wanted:,} bytes); copy it anew"
+        )
+    return np.memmap(path, "<f4", "r", start, (num_docs, dim))
+
+
+def _faiss_source(folder: str) -> VectorSource:
+    index, docid = os.path.join(folder, FAISS_INDEX), os.path.join(folder, FAISS_DOCID)
+    num_docs = len(map_faiss_flat(index))
+
+    def read(rows: int, skip: int) -> Iterator[VectorBlock]:
+        vectors = map_faiss_flat(index)
+        return _read_faiss(vectors, docid, rows, skip)
+
+    return VectorSource("faiss", [index, docid], False, num_docs, read)
+
+
+def _read_faiss(vectors: np.ndarray, docid_path: str, rows: int, skip: int) -> Iterator[VectorBlock]:
+    docids: list[str] = []
+    number = 0
+    for number, line in numbered_lines(docid_path):
+        if number > len(vectors):
+            raise HypensearchError(f"{docid_path}:{number}: more docids than the {len(vectors):,} vectors beside it")
+        if number <= skip:
+            continue
+        docids.append(check_docid(line, f"{docid_path}:{number}"))
+        if len(docids) == rows:
+            yield _faiss_block(vectors, docids, number, docid_path)
+            docids = []
+    if number < len(vectors):
+        raise HypensearchError(f"{docid_path}: {number:,} docids for the {len(vectors):,} vectors beside it")
+    if docids:
+        yield _faiss_block(vectors, docids, number, docid_path)
+
+
+def _faiss_block(vectors: np.ndarray, docids: list[str], end: int, docid_path: str) -> VectorBlock:
+    start = end - len(docids)
+    places = [f"{docid_path}:{number + 1}" for number in range(start, end)]
+    return VectorBlock(docids, np.array(vectors[start:end], dtype=np.float32), places)

@@ -1,0 +1,119 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Docids by the million: read lazily from their file, ranked, found, checked for repetition."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import overload
+
+import numpy as np
+
+_CHUNK_ROWS = 2**16
+
+
+class Docids(Sequence[str]):
+    """The docids of a shard by row, read from the mapped file when asked for.
+
+    :param data: The bytes of the ``docid`` file, one docid a line, shape ``(num_bytes,)``.
+    :param offsets: Where each line starts, and the end of the last, shape ``(num_docs + 1,)``.
+    """
+
+    def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
+        self._data = data
+        self._offsets = offsets
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    @overload
+    def __getitem__(self, row: int) -> str: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[str]: ...
+    def __getitem__(self, row: int | slice) -> str | list[str]:
+        if isinstance(row, slice):
+            return self._slice(*row.indices(len(self)))
+        if row < 0:
+            row += len(self)
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self.utf8(row).decode("utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _CHUNK_ROWS):
+            yield from self[start : start + _CHUNK_ROWS]
+
+    def utf8(self, row: int) -> bytes:
+        """Give a docid as UTF-8; its bytes order as its code points do."""
+        return self._data[int(self._offsets[row]) : int(self._offsets[row + 1]) - 1].tobytes()
+
+    def _slice(self, start: int, stop: int, step: int) -> list[str]:
+        if step != 1 or start >= stop:
+            return [self[row] for row in range(start, stop, step)]
+        lines = self._data[int(self._offsets[start]) : int(self._offsets[stop]) - 1].tobytes()
+        return lines.decode("utf-8").split("\n")
+
+
+def rank_docids(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Give every docid its place in code-point order.
+
+    A radix sort over 8 bytes at a time, last ones first, so that memory does not depend on the docids' length.
+
+    :param data: The bytes of the ``docid`` file, shape ``(num_bytes,)``.
+    :param offsets: Line starts, shape ``(num_docs + 1,)``.
+    :return: Ranks from 0, shape ``(num_docs,)``, uint32.
+    """
+    starts = np.asarray(offsets[:-1], dtype=np.int64)
+    lengths = np.asarray(offsets[1:], dtype=np.int64) - starts - 1
+    order = np.arange(len(starts), dtype=np.uint32)
+    for depth in reversed(range(0, int(lengths.max(initial=0)), 8)):
+        # Shorter docids have nothing at this depth: they come first and keep their order.
+        longer = lengths[order] > depth
+        rows = order[longer]
+        keys = _eight_bytes(data, starts[rows] + depth, lengths[rows] - depth)
+        order = np.concatenate([order[~longer], rows[np.argsort(keys, kind="stable")]])
+    rank = np.empty(len(order), dtype=np.uint32)
+    rank[order] = np.arange(len(order), dtype=np.uint32)
+    return rank
+
+
+def _eight_bytes(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Read up to eight bytes from each start as one big-endian number, missing ones as 0."""
+    keys = np.zeros(len(starts), dtype=np.uint64)
+    for place in range(8):
+        there = np.flatnonzero(lengths > place)
+        keys[there] |= data[starts[there] + place].astype(np.uint64) << np.uint64(56 - 8 * place)
+    return keys
+
+
+class SeenDocids:
+    """The docids met so far, eight bytes for each: sorted runs of hashes, merged as they grow.
+
+    Two docids may share a hash, so a hit says "look", not "repeated".
+    """
+
+    def __init__(self) -> None:
+        self._runs: list[np.ndarray] = []
+
+    def add(self, docids: Iterable[str]) -> None:
+        """Remember docids."""
+        self._runs.append(np.sort(_hashes(docids)))
+        while len(self._runs) > 1 and len(self._runs[-2]) <= 2 * len(self._runs[-1]):
+            merged = np.concatenate([self._runs.pop(), self._runs.pop()])
+            merged.sort(kind="stable")
+            self._runs.append(merged)
+
+    def suspects(self, docids: Sequence[str]) -> list[int]:
+        """Give the positions of docids that may have been met before."""
+        hashes = _hashes(docids)
+        met = np.zeros(len(hashes), dtype=bool)
+        for run in self._runs:
+            places = np.minimum(np.searchsorted(run, hashes), max(len(run) - 1, 0))
+            met |= run[places] == hashes if len(run) else False
+        return np.flatnonzero(met).tolist()
+
+
+def _hashes(docids: Iterable[str]) -> np.ndarray:
+    digests = b"".join(hashlib.blake2b(docid.encode("utf-8"), digest_size=8).digest() for docid in docids)
+    return np.frombuffer(digests, dtype=np.uint64)

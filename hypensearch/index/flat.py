@@ -1,0 +1,288 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A flat index opened for reading: document vectors and docids, mapped and never copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import sha256_of
+from hypensearch.index.docids import Docids
+from hypensearch.index.document import DocumentFiles, IndexedDocument
+from hypensearch.index.manifest import (
+    BLOCK_ROWS,
+    DOCID,
+    DOCID_OFFSETS,
+    DOCID_RANK,
+    DOCUMENT_POSITIONS,
+    POSITION_DTYPE,
+    VECTORS,
+    FileRecord,
+    Manifest,
+    ShardRecord,
+    read_manifest,
+)
+from hypensearch.index.progress import read_progress
+
+
+class FlatShard:
+    """One folder of an index.
+
+    :param folder: Where it is.
+    :param record: What the manifest says of it.
+    :param dim: Size of a document vector.
+    :param dtype: Type of the stored vectors.
+    :param start: The index-wide row of its first document.
+    :raises FileNotFoundError: When a file is missing.
+    :raises HypensearchError: When a file is not what the manifest says.
+    """
+
+    def __init__(self, folder: str, record: ShardRecord, dim: int, dtype: str, start: int) -> None:
+        self.folder = folder
+        self.record = record
+        self.start = start
+        self.num_docs = record.num_docs
+        for name, file in record.files.items():
+            _check_size(os.path.join(folder, name), file)
+        #: Document vectors, shape ``(num_docs, dim)``, mapped.
+        self.vectors = self._map(VECTORS, np.dtype(dtype), (self.num_docs, dim))
+        #: Place of each docid of the shard in code-point order, shape ``(num_docs,)``, uint32, mapped.
+        self.docid_rank = self._map(DOCID_RANK, np.dtype(np.uint32), (self.num_docs,))
+        offsets = self._map(DOCID_OFFSETS, np.dtype(np.uint64), (self.num_docs + 1,))
+        #: Docids by row, read when asked for.
+        self.docids = Docids(np.memmap(os.path.join(folder, DOCID), np.uint8, "r"), offsets)
+        self._documents = DocumentFiles(folder, record.documents, self._positions())
+
+    def row_of(self, docid: str) -> int | None:
+        """Find a docid's row within the shard, None when it is not here."""
+        wanted = docid.encode("utf-8", "surrogatepass")
+        low, high = 0, self.num_docs
+        while low < high:
+            middle = (low + high) // 2
+            if self.docids.utf8(int(self._rows_by_rank[middle])) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        if low == self.num_docs:
+            return None
+        row = int(self._rows_by_rank[low])
+        return row if self.docids.utf8(row) == wanted else None
+
+    def document(self, row: int) -> IndexedDocument:
+        """Read the document of a row of the shard."""
+        return self._documents.read(row, self.docids[row])
+
+    def verify(self) -> None:
+        """Read every file and compare it with its digest; takes as long as the disk does.
+
+        :raises HypensearchError: When one differs, naming the file and, for vectors, the rows.
+        """
+        for name, file in self.record.files.items():
+            path = os.path.join(self.folder, name)
+            if isinstance(file.sha256, str):
+                if sha256_of(path) != file.sha256:
+                    raise HypensearchError(f"{path}: its content has changed since it was written; copy it anew")
+                continue
+            for block, digest in enumerate(file.sha256):
+                rows = self.vectors[block * BLOCK_ROWS : (block + 1) * BLOCK_ROWS]
+                if hashlib.sha256(rows.view(np.uint8).data).hexdigest() != digest:
+                    first = block * BLOCK_ROWS
+                    raise HypensearchError(
+                        f"{path}: the vectors of rows {first} to {first + len(rows) - 1} have changed since they were "
+                        "written; copy the file anew"
+                    )
+
+    @cached_property
+    def _rows_by_rank(self) -> np.ndarray:
+        rows = np.empty(self.num_docs, dtype=np.uint32)
+        rows[self.docid_rank] = np.arange(self.num_docs, dtype=np.uint32)
+        return rows
+
+    def _positions(self) -> np.ndarray | None:
+        if DOCUMENT_POSITIONS not in self.record.files:
+            return None
+        return self._map(DOCUMENT_POSITIONS, POSITION_DTYPE, (self.num_docs,))
+
+    def _map(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+        path = os.path.join(self.folder, name)
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError:
+            raise
+        except (ValueError, EOFError, OSError) as error:
+            raise HypensearchError(f"{path}: not a .npy file ({error}); copy the index anew") from None
+        if array.dtype != dtype or array.shape != shape:
+            raise HypensearchError(
+                f"{path}: holds {array.dtype} {array.shape}, the manifest wants {dtype} {shape}; copy the index anew"
+            )
+        return array
+
+
+class FlatIndex:
+    """Document vectors on disk, block by block on whatever device wants them; nothing to build.
+
+    Open one with :meth:`open`. Rows count through all shards. An index that is replaced while it is open stays
+    readable.
+
+    :param folder: The index folder.
+    :param manifest: Its manifest.
+    :param shards: Its shards.
+    """
+
+    def __init__(self, folder: str, manifest: Manifest, shards: list[FlatShard]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.shards = shards
+        self._starts = [shard.start for shard in shards]
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> FlatIndex:
+        """Open an index folder.
+
+        Maps files and checks their sizes, so that it takes no time and no memory whatever the size.
+
+        :raises HypensearchError: When there is no complete index that this version can read; says what to do.
+        """
+        folder = os.fspath(folder)
+        manifest = _read(folder)
+        try:
+            return cls(folder, manifest, _open_shards(folder, manifest))
+        except FileNotFoundError as error:
+            missing = error.filename
+        newer = _read(folder)  # another process may have replaced the index meanwhile
+        try:
+            return cls(folder, newer, _open_shards(folder, newer))
+        except FileNotFoundError as error:
+            missing = error.filename or missing
+        raise HypensearchError(
+            f"{missing}: named by {folder}/manifest.json, but not there; copy or join the index anew"
+        )
+
+    @property
+    def num_docs(self) -> int:
+        """Number of documents."""
+        return self.manifest.num_docs
+
+    @property
+    def dim(self) -> int:
+        """Size of a document vector."""
+        return self.manifest.dim
+
+    @property
+    def dtype(self) -> str:
+        """Type of the stored vectors, "float32" or "float16"."""
+        return self.manifest.dtype
+
+    @property
+    def model(self) -> dict[str, Any] | None:
+        """What made the vectors: name, revision, fingerprint, kind, dim, max_length and more; None if unknown."""
+        return self.manifest.model
+
+    def __len__(self) -> int:
+        return self.num_docs
+
+    def docid(self, row: int) -> str:
+        """Give the docid of a row.
+
+        :raises IndexError: When there is no such row.
+        """
+        shard = self._shard_of(row)
+        return shard.docids[row - shard.start]
+
+    def docids(self) -> Iterator[str]:
+        """Go through all docids in the order of rows."""
+        for shard in self.shards:
+            yield from shard.docids
+
+    def row_of(self, docid: str) -> int | None:
+        """Find a docid's row, None when it is not in the index."""
+        for shard in self.shards:
+            if (row := shard.row_of(docid)) is not None:
+                return shard.start + row
+        return None
+
+    def document(self, docid: str) -> IndexedDocument | None:
+        """Read a document, None when the index does not hold it.
+
+        :raises HypensearchError: When its text cannot be had: no corpus named, a gzipped or a changed one.
+        """
+        row = self.row_of(docid)
+        if row is None:
+            return None
+        shard = self._shard_of(row)
+        return shard.document(row - shard.start)
+
+    def verify(self) -> None:
+        """Compare every byte with the manifest's digests; see :meth:`FlatShard.verify`."""
+        for shard in self.shards:
+            shard.verify()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.shards = []
+        self._starts = []
+
+    def __enter__(self) -> FlatIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _shard_of(self, row: int) -> FlatShard:
+        if not 0 <= row < self.num_docs:
+            raise IndexError(f"row {row} of {self.num_docs}")
+        return self.shards[bisect_right(self._starts, row) - 1]
+
+
+def _read(folder: str) -> Manifest:
+    try:
+        return read_manifest(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise HypensearchError(_why_no_index(folder)) from None
+
+
+def _why_no_index(folder: str) -> str:
+    encode = "python -m hypensearch.encode"
+    if not os.path.exists(folder):
+        return f"{folder}: no such index folder; {encode} makes one (output --embeddings {folder})"
+    if not os.path.isdir(folder):
+        return f"{folder}: is a file, an index is a folder that {encode} makes"
+    if (progress := read_progress(folder)) is not None:
+        return (
+            f"{folder}: unfinished index, {progress.num_docs:,} documents are done; "
+            f"run the same {encode} command again to finish it"
+        )
+    names = os.listdir(folder)
+    for wanted, kind in ((["index", "docid"], "Faiss index"), (["embeddings.jsonl"], "folder of vectors")):
+        if set(wanted) <= set(names):
+            return (
+                f"{folder}: is Pyserini's {kind}, not an index of hypensearch; import it with: "
+                f"{encode} input --vectors {folder} output --embeddings NEW_FOLDER"
+            )
+    return f"{folder}: not an index (no manifest.json in it); {encode} makes one"
+
+
+def _open_shards(folder: str, manifest: Manifest) -> list[FlatShard]:
+    shards: list[FlatShard] = []
+    start = 0
+    for record in manifest.shards:
+        shards.append(FlatShard(os.path.join(folder, record.folder), record, manifest.dim, manifest.dtype, start))
+        start += record.num_docs
+    return shards
+
+
+def _check_size(path: str, file: FileRecord) -> None:
+    found = os.stat(path).st_size
+    if found != file.bytes:
+        raise HypensearchError(f"{path}: {found:,} bytes long, the manifest says {file.bytes:,}; copy the index anew")

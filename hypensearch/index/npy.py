@@ -1,0 +1,109 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays on disk that grow row by row and that ``numpy.load`` opens all the same."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+HEADER_BYTES = 128
+
+
+def npy_header(dtype: np.dtype, shape: Sequence[int]) -> bytes:
+    """Give the header of a ``.npy`` file (format 1.0), always :data:`HEADER_BYTES` long.
+
+    The constant length lets a file's shape be written when its last row is known, whatever numpy's version.
+    """
+    facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(map(int, shape))}
+    text = repr(facts).encode("latin1")
+    magic = b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little")
+    return magic + text.ljust(HEADER_BYTES - len(magic) - 1) + b"\n"
+
+
+class GrowingFile:
+    """A file that is appended to, cut back to a known length, and brought to disk.
+
+    :param path: The file; made when it is not there.
+    :param size: Keep this many bytes of it, and go on behind them.
+    :raises ValueError: When the file is shorter than that.
+    """
+
+    def __init__(self, path: str, size: int = 0) -> None:
+        self.path = path
+        self._file = io.FileIO(path, "r+" if os.path.exists(path) else "w+")
+        found = self._file.seek(0, os.SEEK_END)
+        if found < size:
+            self._file.close()
+            raise ValueError(f"{path}: {found} bytes long, {size} were written")
+        self._file.truncate(size)
+        self._file.seek(size)
+        self.size = size
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Write behind the end."""
+        view = memoryview(data).cast("B")
+        while view:
+            written = self._file.write(view)
+            self.size += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        """Bring what was appended to disk."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class GrowingArray(GrowingFile):
+    """A ``.npy`` file whose first axis grows.
+
+    :param path: The file.
+    :param dtype: Type of an element; may be a structure.
+    :param width: Length of the second axis, None for a 1-D array.
+    :param num_rows: Keep this many rows of it.
+    """
+
+    def __init__(self, path: str, dtype: npt.DTypeLike, *, width: int | None = None, num_rows: int = 0) -> None:
+        self.dtype = np.dtype(dtype)
+        self.width = width
+        self.row_bytes = self.dtype.itemsize * (1 if width is None else width)
+        super().__init__(path, HEADER_BYTES + num_rows * self.row_bytes if num_rows else 0)
+        if not num_rows:
+            super().append(npy_header(self.dtype, self._shape(0)))
+
+    @property
+    def num_rows(self) -> int:
+        """Rows written so far."""
+        return (self.size - HEADER_BYTES) // self.row_bytes
+
+    def append_rows(self, rows: np.ndarray) -> None:
+        """Write rows, shape ``(n,)`` or ``(n, width)``, behind the last."""
+        if len(rows):
+            self.append(np.ascontiguousarray(rows, dtype=self.dtype).view(np.uint8).data)
+
+    def read_rows(self, start: int, stop: int) -> bytes:
+        """Read rows back as bytes."""
+        return os.pread(self._file.fileno(), (stop - start) * self.row_bytes, HEADER_BYTES + start * self.row_bytes)
+
+    def write_shape(self) -> None:
+        """Write the header that tells how many rows there are, and bring the file to disk."""
+        os.pwrite(self._file.fileno(), npy_header(self.dtype, self._shape(self.num_rows)), 0)
+        self.sync()
+
+    def _shape(self, num_rows: int) -> tuple[int, ...]:
+        return (num_rows,) if self.width is None else (num_rows, self.width)
+
+
+def write_npy(path: str, array: np.ndarray) -> None:
+    """Write an array whole, with the header of :func:`npy_header`, and bring it to disk."""
+    file = GrowingArray(path, array.dtype, width=array.shape[1] if array.ndim == 2 else None)
+    file.append_rows(array)
+    file.write_shape()
+    file.close()

@@ -1,0 +1,84 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far an unfinished index has come: everything that goes on after a kill starts from here."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
+from hypensearch.index.manifest import FORMAT, PROGRESS
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is on disk for good.
+
+    :param shard: Folder that is being written.
+    :param generation: The generation it will be.
+    :param settings: What the vectors depend on besides the model; a resumed run must have the same.
+    :param dim: Size of a document vector.
+    :param dtype: Type of the stored vectors.
+    :param model: The model's record.
+    :param documents: The manifest's ``documents`` of the shard.
+    :param num_docs: Documents written.
+    :param docid_bytes: Size of the docid file.
+    :param documents_bytes: Size of the stored documents.
+    :param blocks: Digests of the complete blocks of vectors.
+    :param resume_at: Where the source goes on; its reader's business.
+    """
+
+    shard: str
+    generation: int
+    settings: dict[str, Any]
+    dim: int
+    dtype: str
+    model: dict[str, Any] | None
+    documents: dict[str, Any] | None
+    num_docs: int = 0
+    docid_bytes: int = 0
+    documents_bytes: int = 0
+    blocks: list[str] = field(default_factory=list)
+    resume_at: dict[str, Any] | None = None
+
+    def write(self, folder: str) -> None:
+        """Put it into the index folder, at once and whole."""
+        with replace_when_whole(os.path.join(folder, PROGRESS), "w") as file:
+            json.dump({"format": FORMAT, **asdict(self)}, file)
+
+    def after(self, **changes: Any) -> Progress:
+        """Give a copy with some facts changed."""
+        return replace(self, **changes)
+
+
+def read_progress(folder: str) -> Progress | None:
+    """Read how far the index in a folder has come; None when nothing was begun.
+
+    :raises HypensearchError: When the file is damaged.
+    """
+    path = os.path.join(folder, PROGRESS)
+    try:
+        with open(path, encoding="utf-8") as file:
+            facts = json.load(file)
+        if facts.pop("format") != FORMAT:
+            raise ValueError
+        return Progress(**facts)
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise HypensearchError(f"{path}: damaged; encode again with --overwrite") from None
+
+
+def first_difference(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> tuple[str, object, object] | None:
+    """Find the first setting that differs: its name, its old and its new value."""
+    for name in dict.fromkeys([*new, *old]):
+        if old.get(name) != new.get(name):
+            return f"{prefix}{name}", old.get(name), new.get(name)
+    return None
