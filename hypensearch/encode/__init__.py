@@ -1,2 +1,14 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
+"""Encoding: a corpus to an index of document vectors, topics to saved q-nets."""
+
+from hypensearch.encode.encode_corpus import (
+    DocumentEncoder,
+    EncodingOptions,
+    OutputOptions,
+    TextOptions,
+    encode_corpus,
+    import_vectors,
+)
+
+__all__ = ["DocumentEncoder", "EncodingOptions", "OutputOptions", "TextOptions", "encode_corpus", "import_vectors"]

@@ -1,0 +1,411 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A corpus, or vectors made elsewhere, to a flat index: window by window, in memory that does not grow with the corpus.
+
+A window of documents is sorted by length, so that batches hold texts of one length and little padding, encoded, put
+back into corpus order, and written as one block. A run that was killed goes on behind the last block.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+
+from hypensearch.encode.progress_bar import ProgressBar
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.corpus import CorpusPosition, Document, corpus_files, read_corpus
+from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
+from hypensearch.formats.files import is_gzip_name, open_stream
+from hypensearch.index import BadRow, FlatIndexWriter, Manifest
+from hypensearch.index.manifest import POSITION_DTYPE
+
+WINDOW_ROWS = 8192
+WINDOW_BYTES = 64 * 2**20
+
+
+class DocumentEncoder(Protocol):
+    """What encodes: a model of :mod:`hypensearch.models`, or anything like it."""
+
+    name: str
+    revision: str | None
+
+    @property
+    def kind(self) -> str:
+        """``"hypencoder"`` or ``"biencoder"``."""
+
+    @property
+    def dim(self) -> int:
+        """Size of a document vector."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the weights."""
+
+    def encode_documents(self, texts: Sequence[str], *, max_length: int = 256) -> np.ndarray:
+        """Encode one padded batch, shape ``(len(texts), dim)``, float32."""
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """Which text of the corpus is encoded; see :func:`hypensearch.formats.corpus.read_corpus`."""
+
+    fields: tuple[str, ...] = ("text",)
+    docid_field: str | None = None
+    delimiter: str = "\n"
+    title_field: str | None = "title"
+    shard_id: int = 0
+    shard_num: int = 1
+
+
+@dataclass(frozen=True)
+class EncodingOptions:
+    """How it is encoded.
+
+    :param batch_size: Texts in a batch.
+    :param max_length: Tokens kept of each text.
+    :param prefix: Put before every text, with a space.
+    :param sort_by_length: Sort windows by length. Batches keep the corpus' order without, as the released code has it.
+    :param window_rows: Documents in a window; what is lost at most by a kill.
+    :param model_facts: Kept in the manifest with the model: what to load it with, its precision.
+    """
+
+    batch_size: int = 64
+    max_length: int = 256
+    prefix: str | None = None
+    sort_by_length: bool = True
+    window_rows: int = WINDOW_ROWS
+    model_facts: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written.
+
+    :param dtype: Stored type of the vectors, "float32" or "float16".
+    :param store_documents: Keep the documents in the index.
+    :param to_faiss: Write Pyserini's ``index`` and ``docid`` beside it.
+    :param overwrite: Replace an index.
+    """
+
+    dtype: str = "float32"
+    store_documents: bool = False
+    to_faiss: bool = False
+    overwrite: bool = False
+
+
+def encode_corpus(
+    corpus: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    load_encoder: Callable[[], DocumentEncoder],
+    *,
+    text: TextOptions | None = None,
+    encoding: EncodingOptions | None = None,
+    out: OutputOptions | None = None,
+    allow_empty: bool = False,
+    show_progress: bool = False,
+) -> Manifest:
+    """Encode a corpus to a flat index, or go on with one that was begun.
+
+    The first window is read and checked before the encoder is loaded, and nothing is written before that.
+
+    :param corpus: A JSONL file or a folder of them.
+    :param output: The index folder.
+    :param load_encoder: Gives the encoder.
+    :param text: Which text.
+    :param encoding: How.
+    :param out: What is written.
+    :param allow_empty: Take documents without text.
+    :param show_progress: Draw a progress bar on stderr.
+    :return: The manifest of the index.
+    :raises HypensearchError: With file and line for what is wrong with a document; what was encoded before is kept.
+    """
+    text, encoding, out = text or TextOptions(), encoding or EncodingOptions(), out or OutputOptions()
+    files = _file_facts(corpus_files(corpus))
+    settings = _settings(files, text, encoding, out)
+    with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
+        start = CorpusPosition(**writer.resume_at) if writer.resume_at else None
+        documents = read_corpus(corpus, **asdict(text), start=start, allow_empty=allow_empty)
+        windows = _windows(documents, encoding.batch_size, encoding.window_rows)
+        first = list(next(windows, []))
+        _check_first(first, writer, corpus, text)
+        encoder = load_encoder()
+        writer.begin(
+            dim=encoder.dim,
+            dtype=out.dtype,
+            model=_model_record(encoder, encoding),
+            documents={"files": files, "fields": list(text.fields)},
+            store_documents=out.store_documents,
+        )
+        copier = _Copier() if out.store_documents else None
+        places = _Places([file["path"] for file in files], corpus_files(corpus))
+        with ProgressBar(_num_bytes(files, text, start), show=show_progress) as bar:
+            for window in chain([first] if first else [], windows):
+                _check_repeated(window, writer)
+                vectors = _encode_window(window, encoder, encoding, bar)
+                _append(writer, window, vectors, places, copier)
+        return writer.finish(to_faiss=out.to_faiss)
+
+
+def import_vectors(
+    vectors: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    load_encoder: Callable[[], DocumentEncoder] | None = None,
+    *,
+    encoding: EncodingOptions | None = None,
+    out: OutputOptions | None = None,
+    show_progress: bool = False,
+) -> Manifest:
+    """Make a flat index of vectors that exist already.
+
+    :param vectors: See :func:`hypensearch.formats.embeddings.open_vectors`.
+    :param output: The index folder.
+    :param load_encoder: Gives the model that made them, for the manifest; None when it is unknown.
+    :param encoding: Its facts, for the manifest.
+    :param out: What is written.
+    :param show_progress: Draw a progress bar on stderr.
+    :return: The manifest of the index.
+    :raises HypensearchError: With file and line for what is wrong.
+    """
+    encoding, out = encoding or EncodingOptions(), out or OutputOptions()
+    source = open_vectors(vectors)
+    if out.store_documents and not source.has_text:
+        raise HypensearchError(f"{vectors}: a Faiss index holds no text; leave --store-documents out")
+    files = _file_facts(source.files)
+    settings = {"vectors": files, "dtype": out.dtype, "store_documents": out.store_documents}
+    with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
+        blocks = source.blocks(WINDOW_ROWS, writer.num_docs)
+        first = next(blocks, None)
+        if first is None and not writer.num_docs:
+            raise HypensearchError(f"{vectors}: holds no vectors")
+        encoder = load_encoder() if load_encoder else None
+        dim = first.vectors.shape[1] if first else writer.dim or 0
+        if encoder is not None and encoder.dim != dim:
+            raise HypensearchError(
+                f"{vectors}: vectors of {dim} dimensions, but those of {encoder.name} have {encoder.dim}: "
+                "--encoder wants the model that made them"
+            )
+        writer.begin(
+            dim=dim,
+            dtype=out.dtype,
+            model=None if encoder is None else _model_record(encoder, encoding),
+            documents=_documents_of(source, files),
+            store_documents=out.store_documents,
+        )
+        with ProgressBar(None, show=show_progress) as bar:
+            for block in chain([first] if first else [], blocks):
+                _append_vectors(writer, block, out.store_documents)
+                bar.add(len(block.docids), 0)
+        return writer.finish(to_faiss=out.to_faiss)
+
+
+def _settings(
+    files: list[dict[str, Any]], text: TextOptions, encoding: EncodingOptions, out: OutputOptions
+) -> dict[str, Any]:
+    """Give all that a resumed run must have in common with the one that was killed, the model aside."""
+    return {
+        "corpus": files,
+        **asdict(text),
+        "batch_size": encoding.batch_size,
+        "max_length": encoding.max_length,
+        "prefix": encoding.prefix,
+        "sort_by_length": encoding.sort_by_length,
+        "window": [encoding.window_rows, WINDOW_BYTES],
+        "dtype": out.dtype,
+        "store_documents": out.store_documents,
+    }
+
+
+def _file_facts(files: Sequence[str]) -> list[dict[str, Any]]:
+    facts = []
+    for path in files:
+        found = os.stat(path)
+        facts.append({"path": os.path.abspath(path), "bytes": found.st_size, "mtime_ns": found.st_mtime_ns})
+    return facts
+
+
+def _model_record(encoder: DocumentEncoder, encoding: EncodingOptions) -> dict[str, Any]:
+    # A folder is named so that it is found from elsewhere too.
+    name = os.path.abspath(encoder.name) if os.path.isdir(encoder.name) else encoder.name
+    return {
+        "name": name,
+        "revision": encoder.revision,
+        "fingerprint": encoder.fingerprint,
+        "kind": encoder.kind,
+        "dim": encoder.dim,
+        "max_length": encoding.max_length,
+        "prefix": encoding.prefix,
+        **(encoding.model_facts or {}),
+    }
+
+
+def _windows(documents: Iterator[Document], batch_size: int, window_rows: int) -> Iterator[list[Document]]:
+    """Cut a corpus into windows of whole batches, bounded in number and in bytes."""
+    window: list[Document] = []
+    num_bytes = 0
+    rows = max(batch_size, window_rows - window_rows % batch_size)
+    for document in documents:
+        window.append(document)
+        num_bytes += document.length
+        if len(window) % batch_size == 0 and (len(window) >= rows or num_bytes >= WINDOW_BYTES):
+            yield window
+            window, num_bytes = [], 0
+    if window:
+        yield window
+
+
+def _check_first(
+    window: list[Document], writer: FlatIndexWriter, corpus: str | os.PathLike[str], text: TextOptions
+) -> None:
+    if window:
+        _check_repeated(window, writer)
+    elif not writer.num_docs:
+        part = f" in shard {text.shard_id} of {text.shard_num}" if text.shard_num > 1 else ""
+        raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
+
+
+def _check_repeated(window: list[Document], writer: FlatIndexWriter) -> None:
+    """Look for repeated docids before time is spent on encoding."""
+    repeated = writer.first_repeated([document.docid for document in window])
+    if repeated is None:
+        return
+    document, row = window[repeated[0]], repeated[1] - writer.num_docs
+    earlier = f"line {window[row].line} of {window[row].path}" if row >= 0 else f"document number {repeated[1] + 1}"
+    raise HypensearchError(
+        f"{document.path}:{document.line}: the id {document.docid!r} was already given to {earlier}; "
+        "every document wants an id of its own"
+    )
+
+
+def _encode_window(
+    window: list[Document], encoder: DocumentEncoder, encoding: EncodingOptions, bar: ProgressBar
+) -> np.ndarray:
+    """Encode a window, longest texts first, and give its vectors in corpus order, shape ``(len(window), dim)``."""
+    order = list(range(len(window)))
+    if encoding.sort_by_length:
+        order.sort(key=lambda row: -len(window[row].text))
+    vectors = np.empty((len(window), encoder.dim), dtype=np.float32)
+    for start in range(0, len(order), encoding.batch_size):
+        rows = order[start : start + encoding.batch_size]
+        texts = [_with_prefix(window[row].text, encoding.prefix) for row in rows]
+        vectors[rows] = _encode_batch(texts, encoder, encoding)
+        bar.add(len(rows), sum(window[row].length for row in rows))
+    return vectors
+
+
+def _encode_batch(texts: list[str], encoder: DocumentEncoder, encoding: EncodingOptions) -> np.ndarray:
+    """Encode a batch; one too large for the device is halved."""
+    try:
+        return encoder.encode_documents(texts, max_length=encoding.max_length)
+    except RuntimeError as error:  # torch.cuda.OutOfMemoryError is one
+        if "out of memory" not in str(error).lower():
+            raise
+    if len(texts) == 1 or not encoding.sort_by_length:
+        raise HypensearchError(
+            f"out of memory on a batch of {len(texts)} texts (--batch-size {encoding.batch_size}, --max-length "
+            f"{encoding.max_length}); lower one of them"
+        )
+    half = len(texts) // 2
+    return np.concatenate([_encode_batch(part, encoder, encoding) for part in (texts[:half], texts[half:])])
+
+
+def _with_prefix(text: str, prefix: str | None) -> str:
+    return f"{prefix} {text}" if prefix else text
+
+
+def _append(
+    writer: FlatIndexWriter,
+    window: list[Document],
+    vectors: np.ndarray,
+    places: _Places,
+    copier: _Copier | None,
+) -> None:
+    try:
+        writer.append(
+            [document.docid for document in window],
+            vectors,
+            positions=places.of(window),
+            raw=None if copier is None else [copier.read(document) for document in window],
+            resume_at=asdict(window[-1].position),
+        )
+    except BadRow as error:
+        document = window[error.row]
+        raise HypensearchError(f"{document.path}:{document.line}: {error}") from None
+
+
+class _Places:
+    """Where documents stand, as the index keeps it."""
+
+    def __init__(self, kept: list[str], read: list[str]) -> None:
+        assert len(kept) == len(read)
+        self._numbers = {path: number for number, path in enumerate(read)}
+
+    def of(self, window: list[Document]) -> np.ndarray:
+        """Give file number, length and offset of each document."""
+        rows = [(self._numbers[document.path], document.length, document.offset) for document in window]
+        return np.array(rows, dtype=POSITION_DTYPE)
+
+
+class _Copier:
+    """Reads documents a second time, as they stand in the corpus, to store them."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._stream: BinaryIO | None = None
+        self._at = 0
+
+    def read(self, document: Document) -> bytes:
+        """Give a document as one line of JSON, without the line end. Documents come in corpus order."""
+        if document.path != self._path or self._stream is None:
+            self._path, self._stream, self._at = document.path, open_stream(document.path), 0
+        self._go_to(self._stream, document.offset)
+        raw = self._stream.read(document.length).removeprefix(b"\xef\xbb\xbf").strip()
+        self._at = document.offset + document.length
+        return json.dumps(json.loads(raw), ensure_ascii=False).encode() if b"\n" in raw else raw
+
+    def _go_to(self, stream: BinaryIO, offset: int) -> None:
+        if not is_gzip_name(self._path or ""):
+            stream.seek(offset)
+            return
+        while self._at < offset:
+            self._at += len(stream.read(min(offset - self._at, 2**20)))
+
+
+def _num_bytes(files: list[dict[str, Any]], text: TextOptions, start: CorpusPosition | None) -> int | None:
+    """Give how much of the corpus is left to read, None when only unpacking it would tell."""
+    if any(is_gzip_name(file["path"]) for file in files):
+        return None
+    left = sum(file["bytes"] for file in files)
+    if start is not None:
+        for file in files:
+            if os.path.basename(file["path"]) == os.path.basename(start.path):
+                left -= start.offset
+                break
+            left -= file["bytes"]
+    return int(left / text.shard_num)
+
+
+def _documents_of(source: VectorSource, files: list[dict[str, Any]]) -> dict[str, Any] | None:
+    if source.kind == "embeddings.jsonl":
+        return {"files": files, "fields": ["contents"]}
+    return None
+
+
+def _append_vectors(writer: FlatIndexWriter, block: VectorBlock, store_documents: bool) -> None:
+    positions = None
+    if block.positions is not None:
+        rows = [(number, length, offset) for number, offset, length in block.positions]
+        positions = np.array(rows, dtype=POSITION_DTYPE)
+    raw = None
+    if store_documents and block.texts is not None:
+        pairs = zip(block.docids, block.texts, strict=True)
+        raw = [json.dumps({"id": docid, "contents": text}, ensure_ascii=False).encode() for docid, text in pairs]
+    try:
+        writer.append(block.docids, block.vectors, positions=positions, raw=raw)
+    except BadRow as error:
+        raise HypensearchError(f"{block.places[error.row]}: {error}") from None
