@@ -238,6 +238,15 @@ def collect(
     return Docstrings(sorted(kept, key=lambda entry: entry.docid), max_topics=max_topics)
 
 
+def sources_digest(packages: Sequence[str] = PACKAGES) -> str:
+    """Sum up which source files there are, so that a corpus can be told from one of other versions.
+
+    :return: Hex digest of all files' names and sizes.
+    """
+    sources = sorted((file, path.stat().st_size) for _, file, path in _source_files(packages))
+    return _sha1(repr(sources))
+
+
 def split_of(file: str) -> Split:
     """Tell which split a source file belongs to.
 
@@ -368,9 +377,12 @@ def _added(call: ast.Call, module: str) -> Iterator[tuple[str, str, str]]:
     function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     if function not in _ADD_DOCUMENTATION or len(call.args) < 2:
         return
-    texts = [node.value for node in ast.walk(call) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
-    docstring = inspect.cleandoc(max(texts, key=len, default=""))
-    name = _object_name(call.args[:-1], module)
+    *names, documentation = call.args
+    if isinstance(documentation, ast.Tuple) and len(documentation.elts) == 2:
+        names.append(documentation.elts[0])
+        documentation = documentation.elts[1]
+    name = _object_name(names, module)
+    docstring = inspect.cleandoc(max(_strings(ast.walk(documentation)), key=len, default=""))
     if _PUBLIC_NAME.fullmatch(name) and docstring:
         yield name, name, docstring
 
@@ -378,10 +390,14 @@ def _added(call: ast.Call, module: str) -> Iterator[tuple[str, str, str]]:
 def _object_name(arguments: Sequence[ast.expr], module: str) -> str:
     if not isinstance(arguments[0], ast.Constant):
         return ast.unparse(arguments[0])
-    words = [node.value for node in arguments if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    words = _strings(arguments)
     if len(words) == 1:
         words.insert(0, module.rpartition(".")[0])
     return ".".join(words).replace("numpy._core.multiarray.", "numpy.").replace("numpy._core.umath.", "numpy.")
+
+
+def _strings(nodes: Iterable[ast.AST]) -> list[str]:
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def _parameters(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> str:
