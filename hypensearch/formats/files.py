@@ -45,25 +45,28 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
     :raises HypensearchError: When the file cannot be made there or the disk is full.
     """
     target = os.path.realpath(path)
-    with _said_of(path):
-        if _is_special(target):
-            with _open_new(target, mode, must_be_new=False) as file:
-                yield file
-            return
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        partial = _partial_name(target)
-        try:
-            with _open_new(partial, mode, must_be_new=True) as file:
-                yield file
-                file.flush()
+    with _told_of(path):
+        in_place = _is_special(target)
+        partial = target if in_place else _partial_name(target)
+        if not in_place:
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+        file = _open_new(partial, mode, must_be_new=not in_place)
+    try:
+        with _full_disk_told_of(path), file:
+            yield file
+            file.flush()
+            if not in_place:
                 os.fsync(file.fileno())
-            _copy_permissions(target, partial)
-            os.replace(partial, target)
-        except BaseException:
+        if not in_place:
+            with _told_of(path):
+                _copy_permissions(target, partial)
+                os.replace(partial, target)
+                fsync_folder(os.path.dirname(target))
+    except BaseException:
+        if not in_place:
             with suppress(FileNotFoundError):
                 os.unlink(partial)
-            raise
-        fsync_folder(os.path.dirname(target))
+        raise
 
 
 def fsync_folder(folder: PathLike) -> None:
@@ -141,7 +144,7 @@ class FileLock:
     def _try_to_lock(self) -> int | None:
         import fcntl
 
-        with _said_of(self.path):
+        with _told_of(self.path):
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -297,12 +300,20 @@ class _Unpacked(io.RawIOBase):
 
 
 @contextmanager
-def _said_of(path: PathLike) -> Iterator[None]:
+def _told_of(path: PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # Errors of other files name them; a full disk names nothing.
-        if error.filename is None and error.errno not in _NO_ROOM:
+        raise HypensearchError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _full_disk_told_of(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # The block's own errors name their files and pass; a full disk names none.
+        if error.errno not in _NO_ROOM or error.filename is not None:
             raise
         raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -185,27 +185,27 @@ def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
     :raises HypensearchError: When a score is not a finite number of single precision.
     :raises ValueError: When a score is higher than the one before it.
     """
+    hits = list(hits)
     separated: list[Hit] = []
     higher = above = math.inf
-    for hit in hits:
-        score = _as_read(hit.score)
+    for hit, score in zip(hits, _as_read(*(hit.score for hit in hits)), strict=True):
         _check_score(hit, score)
         if hit.score > higher:
             raise ValueError(f"hits are not in the order of their scores: {hit.docid!r} scores {hit.score} > {higher}")
         higher = hit.score
         if score >= above:
             hit = Hit(hit.docid, _next_below(above))
-            score = _as_read(hit.score)
+            (score,) = _as_read(hit.score)
             _check_score(hit, score)
         separated.append(hit)
         above = score
     return separated
 
 
-def _as_read(score: float) -> float:
-    """Give the number that trec_eval takes a score for."""
+def _as_read(*scores: float) -> list[float]:
+    """Give the numbers that trec_eval takes scores for."""
     with np.errstate(over="ignore"):
-        return float(np.float32(float(f"{score:.6f}")))
+        return np.array([float(f"{score:.6f}") for score in scores]).astype(np.float32).tolist()
 
 
 def _check_score(hit: Hit, as_read: float) -> None:
@@ -218,7 +218,7 @@ def _check_score(hit: Hit, as_read: float) -> None:
 def _next_below(above: float) -> float:
     """Give a score that is read as the next lower number, for one that has been read."""
     millionth_less = float(f"{above - 1e-6:.6f}")
-    if _as_read(millionth_less) < above:
+    if _as_read(millionth_less)[0] < above:
         return millionth_less
     with np.errstate(over="ignore"):
         return float(f"{np.nextafter(np.float32(above), np.float32(-math.inf)):.6f}")

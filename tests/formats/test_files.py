@@ -97,10 +97,12 @@ def test_a_full_disk_names_the_file() -> None:
         file.write(b"x" * 2**21)
 
 
-def test_other_errors_of_the_block_pass_through(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "other"), FileNotFoundError(errno.ENOENT, "none", "other file")])
+def test_other_errors_of_the_block_pass_through(tmp_path: Path, error: OSError) -> None:
     with pytest.raises(OSError, match="other") as caught, replace_when_whole(tmp_path / "x"):
-        raise OSError(errno.EIO, "other")
-    assert not isinstance(caught.value, HypensearchError)
+        raise error
+    assert caught.value is error
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:

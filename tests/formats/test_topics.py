@@ -1,6 +1,5 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-import gzip
 from pathlib import Path
 
 import pytest
@@ -10,15 +9,7 @@ from hypothesis import strategies as st
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.topics import is_local, read_kilt_topics, read_topics
 from tests.formats.strategies import near_misses, outcome_of
-from tests.formats.topic_files import READ_BY_BOTH, READ_BY_US, TREC, TopicFile
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    data = content if isinstance(content, bytes) else content.encode()
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return path
+from tests.formats.topic_files import READ_BY_BOTH, READ_BY_US, TREC, TopicFile, write
 
 
 @pytest.mark.parametrize("file", READ_BY_BOTH + READ_BY_US, ids=lambda file: file.name)

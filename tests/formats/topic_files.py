@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files of topics with what they hold; Pyserini's answers to the same files are compared in integrations/."""
 
+import gzip
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -10,6 +12,14 @@ class TopicFile(NamedTuple):
     content: str
     topics: list[tuple[str, str]]
     topics_format: str = "default"
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    data = content if isinstance(content, bytes) else content.encode()
+    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return path
 
 
 TREC = """
