@@ -136,7 +136,8 @@ def test_bm25_run(machine, tmp_path):
 def test_index_lucene_appears_when_whole(machine, tmp_path):
     machine.install_pyserini()
     machine.java(
-        'while [ "$1" != -index ]; do shift; done\nmkdir "$2"; touch "$2/segments_1"; echo Total 1,200 documents indexed'
+        'while [ "$1" != -index ]; do shift; done\nmkdir "$2"; touch "$2/segments_1"\n'
+        "echo Total 1,200 documents indexed"
     )
     corpus = machine.write(tmp_path / "corpus.jsonl", "")
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -16,6 +17,9 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
 
 DEEP_LEARNING_LEVEL = 2
+
+#: What names of qrels files end in; other names that are no files are Pyserini's names.
+QRELS_SUFFIXES = (".txt", ".tsv", ".trec", ".qrels", ".qrel")
 
 RENDERERS = {"table": as_table, "json": as_json, "tsv": as_tsv}
 
@@ -39,7 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     suppress = argparse.SUPPRESS
     parser.add_argument(
-        "--qrels", required=True, default=suppress, metavar="FILE", help="relevance judgements, TREC form"
+        "--qrels",
+        required=True,
+        default=suppress,
+        metavar="FILE",
+        help="relevance judgements: a file in TREC's form or BEIR's, or one of Pyserini's names",
     )
     parser.add_argument(
         "--run", required=True, nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files"
@@ -95,7 +103,7 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     """Evaluate, compare and print what the flags ask for."""
     measures = getattr(args, "metrics", DEFAULT_MEASURES)
     resolve_measures(measures, args.relevance_level)
-    qrels = read_qrels(args.qrels)
+    qrels = _local_or_named(args.qrels)
     paths = _baseline_first(args.run, getattr(args, "baseline", None))
     evaluations = [
         evaluate(qrels, read_run(path), measures, relevance_level=args.relevance_level, complete=args.complete)
@@ -106,6 +114,16 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     for run in runs:
         _note_topics(run, args.complete)
     _note_grades(qrels, runs[0].evaluation)
+
+
+def _local_or_named(path_or_name: str) -> dict[str, dict[str, int]]:
+    """Read judgements from a file, or have Pyserini fetch those of a name such as ``dl19-passage``."""
+    plain = path_or_name.removesuffix(".gz")
+    if os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(QRELS_SUFFIXES):
+        return read_qrels(path_or_name)
+    from hypensearch.pyserini_bridge import named_qrels
+
+    return named_qrels(path_or_name)
 
 
 def _baseline_first(paths: Sequence[str], baseline: str | None) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import ir_measures  # noqa: F401
 import pytest
 
+from hypensearch import pyserini_bridge  # noqa: F401
 from hypensearch.eval.__main__ import main
 
 QRELS = "1 0 a 1\n1 0 b 2\n2 0 c 1\n"
@@ -96,6 +99,13 @@ def test_errors_are_one_line(capsys, args, message):
     assert printed.out == ""
     assert message in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_names_of_qrels_are_pyserinis(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", [])
+
+    assert evaluate("run.good.txt", "--qrels", "dl19-passage") == 2
+    assert "pip install pyserini" in capsys.readouterr().err
 
 
 def test_ids_written_differently(capsys, files):

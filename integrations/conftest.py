@@ -1,0 +1,113 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What integration tests need of the machine; a test whose needs are not met is skipped with the reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hypensearch import java, pyserini_bridge
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.qrels import read_qrels
+from hypensearch.formats.run import open_run_writer, separate_ties
+from hypensearch.formats.topics import read_topics
+from hypensearch.hits import Hit
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class BM25:
+    """A collection searched with BM25: where its files are, and what was found."""
+
+    corpus: Path
+    topics: dict[str, str]
+    qrels_path: Path
+    qrels: dict[str, dict[str, int]]
+    index: Path
+    run_path: Path
+    run: dict[str, list[Hit]]
+
+
+@pytest.fixture(scope="session")
+def anserini() -> None:
+    """A JDK and Anserini's jar: enough for trec_eval, Lucene indexing and BM25, with or without network."""
+    try:
+        java.find_jdk()
+        pyserini_bridge.anserini_jar()
+    except HypensearchError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def pyserini(anserini: None) -> None:
+    """A Pyserini that can be imported."""
+    if importlib.util.find_spec("faiss") is None:
+        pytest.skip("Pyserini's searchers need faiss: pip install faiss-cpu")
+    try:
+        pyserini_bridge.hybrid_searcher(None, None)
+    except HypensearchError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of collections and models: HYPENSEARCH_SHARED, or ``shared`` beside the repository."""
+    folder = Path(os.environ.get("HYPENSEARCH_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no collections in {folder}: set HYPENSEARCH_SHARED to a folder that has data/scifact")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scifact(shared: Path, anserini: None, tmp_path_factory: pytest.TempPathFactory) -> BM25:
+    """SciFact, its Lucene index and a BM25 run of 100 hits per topic."""
+    data, work = shared / "data/scifact", tmp_path_factory.mktemp("scifact")
+    pyserini_bridge.index_lucene(data / "corpus.jsonl", work / "index", threads=2)
+    topics = read_topics(data / "topics.tsv")
+    run = pyserini_bridge.bm25_run(work / "index", topics, k=100, threads=2)
+    write_run(work / "run.bm25.txt", run)
+    qrels = data / "qrels.txt"
+    return BM25(data / "corpus.jsonl", topics, qrels, read_qrels(qrels), work / "index", work / "run.bm25.txt", run)
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained Hypencoder in the released layout: 2 blocks, 32 wide."""
+    packed = ROOT / "tests/resources/parity/a_2layer_h32.tar.xz"
+    if not packed.exists():
+        pytest.skip(f"no {packed}")
+    folder = tmp_path_factory.mktemp("parity")
+    with tarfile.open(packed) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "checkpoint"
+
+
+@pytest.fixture
+def command() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m <module> <arguments>`` and expect it to succeed."""
+
+    def run(module: str, *args: object) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", module, *(str(arg) for arg in args)]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, f"{' '.join(line)}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def write_run(path: Path, run: dict[str, list[Hit]], tag: str = "hypensearch") -> Path:
+    """Write a TREC run as ``hypensearch.search`` does."""
+    with open_run_writer(path, "trec", tag=tag) as writer:
+        for topic, hits in run.items():
+            writer.write(topic, separate_ties(hits))
+    return path
