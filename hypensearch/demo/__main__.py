@@ -1,0 +1,276 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m hypensearch.demo``: the whole pipeline on text that every machine has, offline, in minutes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hypensearch import cli
+from hypensearch.errors import HypensearchError
+
+if TYPE_CHECKING:
+    from hypensearch.demo.folder import DemoFolder
+    from hypensearch.models import DualEncoder
+
+EXAMPLE_QUERY = "how do I parse a date"
+RUN_HITS = 100
+BATCH_SIZE = 16
+MEASURES = ("nDCG@10", "RR@10", "R@10", f"R@{RUN_HITS}")
+WIDEST = 100
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param argv: Arguments without the program's name; those of the process when left out.
+    :return: The exit code.
+    """
+    args = build_parser().parse_args(argv)
+    return cli.run(lambda: run_demo(args))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command's flags."""
+    parser = cli.CommandParser(
+        prog="python -m hypensearch.demo",
+        description="Run the whole pipeline offline: make a corpus of the documentation strings of Python and of the "
+        "packages installed beside hypensearch, encode it, search it, and evaluate the run. What is there already is "
+        "used again, so run it again after an interruption.",
+    )
+    suppress = argparse.SUPPRESS
+    parser.add_argument("--output", default="demo", metavar="FOLDER", help="folder for all that is made")
+    parser.add_argument("--query", help="answer this query instead of the demo's topics", default=suppress)
+    parser.add_argument(
+        "--encoder",
+        default=suppress,
+        metavar="MODEL",
+        help="checkpoint: folder or hub name (default: the one the index in the folder was made with, else the model "
+        "inside the package)",
+    )
+    parser.add_argument("--hits", type=cli.positive_int, default=10, help="hits shown of a query")
+    parser.add_argument(
+        "--max-docs",
+        type=cli.positive_int,
+        default=suppress,
+        metavar="N",
+        help="documents in the corpus, at most (default: as many as it has, 8000 when it is made)",
+    )
+    parser.add_argument("--no-bm25", action="store_true", default=suppress, help="leave BM25 out")
+    return parser
+
+
+def run_demo(args: argparse.Namespace) -> None:
+    """Make what is missing, then answer a query or run the topics."""
+    from hypensearch.demo.folder import DemoFolder
+
+    started = time.monotonic()
+    folder = DemoFolder(args.output)
+    model = load(args, folder)
+    make_ready(args, folder, model)
+    if hasattr(args, "query"):
+        answer(folder, model, args.query, args.hits)
+        return
+    search_topics(folder)
+    runs = [folder.run]
+    if not hasattr(args, "no_bm25") and run_bm25(folder):
+        runs.insert(0, folder.bm25_run)
+    evaluate(folder, runs)
+    show_example(args, folder, model)
+    say_what_next(folder, model, time.monotonic() - started)
+
+
+def load(args: argparse.Namespace, folder: DemoFolder) -> DualEncoder:
+    """Load the model, before anything is written."""
+    name = getattr(args, "encoder", None) or folder.known_model()
+    if name is None:
+        from hypensearch.demo.bundled_model import bundled_model
+
+        name = str(bundled_model())
+    from hypensearch.models import load_model
+
+    return load_model(shown(name))
+
+
+def make_ready(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder) -> None:
+    """Make corpus and index where they are missing or of something else."""
+    max_docs = getattr(args, "max_docs", None)
+    if folder.has_corpus(max_docs) and folder.index_state(model.fingerprint) == "whole":
+        say_what_is_there(args, folder)
+        return
+    with folder.lock():
+        step("The corpus: documentation strings of Python and of the packages beside hypensearch")
+        if not folder.has_corpus(max_docs):
+            folder.make_corpus(max_docs)
+        print(corpus_line(folder), flush=True)
+        step("Encode: documents to vectors")
+        encode(folder, model)
+
+
+def encode(folder: DemoFolder, model: DualEncoder) -> None:
+    """Encode the corpus, or go on with it."""
+    state = folder.index_state(model.fingerprint)
+    if state == "other":
+        folder.forget_begun_index()
+    output = ["output", "--embeddings", shown(folder.index)]
+    output += ["--overwrite"] if folder.must_replace_index() else []
+    source = ["input", "--corpus", shown(folder.corpus), "--fields", "contents"]
+    run("hypensearch.encode", [*source, *output, "encoder", "--encoder", model.name])
+
+
+def search_topics(folder: DemoFolder) -> None:
+    """Search the index with all topics, into a run."""
+    step("Search: a q-net for every topic, every document scored")
+    where = ["--index", shown(folder.index), "--topics", shown(folder.topics), "--output", shown(folder.run)]
+    run("hypensearch.search", [*where, "--hits", str(RUN_HITS), "--batch-size", str(BATCH_SIZE)])
+
+
+def run_bm25(folder: DemoFolder) -> bool:
+    """Make a BM25 run to compare with, where Java and Pyserini are there.
+
+    :return: Whether it was made; when not, a line has said why.
+    """
+    step("The baseline: BM25")
+    from hypensearch import pyserini_bridge
+    from hypensearch.formats.run import open_run_writer, separate_ties
+    from hypensearch.formats.topics import read_topics
+
+    try:
+        if not folder.lucene.exists():
+            show_pyserini("index.lucene", *_lucene_flags(folder))
+            pyserini_bridge.index_lucene(folder.corpus, folder.lucene)
+        show_pyserini("search.lucene", *_bm25_flags(folder))
+        found = pyserini_bridge.bm25_run(folder.lucene, read_topics(folder.topics), RUN_HITS)
+    except HypensearchError as error:
+        print(f"BM25 is left out: {error}", flush=True)
+        return False
+    with open_run_writer(folder.bm25_run, tag="bm25", max_hits=RUN_HITS) as writer:
+        for topic_id, hits in found.items():
+            writer.write(topic_id, separate_ties(hits))
+    return True
+
+
+def evaluate(folder: DemoFolder, runs: Sequence[Path]) -> None:
+    """Print the table of results."""
+    step("Evaluate: does the document come back that the topic was taken from?")
+    run("hypensearch.eval", ["--qrels", shown(folder.qrels), "--run", *map(shown, runs), "--metrics", *MEASURES])
+
+
+def show_example(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder) -> None:
+    """Answer the example query."""
+    step("Ask")
+    output = [] if args.output == "demo" else ["--output", args.output]
+    show("hypensearch.demo", [*output, "--query", EXAMPLE_QUERY])
+    answer(folder, model, EXAMPLE_QUERY, min(args.hits, 3))
+
+
+def answer(folder: DemoFolder, model: DualEncoder, query: str, num_hits: int) -> None:
+    """Print the hits of one query.
+
+    :raises HypensearchError: When the query is blank.
+    """
+    if not query.strip():
+        raise HypensearchError("--query is empty: give a question, such as --query 'how do I parse a date'")
+    from hypensearch.demo.readable_hits import readable_hits
+    from hypensearch.search import HypencoderSearcher
+
+    with HypencoderSearcher(folder.index, model, device="cpu") as searcher:
+        hits = searcher.search(query, num_hits)
+        width = min(shutil.get_terminal_size().columns, WIDEST)
+        print(f"\n{query}\n\n{readable_hits(hits, _text_of(searcher.doc), width)}\n", flush=True)
+
+
+def say_what_is_there(args: argparse.Namespace, folder: DemoFolder) -> None:
+    """Say, on the way to a full run, that the index is used again."""
+    if not hasattr(args, "query"):
+        print(f"{corpus_line(folder)}\nIts index is there already: {shown(folder.index)}", flush=True)
+
+
+def say_what_next(folder: DemoFolder, model: DualEncoder, seconds: float) -> None:
+    """Say where everything lies and what to try."""
+    step(f"Done in {int(seconds) // 60} min {int(seconds) % 60} s")
+    again = "python -m hypensearch.demo" + ("" if str(folder.root) == "demo" else f" --output {shown(folder.root)}")
+    print(
+        f"Model: {model.name}\n\n"
+        f"Ask it something else:\n  {again} --query 'remove duplicates from a list'\n\n"
+        'Your own corpus, one document a line such as {"id": "d1", "text": "..."}, and topics, id TAB query:\n'
+        f"  python -m hypensearch.encode input --corpus my.jsonl output --embeddings indexes/my encoder --encoder "
+        f"{shlex.quote(model.name)}\n"
+        "  python -m hypensearch.search --index indexes/my --topics my-topics.tsv --output runs/my.txt\n\n"
+        f"Corpus, topics.tsv, qrels.txt, index and runs are in {shown(folder.root)}{os.sep}",
+        flush=True,
+    )
+
+
+def corpus_line(folder: DemoFolder) -> str:
+    """Say how large the corpus is and where it lies."""
+    facts = folder.facts
+    others = len(facts["packages"]) - 1
+    where = ", ".join(shown(path) for path in (folder.documents, folder.topics, folder.qrels))
+    return (
+        f"{facts['num_docs']:,} documents of the standard library{f' and {others} packages' if others else ''}; "
+        f"{facts['num_topics']} topics, summary lines taken out of their documents: {where}"
+    )
+
+
+def step(title: str) -> None:
+    """Print a heading."""
+    print(f"\n== {title}", flush=True)
+
+
+def run(module: str, arguments: Sequence[str]) -> None:
+    """Print a command as one types it, and run it.
+
+    :raises SystemExit: With the command's exit code, when it fails; it has said why.
+    """
+    show(module, arguments)
+    command: Callable[[Sequence[str]], int] = importlib.import_module(f"{module}.__main__").main
+    code = command(arguments)
+    sys.stdout.flush()
+    if code != cli.EXIT_OK:
+        raise SystemExit(code)
+
+
+def show(module: str, arguments: Sequence[str]) -> None:
+    """Print a command as one types it."""
+    print(f"$ python -m {module} {shlex.join(arguments)}", flush=True)
+
+
+def show_pyserini(module: str, *arguments: str) -> None:
+    """Print the command of Pyserini that does what is done here with its jar alone."""
+    show("hypensearch.pyserini", [module, *arguments])
+
+
+def shown(path: str | Path) -> str:
+    """Give a path as one types it: relative where it lies below the working folder."""
+    if not os.path.isabs(path):
+        return str(path)
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+def _text_of(doc: Callable) -> Callable[[str], str]:
+    return lambda docid: doc(docid).contents()
+
+
+def _lucene_flags(folder: DemoFolder) -> list[str]:
+    flags = ["--collection", "JsonCollection", "--input", shown(folder.corpus), "--index", shown(folder.lucene)]
+    return [*flags, "--generator", "DefaultLuceneDocumentGenerator", "--threads", "1", "--storeRaw"]
+
+
+def _bm25_flags(folder: DemoFolder) -> list[str]:
+    where = ["--index", shown(folder.lucene), "--topics", shown(folder.topics), "--output", shown(folder.bm25_run)]
+    return [*where, "--bm25", "--hits", str(RUN_HITS)]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
