@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-HEADER_BYTES = 128
+HEADER_BYTES = 192
 
 
 def npy_header(dtype: np.dtype, shape: Sequence[int]) -> bytes:

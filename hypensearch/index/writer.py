@@ -280,7 +280,7 @@ class FlatIndexWriter:
         done = f"{progress.num_docs:,} documents"
         return HypensearchError(
             f"{self.folder}: unfinished index ({done}) begun with {name} {_short(old)}, now it is {_short(new)}; "
-            f"run it as before to go on, or delete {PROGRESS} in that folder to begin anew"
+            f"run it as before to go on, or delete {PROGRESS} there to begin anew"
         )
 
     def _take_lock(self) -> None:
@@ -365,9 +365,11 @@ def check_may_write(folder: str, *, overwrite: bool) -> None:
     :raises HypensearchError: Naming what is there.
     """
     if not os.path.exists(folder):
+        _check_can_be_made(os.path.abspath(folder))
         return
     if not os.path.isdir(folder):
         raise HypensearchError(f"{folder}: is a file; an index wants a folder")
+    _check_can_be_made(os.path.join(os.path.abspath(folder), MANIFEST))
     try:
         manifest = read_manifest(folder)
     except FileNotFoundError:
@@ -379,6 +381,17 @@ def check_may_write(folder: str, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise HypensearchError(f"{folder}: holds a complete index of {manifest.num_docs:,} documents; {_OVERWRITE}")
+
+
+def _check_can_be_made(path: str) -> None:
+    """Find out early, before hours of encoding, what the system would refuse."""
+    parent = os.path.dirname(path)
+    while not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise HypensearchError(f"{parent}: is a file, so no folder can be made in it")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise HypensearchError(f"{parent}: may not be written to; name another folder")
 
 
 def _refuse_foreign(folder: str) -> None:

@@ -1,0 +1,47 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypensearch.index.manifest import POSITION_DTYPE
+from hypensearch.index.npy import HEADER_BYTES, GrowingArray, npy_header
+
+
+@given(st.sampled_from(["<f4", "<f2", "<u8", POSITION_DTYPE]), st.lists(st.integers(0, 2**40), min_size=1, max_size=2))
+def test_header_has_one_length(dtype, shape):
+    assert len(npy_header(np.dtype(dtype), shape)) == HEADER_BYTES
+
+
+@pytest.mark.parametrize("width", [None, 4])
+def test_numpy_opens_what_was_appended(tmp_path, width):
+    path = str(tmp_path / "a.npy")
+    rows = np.arange(24, dtype=np.float32).reshape((6, 4) if width else 24)
+    file = GrowingArray(path, "<f4", width=width)
+    file.append_rows(rows[:1])
+    file.append_rows(rows[1:1])
+    file.append_rows(rows[1:])
+    file.write_shape()
+    file.close()
+    np.testing.assert_array_equal(np.load(path, mmap_mode="r"), rows)
+
+
+def test_goes_on_behind_the_rows_that_count(tmp_path):
+    path = str(tmp_path / "a.npy")
+    file = GrowingArray(path, "<u8")
+    file.append_rows(np.array([1, 2, 3]))
+    file.append(b"half a row")
+    file.close()
+    file = GrowingArray(path, "<u8", num_rows=2)
+    file.append_rows(np.array([9]))
+    file.write_shape()
+    file.close()
+    assert np.load(path).tolist() == [1, 2, 9]
+
+
+def test_refuses_a_file_that_lost_rows(tmp_path):
+    path = str(tmp_path / "a.npy")
+    GrowingArray(path, "<u8").close()
+    with pytest.raises(ValueError, match="bytes long"):
+        GrowingArray(path, "<u8", num_rows=5)
