@@ -72,7 +72,9 @@ def build_parser() -> argparse.ArgumentParser:
         description="Encode a corpus to an index of document vectors, by the flags of pyserini.encode in its three "
         "groups. Run the same command again to go on after an interruption.",
     )
-    groups = parser.add_subparsers(title="groups of flags", dest="group", parser_class=cli.CommandParser)
+    groups = parser.add_subparsers(
+        title="groups of flags", dest="group", prog="python -m hypensearch.encode", parser_class=cli.CommandParser
+    )
     parser.groups = [
         _add_input(groups.add_parser("input", help="what is encoded")),
         _add_output(groups.add_parser("output", help="where to")),

@@ -177,9 +177,9 @@ def import_vectors(
     if out.store_documents and not source.has_text:
         raise HypensearchError(f"{vectors}: a Faiss index holds no text; leave --store-documents out")
     files = _file_facts(source.files)
-    settings = {"vectors": files, "dtype": out.dtype, "store_documents": out.store_documents}
+    settings = {**_as_settings(files), "dtype": out.dtype, "store_documents": out.store_documents}
     with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
-        blocks = source.blocks(WINDOW_ROWS, writer.num_docs)
+        blocks = source.blocks(encoding.window_rows, writer.num_docs)
         first = next(blocks, None)
         if first is None and not writer.num_docs:
             raise HypensearchError(f"{vectors}: holds no vectors")
@@ -209,7 +209,7 @@ def _settings(
 ) -> dict[str, Any]:
     """Give all that a resumed run must have in common with the one that was killed, the model aside."""
     return {
-        "corpus": files,
+        **_as_settings(files),
         **asdict(text),
         "batch_size": encoding.batch_size,
         "max_length": encoding.max_length,
@@ -227,6 +227,10 @@ def _file_facts(files: Sequence[str]) -> list[dict[str, Any]]:
         found = os.stat(path)
         facts.append({"path": os.path.abspath(path), "bytes": found.st_size, "mtime_ns": found.st_mtime_ns})
     return facts
+
+
+def _as_settings(files: list[dict[str, Any]]) -> dict[str, Any]:
+    return {f"size and time of {file['path']}": [file["bytes"], file["mtime_ns"]] for file in files}
 
 
 def _model_record(encoder: DocumentEncoder, encoding: EncodingOptions) -> dict[str, Any]:
