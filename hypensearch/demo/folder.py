@@ -21,6 +21,7 @@ from hypensearch.index.progress import Progress, read_progress
 from hypensearch.index.writer import readable_manifest
 
 DEFAULT_MAX_DOCS = 8000
+MAX_TOPICS = 300
 
 IndexState = Literal["missing", "begun", "other", "whole"]
 
@@ -76,7 +77,7 @@ class DemoFolder:
         :raises HypensearchError: When there are too few source files to make topics of.
         """
         max_docs = max_docs or self.facts.get("max_docs") or DEFAULT_MAX_DOCS
-        docstrings = collect(max_docs=max_docs)
+        docstrings = collect(max_docs=max_docs, max_topics=MAX_TOPICS)
         topics = docstrings.topics("test")
         if not topics:
             raise HypensearchError(

@@ -1,0 +1,25 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hypensearch.demo.bundled_model import FOLDER, bundled_model
+from hypensearch.errors import HypensearchError
+
+
+def test_a_package_without_its_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(HypensearchError, match="--encoder"):
+        bundled_model(tmp_path)
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="this checkout holds no model")
+def test_the_model_of_this_package_loads() -> None:
+    from hypensearch.models import load_model
+
+    model = load_model(str(bundled_model()))
+    assert model.kind == "hypencoder"
+    scores = model.encode_queries(["parse a date"])
+    assert scores.dim == model.dim
