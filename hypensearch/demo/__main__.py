@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 EXAMPLE_QUERY = "how do I parse a date"
 RUN_HITS = 100
 BATCH_SIZE = 16
+MAX_LENGTH = 128
 MEASURES = ("nDCG@10", "RR@10", "R@10", f"R@{RUN_HITS}")
 WIDEST = 100
 
@@ -124,7 +125,8 @@ def encode(folder: DemoFolder, model: DualEncoder) -> None:
     output = ["output", "--embeddings", shown(folder.index)]
     output += ["--overwrite"] if folder.must_replace_index() else []
     source = ["input", "--corpus", shown(folder.corpus), "--fields", "contents"]
-    run("hypensearch.encode", [*source, *output, "encoder", "--encoder", model.name])
+    encoder = ["encoder", "--encoder", model.name, "--max-length", str(MAX_LENGTH)]
+    run("hypensearch.encode", [*source, *output, *encoder])
 
 
 def search_topics(folder: DemoFolder) -> None:
@@ -139,7 +141,7 @@ def run_bm25(folder: DemoFolder) -> bool:
 
     :return: Whether it was made; when not, a line has said why.
     """
-    step("The baseline: BM25")
+    step("The baseline: BM25, by the jar inside Pyserini; by Pyserini itself it is")
     from hypensearch import pyserini_bridge
     from hypensearch.formats.run import open_run_writer, separate_ties
     from hypensearch.formats.topics import read_topics
