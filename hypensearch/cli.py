@@ -8,12 +8,13 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
 
 from hypensearch.errors import HypensearchError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -61,7 +62,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    for name in ("httpx", "urllib3", "filelock", "transformers"):
+    for name in ("faiss", "httpx", "urllib3", "filelock", "transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -70,19 +71,20 @@ def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     parser.add_argument(
         "--backbone-config",
         metavar="PATH",
-        help="folder, config.json or hub name of the checkpoint's transformer, where it cannot be found",
+        help="folder, config.json or hub name of the checkpoint's transformer, where it cannot be found (two, with a "
+        "comma between, where query and document side differ)",
     )
     parser.add_argument(
         "--width", type=positive_int, help="hidden width to cut q-nets to (Matryoshka checkpoints); full by default"
     )
 
 
-def progress(items: Sequence[T], *, unit: str, description: str) -> Iterable[T]:
-    """Show a progress bar on stderr while going through items."""
+def progress_bar(total: int, *, unit: str, description: str) -> tqdm[NoReturn]:
+    """Return a progress bar on stderr, a context manager to be updated."""
     from tqdm import tqdm
 
-    bar: Iterable[T] = tqdm(items, unit=unit, desc=description, dynamic_ncols=True)
-    return bar
+    interval = 0.2 if sys.stderr.isatty() else 10
+    return tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True, mininterval=interval)
 
 
 def positive_int(text: str) -> int:

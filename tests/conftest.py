@@ -9,7 +9,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("hypensearch", deadline=None)  # the first example of a test pays for imports and buffers
+settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
 
 RESOURCES = Path(__file__).parent / "resources"

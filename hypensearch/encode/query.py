@@ -46,10 +46,9 @@ def _encode_queries(args: argparse.Namespace) -> None:
     device = resolve_device(args.device)
     model = load_model(args.encoder, backbone_config=args.backbone_config, width=args.width, device=device)
     texts = list(topics.values())
-    starts = cli.progress(range(0, len(texts), BLOCK_QUERIES), unit="block", description="encoding topics")
     blocks = (
         to_arrays(model.encode_queries(texts[start : start + BLOCK_QUERIES], max_length=args.max_length))
-        for start in starts
+        for start in range(0, len(texts), BLOCK_QUERIES)
     )
     facts = {"name": model.name, "fingerprint": model.fingerprint, "max_length": args.max_length}
     write_q_nets(args.output, architecture_facts(model.q_net_config), facts, topics, blocks)

@@ -129,14 +129,19 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     converter = query.get("converter_kwargs") or {}
     widths = _matryoshka_widths(raw)
     try:
-        q_net = _parse_q_net(converter, matryoshka=bool(widths)) if converter else None
+        is_hypencoder = "converter_kwargs" in query or "HypencoderDualEncoder" in (raw.get("architectures") or ())
+        q_net = _parse_q_net(converter, matryoshka=bool(widths)) if is_hypencoder else None
+        shared = bool(raw.get("shared_encoder", False))
+        query_pooling = _choice(query, "pooling_type", POOLINGS) if q_net is None else None
+        # A released bi-encoder that shares its encoder shares the pooling as well.
+        pooled = query if shared and q_net is None else document
         return ModelConfig(
             q_net=q_net,
             query_backbone=str(query.get("model_name_or_path", "")),
             document_backbone=str(document.get("model_name_or_path", "")),
-            shared_encoder=bool(raw.get("shared_encoder", False)),
-            query_pooling=_choice(query, "pooling_type", POOLINGS) if q_net is None else None,
-            document_pooling=_choice(document, "pooling_type", POOLINGS) or "cls",
+            shared_encoder=shared,
+            query_pooling=query_pooling,
+            document_pooling=_choice(pooled, "pooling_type", POOLINGS) or "cls",
             hidden_size=int(query.get("base_encoder_output_dim", 768)),
             embedding_representation=_choice(query, "embedding_representation", POOLINGS, default=None),
             widths=widths,

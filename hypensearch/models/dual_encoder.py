@@ -174,6 +174,22 @@ class DualEncoder(nn.Module):
             return QNets.from_vectors(encoded.float())
         return encoded if self.width is None else encoded.truncated(self.width)
 
+    @torch.inference_mode()
+    def embed_queries(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:
+        """Return the extra query embedding that some released configurations ask for beside the q-net.
+
+        :return: float32, *Shape:* ``(len(queries), hidden_size)``.
+        :raises HypensearchError: When the checkpoint has no ``embedding_representation``.
+        """
+        pooling = self.config.embedding_representation
+        if pooling is None:
+            raise HypensearchError(f"{self.name}: its config.json has no embedding_representation")
+        embeddings = []
+        for query in queries:
+            batch = self._tokenize([query], max_length, self._query_transformer)
+            embeddings.append(pool(token_states(self._query_transformer, **batch), batch["attention_mask"], pooling))
+        return torch.cat(embeddings).float().cpu().numpy()
+
     @property
     def _query_transformer(self) -> nn.Module:
         transformer: nn.Module = self.query_encoder.transformer  # type: ignore[assignment]
@@ -214,10 +230,11 @@ class DualEncoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
-        save_file(self._released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(self.released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
         (folder / checkpoints.CONFIG).write_text(json.dumps(self._own_config(), indent=2) + "\n", encoding="utf-8")
 
-    def _released_weights(self) -> dict[str, Tensor]:
+    def released_weights(self) -> dict[str, Tensor]:
+        """Return the weights under the released names, a shared transformer's once."""
         weights = {checkpoints.released_name(name): tensor for name, tensor in self.state_dict().items()}
         if self.config.shared_encoder:
             weights = {name: tensor for name, tensor in weights.items() if not name.startswith("passage_encoder.")}
@@ -245,7 +262,8 @@ def load_model(
     """Load a checkpoint in the released layout, a bi-encoder's, a Matryoshka one or one in our own format.
 
     :param name_or_path: The checkpoint's folder or hub name.
-    :param backbone_config: Folder, ``config.json`` or hub name of the transformer, where it cannot be found.
+    :param backbone_config: Folder, ``config.json`` or hub name of the transformer, where it cannot be found; two
+        of them with a comma between, the query side's first, where the sides differ.
     :param revision: Branch, tag or commit on the hub.
     :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
     :param count_padding: Mean pooling as in the released code; see :class:`TextEncoder`.
@@ -335,6 +353,8 @@ def _hyper_head(config: ModelConfig) -> HyperHead:
 
 def _transformer(config: ModelConfig, side: str, name: str, folder: Path, given: str | None) -> nn.Module:
     embedded: Mapping[str, Any] | None = config.backbone_configs.get(side)
+    if given and "," in given:
+        given = given.split(",", 1)[side == "document"]
     return build_transformer(find_backbone_config(name, checkpoint=folder, embedded=embedded, given=given))
 
 

@@ -78,12 +78,13 @@ def _search_batches(
     ids = list(topics)
     stored = _StoredQueries(args.encoded_queries, topics, searcher) if args.encoded_queries else None
     k = args.hits + 1 if args.remove_query else args.hits
-    starts = cli.progress(range(0, len(ids), args.batch_size), unit="batch", description="searching")
-    for start in starts:
-        batch = ids[start : start + args.batch_size]
-        queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
-        found = searcher.batch_search(queries, batch, k, args.threads)
-        yield from found.items()
+    with cli.progress_bar(len(ids), unit="topic", description="searching") as bar:
+        for start in range(0, len(ids), args.batch_size):
+            batch = ids[start : start + args.batch_size]
+            queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
+            found = searcher.batch_search(queries, batch, k, args.threads)
+            bar.update(len(batch))
+            yield from found.items()
 
 
 class _StoredQueries:

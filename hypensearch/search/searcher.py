@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -102,8 +101,11 @@ class HypencoderSearcher:
         self.device = resolve_device(device)
         self.max_length = max_length
         self.stats = SearchStats()
-        self._load_options = {"backbone_config": backbone_config, "width": width}
-        self._revision = revision
+        self._load_options: dict[str, Any] = {
+            "backbone_config": backbone_config,
+            "revision": revision,
+            "width": width,
+        }
         self._search = ExhaustiveSearch(self.index, self.device, precision, block_rows)
         self._loading = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
@@ -287,16 +289,20 @@ class HypencoderSearcher:
             raise HypensearchError(
                 f"{self.index.folder} does not say which model made its vectors: name it with --encoder"
             )
-        revision = self._revision or (made_by.get("revision") if self._encoder_name is None else None)
+        options = dict(self._load_options)
         if self._encoder_name is None:
-            name = _existing_path(str(name), made_by, Path(self.index.folder))
-        return load_model(
-            name,
-            revision=revision,
-            count_padding=bool(made_by.get("count_padding")),
-            device=self.device,
-            **self._load_options,  # type: ignore[arg-type]
-        )
+            options["revision"] = options["revision"] or made_by.get("revision")
+            options["backbone_config"] = options["backbone_config"] or made_by.get("backbone_config")
+        count_padding = bool(made_by.get("count_padding"))
+        try:
+            return load_model(name, count_padding=count_padding, device=self.device, **options)
+        except HypensearchError as error:
+            if self._encoder_name is not None:
+                raise
+            raise HypensearchError(
+                f"the model that {self.index.folder} names cannot be loaded ({error}); if it has moved, name it with "
+                "--encoder"
+            ) from None
 
     def _check_fits(self, model: DualEncoder) -> None:
         if model.dim != self.index.dim:
@@ -336,9 +342,3 @@ def _set_threads(threads: int) -> None:
         raise HypensearchError(f"threads is {threads}: wanted at least 1")
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)
-
-
-def _existing_path(name: str, made_by: dict[str, object], folder: Path) -> str:
-    """Return a model's name, or, where it was a folder, that folder's path as the manifest has it."""
-    path = made_by.get("path")
-    return str(path) if path and Path(str(path)).is_dir() else name

@@ -115,9 +115,7 @@ def test_padded_batch(authors: Authors) -> None:
     assert_same_q_nets(q_nets, stored, authors.atol)
     vectors = authors.model.passage_encoder(*_batch(arrays, "document"))
     np.testing.assert_allclose(vectors, arrays["document_embeddings"], rtol=0, atol=authors.atol["embeddings"])
-    np.testing.assert_allclose(
-        q_nets(vectors), arrays["pair_scores"], rtol=0, atol=authors.atol["scores_end_to_end"]
-    )
+    np.testing.assert_allclose(q_nets(vectors), arrays["pair_scores"], rtol=0, atol=authors.atol["scores_end_to_end"])
 
 
 def assert_same_q_nets(found: QNets, stored: QNets, atol: dict[str, Any]) -> None:
