@@ -1,0 +1,48 @@
+# Everything runs in a virtual environment that is made on first use; Python 3.11 or later is all that is needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
+
+.PHONY: demo test check lint fix integrations clean
+
+demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
+	$(BIN)/hypensearch demo
+
+test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
+	rm -rf build/tested && mkdir -p build/tested
+	cp -r tests setup.cfg README.md build/tested/
+	cd build/tested && $(BIN)/python -m pytest
+
+lint: $(VENV)/.tested-with
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy hypensearch
+
+check: lint  ## the tests on the working tree, without building the package
+	$(BIN)/python -m pytest
+
+fix: $(VENV)/.tested-with  ## format, and mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
+	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
+	$(BIN)/python -m pytest -rs integrations
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo
+
+# The package is built (sdist, then wheel) and installed as users install it, never as an editable tree.
+$(VENV)/.installed: $(SOURCES)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt build
+	rm -rf build/lib dist && $(BIN)/python -m build --outdir dist . > $(VENV)/build.log || (cat $(VENV)/build.log; false)
+	$(BIN)/python -m pip install --quiet -c constraints.txt dist/*.whl
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	touch $@
+
+$(VENV)/.tested-with: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
+	touch $@
