@@ -64,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=cli.positive_int,
         default=suppress,
         metavar="N",
-        help="documents in the corpus, at most (default: as many as it has, 8000 when it is made)",
+        help="documents in the corpus, at most (default: as many as it has, 7000 when it is made)",
     )
     parser.add_argument("--no-bm25", action="store_true", default=suppress, help="leave BM25 out")
     return parser

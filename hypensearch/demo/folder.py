@@ -20,8 +20,8 @@ from hypensearch.index.manifest import PROGRESS, Manifest
 from hypensearch.index.progress import Progress, read_progress
 from hypensearch.index.writer import readable_manifest
 
-DEFAULT_MAX_DOCS = 8000
-MAX_TOPICS = 300
+DEFAULT_MAX_DOCS = 7000
+MAX_TOPICS = 250
 
 IndexState = Literal["missing", "begun", "other", "whole"]
 
