@@ -37,11 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _encode_queries(args: argparse.Namespace) -> None:
     from hypensearch.device import resolve_device
-    from hypensearch.formats.q_nets import BLOCK_QUERIES, write_q_nets
+    from hypensearch.formats.q_nets import BLOCK_QUERIES, check_may_write, write_q_nets
     from hypensearch.models import load_model
     from hypensearch.models.stored import architecture_facts, to_arrays
     from hypensearch.topics import load_topics
 
+    check_may_write(args.output)
     topics = load_topics(args.topics, args.topics_format)
     device = resolve_device(args.device)
     model = load_model(args.encoder, backbone_config=args.backbone_config, width=args.width, device=device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 BLOCK_QUERIES = 64
 _MAX_MANIFEST_BYTES = 2**31
+_OUR_FILE = re.compile(r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial")
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class StoredQNets:
         return found
 
     def _read_block(self, block: int) -> dict[str, np.ndarray]:
+        from safetensors import SafetensorError
         from safetensors.numpy import load
 
         name, digest = self.files[block]
@@ -77,7 +80,13 @@ class StoredQNets:
             raise HypensearchError(f"{path}: {error.strerror}; encode the topics again") from None
         if hashlib.sha256(content).hexdigest() != digest:
             raise HypensearchError(f"{path}: its content has changed since it was written; encode the topics again")
-        tensors: dict[str, np.ndarray] = load(content)
+        try:
+            tensors: dict[str, np.ndarray] = load(content)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise HypensearchError(f"{path}: not a safetensors file ({error}); encode the topics again") from None
+        rows = min(len(self.topics) - block * BLOCK_QUERIES, BLOCK_QUERIES)
+        if any(array.shape[:1] != (rows,) for array in tensors.values()):
+            raise HypensearchError(f"{path}: not the q-nets of {rows} topics; encode the topics again")
         return tensors
 
 
@@ -96,6 +105,7 @@ def write_q_nets(
     from safetensors.numpy import save
 
     path = Path(folder)
+    check_may_write(path)
     old = _old_files(path)
     files = []
     for number, tensors in enumerate(blocks):
@@ -114,9 +124,27 @@ def write_q_nets(
         "files": files,
     }
     with replace_when_whole(path / MANIFEST, "w") as file:
-        json.dump(facts, file, ensure_ascii=False)
+        json.dump(facts, file)  # in ASCII, which carries even a folder's name that is not UTF-8
     for name in old - {name for name, _ in files}:
         (path / name).unlink(missing_ok=True)
+
+
+def check_may_write(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that q-nets must not be written to, before they are made.
+
+    :raises HypensearchError: When it is a file, or holds something else than q-nets: an index has a manifest too.
+    """
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise HypensearchError(f"{path}: is a file; q-nets want a folder")
+    names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    others = sorted(name for name in names if name != MANIFEST and not _OUR_FILE.fullmatch(name))
+    if others:
+        raise HypensearchError(
+            f"{path}: holds {others[0]!r}, which is no part of a folder of q-nets; name a new folder"
+        )
+    if MANIFEST in names:
+        _read_manifest(path)
 
 
 def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
@@ -126,28 +154,40 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
     """
     path = Path(folder)
     where = path / MANIFEST
+    facts = _read_manifest(path)
+    version = facts.get("version")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise HypensearchError(f"{where}: format version {version}: upgrade hypensearch to read it")
+    try:
+        files = [(str(name), str(digest)) for name, digest in facts["files"]]
+        topics = {str(topic_id): str(text) for topic_id, text in facts["topics"]}
+        wanted = -(-len(facts["topics"]) // BLOCK_QUERIES)
+        if any(os.path.basename(name) != name for name, _ in files) or len(files) != wanted:
+            raise ValueError("files and topics do not fit together")
+        if len(topics) != len(facts["topics"]):
+            raise ValueError("a topic comes twice")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"version is {version!r}")
+        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    where = path / MANIFEST
     try:
         if where.stat().st_size > _MAX_MANIFEST_BYTES:
             raise ValueError("too large")
         facts = json.loads(where.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ValueError(f"format is {facts['format']!r}")
+        return dict(facts)
     except FileNotFoundError:
         raise HypensearchError(
             f"{path}: no folder of q-nets (no {MANIFEST}); python -m hypensearch.encode.query makes one"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise HypensearchError(f"{where}: not the manifest of a folder of q-nets ({error})") from None
-    if facts["version"] > FORMAT_VERSION:
-        raise HypensearchError(f"{where}: format version {facts['version']}: upgrade hypensearch to read it")
-    try:
-        files = [(str(name), str(digest)) for name, digest in facts["files"]]
-        topics = {str(topic_id): str(text) for topic_id, text in facts["topics"]}
-        if any(os.path.basename(name) != name for name, _ in files) or len(topics) > BLOCK_QUERIES * len(files):
-            raise ValueError("files and topics do not fit together")
-        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files)
-    except (KeyError, TypeError, ValueError) as error:
-        raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
 
 
 def _old_files(folder: Path) -> set[str]:
