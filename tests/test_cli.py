@@ -1,0 +1,112 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import argparse
+import errno
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from hypensearch import __version__, cli
+from hypensearch.__main__ import COMMANDS, main
+from hypensearch.errors import HypensearchError
+
+
+def raising(error: BaseException) -> None:
+    raise error
+
+
+def test_success(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(lambda: print("done")) == 0
+    assert capsys.readouterr().out == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (HypensearchError("c.jsonl:3: not JSON"), "error: c.jsonl:3: not JSON"),
+        (HypensearchError("two\nlines"), "error: two lines"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), "error: runs: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device"),
+        (OSError("odd"), "error: odd"),
+    ],
+)
+def test_what_users_can_mend_is_one_line(error: Exception, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(lambda: raising(error)) == 2
+    assert capsys.readouterr() == ("", line + "\n")
+
+
+def test_defects_of_ours_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.run(lambda: raising(ZeroDivisionError()))
+
+
+def test_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(lambda: raising(KeyboardInterrupt())) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    line = f"{sys.executable} -m hypensearch | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {line}"], capture_output=True, text=True)
+    assert (done.stderr, done.stdout.count("\n")) == ("", 1)
+
+
+def test_what_the_terminal_cannot_show_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+    assert cli.run(lambda: print("caf\u00e9", os.fsdecode(b"\xff"))) == 0
+    assert written.getvalue() == b"caf\\xe9 \\udcff\n"
+
+
+def test_wrong_arguments_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.CommandParser(prog="python -m hypensearch.toy")
+    parser.add_argument("--k", type=cli.positive_int, help="how many")
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(["--k", "0"])
+    assert end.value.code == 2
+    wanted = "error: argument --k: '0' is not a whole number of at least 1 (see python -m hypensearch.toy --help)\n"
+    assert capsys.readouterr() == ("", wanted)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5", "", "9" * 5000, "inf"])
+def test_not_positive(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is not a whole number of at least 1"):
+        cli.positive_int(text)
+
+
+def test_positive() -> None:
+    assert cli.positive_int("12") == 12
+
+
+def test_defaults_stand_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main_exit(["search", "--help"]) == 0
+    assert "(default: 1000)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_console_script_reaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    usage = capsys.readouterr().out
+    assert all(f"  {name} " in usage for name in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"hypensearch {__version__}\n"
+
+
+def test_console_script_hands_on_arguments_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["eval", "--qrels", "nowhere.txt", "--run", "nowhere.run"]) == 2
+    assert capsys.readouterr().err == "error: nowhere.txt: no such file\n"
+
+
+def test_console_script_on_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serch"]) == 2
+    assert capsys.readouterr().err.startswith("error: no command 'serch': known are encode, encode.query,")
+
+
+def main_exit(argv: list[str]) -> int | str | None:
+    with pytest.raises(SystemExit) as end:
+        main(argv)
+    return end.value.code
