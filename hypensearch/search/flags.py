@@ -10,6 +10,7 @@ from typing import Any
 
 from hypensearch.cli import CommandParser, add_model_arguments, positive_int
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import flaw_of_id
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
@@ -84,6 +85,13 @@ def check(args: argparse.Namespace) -> None:
         raise HypensearchError("--output-format kilt repeats the topics' data points: it needs --topics-format kilt")
     if args.searcher not in ("exhaustive", "simple"):
         raise HypensearchError(f"--searcher {args.searcher}: wanted exhaustive")
+    if flaw := flaw_of_id(args.run_tag):
+        raise HypensearchError(f"--run-tag: the tag {flaw}")
+    if args.encoded_queries and args.width is not None:
+        raise HypensearchError(
+            f"--width {args.width}: the q-nets in {args.encoded_queries} have the width they were encoded with; give "
+            "--width to python -m hypensearch.encode.query"
+        )
     if args.fp16 and args.bf16:
         raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
 
