@@ -81,7 +81,7 @@ def run_demo(args: argparse.Namespace) -> None:
     if hasattr(args, "query"):
         answer(folder, model, args.query, args.hits)
         return
-    search_topics(folder)
+    search_topics(folder, model)
     runs = [folder.run]
     if not hasattr(args, "no_bm25") and run_bm25(folder):
         runs.insert(0, folder.bm25_run)
@@ -129,11 +129,19 @@ def encode(folder: DemoFolder, model: DualEncoder) -> None:
     run("hypensearch.encode", [*source, *output, *encoder])
 
 
-def search_topics(folder: DemoFolder) -> None:
-    """Search the index with all topics, into a run."""
+def search_topics(folder: DemoFolder, model: DualEncoder) -> None:
+    """Search the index with all topics, into a run; one that is there already is kept."""
     step("Search: a q-net for every topic, every document scored")
     where = ["--index", shown(folder.index), "--topics", shown(folder.topics), "--output", shown(folder.run)]
-    run("hypensearch.search", [*where, "--hits", str(RUN_HITS), "--batch-size", str(BATCH_SIZE)])
+    arguments = [*where, "--hits", str(RUN_HITS), "--batch-size", str(BATCH_SIZE)]
+    if os.path.abspath(model.name) != folder.known_model() != model.name:
+        arguments += ["--encoder", model.name]
+    if folder.has_run(model.query_fingerprint):
+        show("hypensearch.search", arguments)
+        print(f"The run is there already: {shown(folder.run)}", flush=True)
+        return
+    run("hypensearch.search", arguments)
+    folder.note_run(model.query_fingerprint)
 
 
 def run_bm25(folder: DemoFolder) -> bool:

@@ -16,7 +16,7 @@ import hypensearch
 from hypensearch.demo.docstrings import collect, sources_digest, write_corpus, write_qrels, write_topics
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
-from hypensearch.index.manifest import PROGRESS, Manifest
+from hypensearch.index.manifest import MANIFEST, PROGRESS, Manifest
 from hypensearch.index.progress import Progress, read_progress
 from hypensearch.index.writer import readable_manifest
 
@@ -113,6 +113,21 @@ class DemoFolder:
         if progress and self._is_of(progress.model, progress.documents, fingerprint):
             return "begun"
         return "other" if manifest or progress else "missing"
+
+    def has_run(self, query_fingerprint: str) -> bool:
+        """Tell whether the run is one of this index by this model.
+
+        :param query_fingerprint: The model's.
+        """
+        try:
+            newer = self.run.stat().st_mtime_ns >= (self.index / MANIFEST).stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        return newer and self.facts.get("run_of") == query_fingerprint
+
+    def note_run(self, query_fingerprint: str) -> None:
+        """Keep which model made the run."""
+        self._write_facts(self.facts | {"run_of": query_fingerprint})
 
     def must_replace_index(self) -> bool:
         """Tell whether a whole index is there."""

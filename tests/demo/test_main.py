@@ -67,6 +67,7 @@ def test_a_second_run_uses_the_index_again(
     assert main(flags(copy, tiny_checkpoint, "--no-bm25")) == 0
     output = capfd.readouterr().out
     assert commands(output) == ["hypensearch.search", "hypensearch.eval", "hypensearch.demo"]
+    assert "The run is there already" in output
     assert "nDCG@10" in output
     assert "how do I parse a date" in output
 
@@ -119,6 +120,24 @@ def test_another_model_replaces_the_index(copy: Path, parity_root: Path, capfd: 
     assert "--overwrite" in capfd.readouterr().out
     with FlatIndex.open(copy / "index") as index:
         assert index.dim == 64
+
+
+def test_another_query_encoder_on_the_same_vectors_makes_another_run(
+    copy: Path, tiny_checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = load_model(str(tiny_checkpoint))
+    for name, parameters in other.query_encoder.named_parameters():
+        if name.startswith("hyper_head."):
+            parameters.data.mul_(2)
+    other.save_pretrained(tmp_path / "other")
+    before = (copy / "run.hypencoder.txt").read_text()
+    assert main(flags(copy, tmp_path / "other", "--no-bm25")) == 0
+    output = capfd.readouterr().out
+    assert commands(output) == ["hypensearch.search", "hypensearch.eval", "hypensearch.demo"]
+    assert f"--encoder {tmp_path / 'other'}" in output
+    assert (copy / "run.hypencoder.txt").read_text() != before
+    assert main(flags(copy, tiny_checkpoint, "--no-bm25")) == 0
+    assert (copy / "run.hypencoder.txt").read_text() == before
 
 
 def test_a_corpus_that_was_not_finished_is_made_anew(
