@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.models.compact import METADATA_KEY, expand
 
 CONFIG = "config.json"
-WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+COMPACT = "weights.compact.safetensors"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", COMPACT)
 _HUB_FILES = (CONFIG, "tokenizer*", "vocab.txt", "special_tokens_map.json")
 
 # From our parameter names to the released ones, tried in order.
@@ -169,9 +171,12 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    return load_file(path)
+    with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = (file.metadata() or {}).get(METADATA_KEY)
+    return tensors if facts is None else expand(tensors, json.loads(facts))
 
 
 def _read_bin(path: Path) -> Any:

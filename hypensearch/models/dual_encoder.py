@@ -218,13 +218,18 @@ class DualEncoder(nn.Module):
         batch = self.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
         return {key: batch[key].to(self.device) for key in ("input_ids", "attention_mask")}
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, *, compact: bool = False) -> None:
         """Write the checkpoint in our own format: loading it needs no other file and no hub.
 
         ``config.json`` with the transformers' configurations embedded, ``model.safetensors`` under the released
         names, and the tokenizer's files.
+
+        :param compact: Store weights in 8 bits, embeddings in 6 (:mod:`hypensearch.models.compact`): about a fifth of
+            the size; only hypensearch reads it.
         """
         from safetensors.torch import save_file
+
+        from hypensearch.models.compact import save_compact
 
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,129 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""New models over a pretrained transformer, to be trained: their configuration is one the released code reads."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hypensearch.errors import HypensearchError
+from hypensearch.models.config import QNetConfig, parse_config
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size
+from hypensearch.models.hyper_head import HyperHead
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
+    """Load a pretrained transformer and its tokenizer.
+
+    :param name_or_path: A folder or a hub name.
+    :raises HypensearchError: When there is none; says why.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    try:
+        with torch.random.fork_rng(devices=[]):
+            transformer = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    except Exception as error:  # transformers and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise HypensearchError(
+            f"--backbone {name_or_path}: cannot be loaded as a transformer with its tokenizer ({reason})"
+        ) from None
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = None
+    return transformer.eval(), tokenizer
+
+
+def new_hypencoder(
+    transformer: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    q_net: QNetConfig,
+    pooling: str,
+    shared_encoder: bool = True,
+    backbone_name: str = "",
+    generator: torch.Generator | None = None,
+) -> DualEncoder:
+    """Put a fresh hyper head, with the released code's start values, on a transformer.
+
+    :param transformer: Becomes the model's own; its copy is the document side when not shared.
+    :param q_net: The q-nets' architecture.
+    :param pooling: Of the document side, "cls" or "mean".
+    :param backbone_name: The transformer's name, for the configuration.
+    :param generator: Source of chance for the start values.
+    """
+    size = hidden_size(transformer)
+    raw = _config(backbone_name, pooling, shared_encoder)
+    raw["query_encoder_kwargs"] |= {
+        "base_encoder_output_dim": size,
+        "converter_kwargs": _converter_kwargs(q_net),
+        "embedding_representation": None,
+    }
+    config = parse_config(raw, "new model")
+    query_encoder = QueryEncoder(transformer, HyperHead(q_net, size, generator))
+    return DualEncoder(config, query_encoder, _document_encoder(transformer, pooling, shared_encoder), tokenizer)
+
+
+def new_biencoder(
+    transformer: nn.Module,
+    tokenizer: PreTrainedTokenizerBase | None,
+    *,
+    pooling: str,
+    shared_encoder: bool = True,
+    backbone_name: str = "",
+) -> DualEncoder:
+    """Make a bi-encoder, the baseline of a Hypencoder, of a transformer; parameters as :func:`new_hypencoder`'s."""
+    raw = _config(backbone_name, pooling, shared_encoder)
+    raw["query_encoder_kwargs"]["pooling_type"] = pooling
+    raw["architectures"] = ["TextDualEncoder"]
+    config = parse_config(raw, "new model")
+    query_encoder = TextEncoder(transformer, pooling)
+    return DualEncoder(config, query_encoder, _document_encoder(transformer, pooling, shared_encoder), tokenizer)
+
+
+def save_biencoder(backbone: str | Path, folder: str | Path, *, pooling: str) -> None:
+    """Write any transformer as the checkpoint of a bi-encoder: its zero-shot use as a searchable model."""
+    transformer, tokenizer = load_backbone(str(backbone))
+    new_biencoder(transformer, tokenizer, pooling=pooling, backbone_name=Path(backbone).name).save_pretrained(folder)
+
+
+def _document_encoder(transformer: nn.Module, pooling: str, shared_encoder: bool) -> TextEncoder:
+    return TextEncoder(transformer if shared_encoder else copy.deepcopy(transformer), pooling)
+
+
+def _config(backbone_name: str, pooling: str, shared_encoder: bool) -> dict[str, Any]:
+    return {
+        "architectures": ["HypencoderDualEncoder"],
+        "loss_type": ["cross_entropy"],
+        "loss_kwargs": [{"use_in_batch_negatives": True, "only_use_first_item": False}],
+        "passage_encoder_kwargs": {
+            "freeze_transformer": False,
+            "model_name_or_path": backbone_name,
+            "pooling_type": pooling,
+        },
+        "passage_encoder_type": "",
+        "query_encoder_kwargs": {"freeze_transformer": False, "model_name_or_path": backbone_name},
+        "query_encoder_type": "",
+        "shared_encoder": shared_encoder,
+    }
+
+
+def _converter_kwargs(q_net: QNetConfig) -> dict[str, Any]:
+    return {
+        "vector_dimensions": list(q_net.dims),
+        "activation_type": q_net.activation,
+        "do_dropout": q_net.dropout > 0,
+        "dropout_prob": q_net.dropout,
+        "do_layer_norm": q_net.layer_norm,
+        "do_residual": q_net.residual,
+        "do_residual_on_last": q_net.residual_on_last,
+        "layer_norm_before_residual": q_net.layer_norm_before_residual,
+    }

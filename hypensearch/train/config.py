@@ -1,0 +1,225 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Settings of a training run: defaults are the paper's recipe; a YAML file and flags change them, flags last."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hypensearch.errors import HypensearchError
+
+ARCHITECTURES = ("hypencoder", "biencoder", "twin")
+STARTS = ("cold", "warm")
+LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl")
+
+
+def _setting(help_text: str, default: Any = dataclasses.MISSING, **options: Any) -> Any:
+    if isinstance(default, (list, dict)):
+        options["default_factory"] = lambda: type(default)(default)
+    elif default is not dataclasses.MISSING:
+        options["default"] = default
+    return field(metadata={"help": help_text}, **options)
+
+
+@dataclass
+class TrainingConfig:
+    """All settings; each is a key of the YAML file and, with dashes, a flag."""
+
+    backbone: str = _setting("folder or hub name of the transformer to start from")
+    train: list[str] = _setting("files of training records")
+    output: str = _setting("folder of the finished checkpoint; the run's own files go to its folder training")
+    validation: list[str] = _setting("folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics", [])
+
+    architecture: str = _setting("hypencoder, biencoder, or twin: two linear maps over frozen encoders", "hypencoder")
+    num_blocks: int = _setting("hidden blocks of the q-net", 6)
+    pooling: str = _setting("cls or mean", "cls")
+    shared_encoder: bool = _setting("one transformer for both sides", True)
+    dropout: float = _setting("dropout inside the q-net while training", 0.0)
+    widths: list[int] = _setting("hidden widths to train as well, widest last (Matryoshka)", [])
+
+    start: str = _setting("cold: the released code's start values; warm: rank as the backbone's bi-encoder", "cold")
+    start_maps: str = _setting("folder of a finished twin whose maps a warm start folds in", "")
+    head_from: str = _setting("checkpoint whose hyper head to start with", "")
+    similarity: str = _setting("the bi-encoder's, for a warm start: cosine or dot", "cosine")
+    logit_scale: float = _setting("score of a cosine of 1, for a warm start and for twins", 20.0)
+    freeze_encoder: bool = _setting("train the hyper head alone, over encodings made once", False)
+    cache: str = _setting("folder for the encodings of frozen encoders; kept between runs", "")
+
+    losses: dict[str, float] = _setting(
+        "weights of the losses: " + ", ".join(LOSS_NAMES), {"margin_mse": 1.0, "cross_entropy_positives": 1.0}
+    )
+    label_key: str = _setting("key of the teacher's scores in training records", "score")
+    num_negatives: int = _setting("negatives of each query in a step", 7)
+    mined_negatives: int = _setting("texts mined for each record by a frozen first model; 0: none", 0)
+    mining_margin: float = _setting("highest score of a mined negative, as a share of the positive's", 0.95)
+    query_length: int = _setting("tokens of a query", 32)
+    document_length: int = _setting("tokens of a document", 196)
+
+    max_steps: int = _setting("optimizer steps", 1_000_000)
+    batch_size: int = _setting("queries of a step on each device", 64)
+    gradient_accumulation: int = _setting("batches of a step", 1)
+    learning_rate: float = _setting("at its highest", 2e-5)
+    projection_rate: float = _setting("learning rate of hidden weights' hyper projections, as a share", 1.0)
+    scheduler: str = _setting("transformers' name of a schedule", "constant_with_warmup")
+    warmup_steps: int = _setting("steps until the learning rate is reached", 6000)
+    weight_decay: float = _setting("AdamW's, towards zero", 0.0)
+    start_decay: float = _setting("decay towards the start values, as weight_decay is towards zero", 0.0)
+    max_grad_norm: float = _setting("longest gradient, longer ones are cut", 1.0)
+    seed: int = _setting("of start values, order, draws and dropout", 42)
+    bf16: bool = _setting("bfloat16 autocast", False)
+    gradient_checkpointing: bool = _setting("recompute activations to save memory", False)
+
+    eval_steps: int = _setting("steps between validations and checkpoints", 2500)
+    patience: int = _setting("validations without a better MRR@10 before stopping early; 0: never", 0)
+    blend: bool = _setting("after training, choose the best mixture of start and trained weights by validation", False)
+    keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
+    resume: bool = _setting("go on from the last checkpoint of the output folder", False)
+
+    def __post_init__(self) -> None:
+        for name, problem in _problems(self):
+            raise HypensearchError(f"{name.replace('_', '-')}: {problem}")
+
+
+def read_config(path: str | None, flags: Mapping[str, Any]) -> TrainingConfig:
+    """Merge a YAML file and flags.
+
+    :param path: The file; None for flags alone.
+    :param flags: Settings that were given as flags.
+    :raises HypensearchError: For an unknown key (with the nearest known), a wrong type or a missing setting.
+    """
+    settings = {**(_read_yaml(path) if path else {}), **flags}
+    fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
+    for key in settings:
+        if key not in fields:
+            near = difflib.get_close_matches(key, fields, n=1)
+            raise HypensearchError(f"{path}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
+    missing = [name for name, field in fields.items() if _is_required(field) and not settings.get(name)]
+    if missing:
+        raise HypensearchError(f"missing settings: {', '.join(missing)} (in --config or as flags)")
+    hints = typing.get_type_hints(TrainingConfig)
+    return TrainingConfig(**{key: _checked(value, hints[key], key) for key, value in settings.items()})
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a parser one flag for each setting; those not given stay out of the namespace."""
+    hints = typing.get_type_hints(TrainingConfig)
+    for setting in dataclasses.fields(TrainingConfig):
+        flag, kind = "--" + setting.name.replace("_", "-"), hints[setting.name]
+        default = "" if _is_required(setting) else f" (default: {_shown(_default(setting))})"
+        options: dict[str, Any] = {"help": setting.metadata["help"] + default, "default": argparse.SUPPRESS}
+        if kind is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        elif typing.get_origin(kind) is list:
+            options |= {"nargs": "*", "type": typing.get_args(kind)[0], "metavar": "VALUE"}
+        elif typing.get_origin(kind) is dict:
+            options |= {"nargs": "+", "type": _weighted, "metavar": "NAME[=WEIGHT]"}
+        else:
+            options |= {"type": kind, "metavar": kind.__name__.upper()}
+        parser.add_argument(flag, **options)
+
+
+def to_json(config: TrainingConfig) -> str:
+    """Return the settings as they were used."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
+    found = []
+    for name, choices in (
+        ("architecture", ARCHITECTURES),
+        ("start", STARTS),
+        ("pooling", ("cls", "mean")),
+        ("similarity", ("cosine", "dot")),
+    ):
+        if getattr(config, name) not in choices:
+            found.append((name, f"unknown {getattr(config, name)!r}, known are {', '.join(choices)}"))
+    for name in ("num_blocks", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "keep_checkpoints"):
+        if getattr(config, name) < 1:
+            found.append((name, f"{getattr(config, name)} is less than 1"))
+    if not config.learning_rate > 0:
+        found.append(("learning_rate", f"{config.learning_rate} is not above 0"))
+    if not 0 <= config.dropout < 1:
+        found.append(("dropout", f"{config.dropout} is not a probability below 1"))
+    unknown = sorted(set(config.losses) - set(LOSS_NAMES))
+    if unknown or not config.losses:
+        found.append(("losses", f"unknown {', '.join(unknown) or 'none'}, known are {', '.join(LOSS_NAMES)}"))
+    if (config.freeze_encoder or config.architecture == "twin") and not config.cache:
+        found.append(("cache", "frozen encoders need a folder for their encodings"))
+    if config.freeze_encoder and config.architecture == "biencoder":
+        found.append(("freeze_encoder", "a bi-encoder has nothing else to train: use the architecture twin"))
+    if config.mined_negatives and config.architecture != "twin" and not config.freeze_encoder:
+        found.append(("mined_negatives", "only frozen encoders mine while training: use python -m hypensearch.mine"))
+    if config.patience and not config.validation:
+        found.append(("patience", "stopping early needs --validation"))
+    return found
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise HypensearchError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(raw, dict):
+        raise HypensearchError(f"{path}: wanted settings as key: value, found {type(raw).__name__}")
+    return {str(key).replace("-", "_"): value for key, value in raw.items()}
+
+
+def _checked(value: Any, kind: Any, key: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is list:
+        values = [value] if isinstance(value, str) else value
+        if isinstance(values, list):
+            return [_checked(one, arguments[0], key) for one in values]
+    elif origin is dict:
+        if isinstance(value, list):
+            value = dict(one if isinstance(one, tuple) else _weighted(str(one)) for one in value)
+        if isinstance(value, Mapping):
+            return {str(name): _checked(weight, arguments[1], key) for name, weight in value.items()}
+    elif kind is float:
+        try:  # YAML reads 5e-5 as text
+            if not isinstance(value, bool):
+                return float(value)
+        except (TypeError, ValueError):
+            pass
+    elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    name = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
+    raise HypensearchError(f"{key}: wanted {name}, found {value!r}")
+
+
+def _weighted(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    return name, float(weight or 1)
+
+
+def _is_required(setting: dataclasses.Field[Any]) -> bool:
+    return setting.default is dataclasses.MISSING and setting.default_factory is dataclasses.MISSING
+
+
+def _default(setting: dataclasses.Field[Any]) -> Any:
+    if setting.default is not dataclasses.MISSING:
+        return setting.default
+    assert setting.default_factory is not dataclasses.MISSING
+    return setting.default_factory()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{name}={weight:g}" for name, weight in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(str, value)) or "none"
+    return str(value) if value != "" else "none"
+
+
+__all__ = ["TrainingConfig", "add_flags", "read_config", "to_json"]

@@ -1,0 +1,237 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training records: a query with relevant texts, and with others that are not, perhaps with a teacher's scores.
+
+One JSON object a line, in any of these forms, told apart by their keys:
+
+- ``{"query": .., "positive": .., "negatives": [..]}``; ``positive`` (or ``positives``, ``pos``) is a text or a list,
+  so are ``negatives`` (``negative``, ``neg``), which may be absent; ``anchor`` stands for ``query``;
+- the released code's ``{"query": {"id", "content"}, "items": [{"id", "content", "score", "type"}, ..]}``, the first
+  item being the positive;
+- Tevatron's ``{"query": .., "positive_passages": [{"title", "text"}], "negative_passages": [..]}``.
+
+Texts may be strings, or objects with ``content`` or ``title`` and ``text``; objects may have a ``score``. Files are
+checked whole before training starts, then read record by record: only line positions are kept in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+
+MAX_PROBLEMS = 20
+
+_POSITIVE_KEYS = ("positive", "positives", "pos", "positive_passages")
+_NEGATIVE_KEYS = ("negatives", "negative", "neg", "negative_passages")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text and its score by a teacher; NaN without one."""
+
+    text: str
+    score: float = math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A query, the texts that answer it, and texts that do not."""
+
+    query: str
+    positives: tuple[Item, ...]
+    negatives: tuple[Item, ...]
+
+
+def parse_record(line: str | bytes, *, label_key: str = "score") -> Record:
+    """Read one line.
+
+    :param label_key: Key of the teacher's scores in items that are objects.
+    :raises ValueError: Says what is wrong with it.
+    """
+    try:
+        raw = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from None
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"wanted a JSON object, found {type(raw).__name__}")
+    query = _text(raw.get("query", raw.get("anchor")), "query")
+    if "items" in raw:
+        items = _items(raw["items"], "items", label_key)
+        return Record(query, items[:1], items[1:])
+    positives = _first_of(raw, _POSITIVE_KEYS, label_key)
+    if not positives:
+        raise ValueError(f"no positive: wanted one of the keys {', '.join(_POSITIVE_KEYS)}, or items")
+    return Record(query, positives, _first_of(raw, _NEGATIVE_KEYS, label_key))
+
+
+class RecordFile:
+    """A file of training records, checked when opened.
+
+    :param path: JSON lines.
+    :param label_key: Key of the teacher's scores.
+    :param least_negatives: Negatives that each record must have.
+    :param needs_scores: Whether each item must have a score.
+    :raises HypensearchError: Lists all bad lines at once (the first twenty in words).
+    """
+
+    def __init__(
+        self, path: str | Path, *, label_key: str = "score", least_negatives: int = 0, needs_scores: bool = False
+    ) -> None:
+        self.path = Path(path)
+        self.label_key = label_key
+        offsets, problems = [], []
+        for number, offset, line in _lines(self.path):
+            try:
+                record = parse_record(line, label_key=label_key)
+                _check(record, label_key, least_negatives, needs_scores)
+                offsets.append(offset)
+            except ValueError as error:
+                problems.append(f"line {number}: {error}")
+        if problems:
+            raise HypensearchError(_summary(self.path, problems))
+        if not offsets:
+            raise HypensearchError(f"{self.path}: no training record in it")
+        self._offsets = np.array(offsets, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, row: int) -> Record:
+        with open(self.path, "rb") as file:
+            file.seek(int(self._offsets[row]))
+            return parse_record(file.readline(), label_key=self.label_key)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (parse_record(line, label_key=self.label_key) for _, _, line in _lines(self.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What one step sees of a record: its query and the same number of items for all, the positive first.
+
+    :param row: The record's number among all files' records.
+    :param items: Texts; None where the record has too few.
+    """
+
+    row: int
+    query: str
+    items: tuple[Item | None, ...]
+
+
+class Examples:
+    """Records of several files, with negatives drawn anew each epoch. A map-style dataset for torch's loaders.
+
+    :param files: Opened and checked.
+    :param num_negatives: Negatives drawn for each query.
+    :param seed: Of the draw; depends on epoch and record only, so any process and any resumed run draws the same.
+    """
+
+    def __init__(self, files: Sequence[RecordFile], *, num_negatives: int, seed: int) -> None:
+        self.files = list(files)
+        self.num_negatives = num_negatives
+        self.seed = seed
+        self.epoch = 0
+        self._starts = np.concatenate([[0], np.cumsum([len(file) for file in self.files])])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Change what is drawn; called by the trainer."""
+        self.epoch = int(epoch)
+
+    def __getitem__(self, row: int) -> Example:
+        source = int(np.searchsorted(self._starts, row, side="right")) - 1
+        record = self.files[source][row - int(self._starts[source])]
+        rng = self.rng(row)
+        positive = record.positives[rng.integers(len(record.positives))]
+        count = min(self.num_negatives, len(record.negatives))
+        chosen = [record.negatives[i] for i in rng.choice(len(record.negatives), size=count, replace=False)]
+        filling = [None] * (self.num_negatives - count)
+        return Example(row, record.query, (positive, *chosen, *filling))
+
+    def rng(self, row: int) -> np.random.Generator:
+        """Return the source of chance for a record in this epoch."""
+        return np.random.default_rng((self.seed, self.epoch, row))
+
+    def sources(self) -> list[range]:
+        """Return the rows of each file."""
+        return [range(int(a), int(b)) for a, b in zip(self._starts[:-1], self._starts[1:], strict=True)]
+
+
+def epoch_order(sources: Sequence[range], *, batch_size: int, seed: int, epoch: int) -> list[int]:
+    """Shuffle rows so that each batch is of one source, which makes its other items harder negatives.
+
+    Rows that fill no batch at the end of a source are left out of this epoch.
+
+    :param batch_size: Queries of a step, of all processes together.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    batches: list[np.ndarray] = []
+    for rows in sources:
+        order = rng.permutation(np.arange(rows.start, rows.stop))
+        size = min(batch_size, len(order))
+        batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
+    return [int(row) for i in rng.permutation(len(batches)) for row in batches[i]]
+
+
+def _first_of(raw: Mapping[str, Any], keys: Sequence[str], label_key: str) -> tuple[Item, ...]:
+    key = next((key for key in keys if raw.get(key) is not None), None)
+    return () if key is None else _items(raw[key], key, label_key)
+
+
+def _items(raw: Any, key: str, label_key: str) -> tuple[Item, ...]:
+    raws = raw if isinstance(raw, list) else [raw]
+    return tuple(Item(_text(item, f"{key}[{i}]"), _score(item, label_key)) for i, item in enumerate(raws))
+
+
+def _text(raw: Any, key: str) -> str:
+    if isinstance(raw, Mapping):
+        title, text = raw.get("title") or "", raw.get("content", raw.get("text"))
+        raw = f"{title} {text}".strip() if isinstance(text, str) and isinstance(title, str) else None
+    if not isinstance(raw, str):
+        raise ValueError(f"{key} is not a text")
+    if not raw.strip():
+        raise ValueError(f"{key} is empty")
+    return raw
+
+
+def _score(raw: Any, label_key: str) -> float:
+    if not isinstance(raw, Mapping) or raw.get(label_key) is None:
+        return math.nan
+    try:
+        return float(raw[label_key])
+    except (TypeError, ValueError):
+        raise ValueError(f"{label_key} {raw[label_key]!r} is not a number") from None
+
+
+def _check(record: Record, label_key: str, least_negatives: int, needs_scores: bool) -> None:
+    if len(record.negatives) < least_negatives:
+        raise ValueError(f"{len(record.negatives)} negatives, the losses need at least {least_negatives}")
+    items = (*record.positives, *record.negatives)
+    if needs_scores and any(not math.isfinite(item.score) for item in items):
+        raise ValueError(f"an item has no {label_key!r}, which the losses need (see --label-key)")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    if not path.is_file():
+        raise HypensearchError(f"{path}: no such file of training records")
+    offset = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, offset, line
+            offset += len(line)
+
+
+def _summary(path: Path, problems: list[str]) -> str:
+    more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+    return f"{path}: {len(problems)} bad lines: {'; '.join(problems[:MAX_PROBLEMS])}{more}"

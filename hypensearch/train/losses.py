@@ -1,0 +1,86 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The losses, all of one signature: scores of a batch in, one number out.
+
+Their sum is trained on. ``margin_mse`` + ``cross_entropy`` is the paper's recipe (section 3.5), ``cross_entropy`` alone
+the one for hard tasks, ``kl`` distils a teacher's whole distribution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class BatchScores:
+    """Scores of a batch of queries, each with as many items of its own, its positive first.
+
+    :param own: Scores of each query's own items, *Shape:* ``(num_queries, num_items)``.
+    :param all: Scores of all queries' items, *Shape:* ``(num_queries, all_items)``.
+    :param positives: Column of each query's positive in ``all``, *Shape:* ``(num_queries,)``.
+    :param valid: True where ``own`` is an item and not filling, *Shape:* ``(num_queries, num_items)``.
+    :param candidates: True for columns of ``all`` that may be held against the query's positive (not filling, not the
+        same text as the positive), *Shape:* ``(num_queries, all_items)``.
+    :param only_positives: Columns of ``all`` that are some query's positive, *Shape:* ``(all_items,)``.
+    :param teacher: A teacher's scores of ``own``; NaN where there is none.
+    """
+
+    own: Tensor
+    all: Tensor
+    positives: Tensor
+    valid: Tensor
+    candidates: Tensor
+    only_positives: Tensor
+    teacher: Tensor
+
+
+def margin_mse(scores: BatchScores) -> Tensor:
+    """Mean squared error of the margins between positive and negatives, against the teacher's, over all triplets."""
+    margins = scores.own[:, :1] - scores.own[:, 1:]
+    wanted = scores.teacher[:, :1] - scores.teacher[:, 1:]
+    valid = scores.valid[:, 1:]
+    return functional.mse_loss(margins[valid], wanted[valid])
+
+
+def cross_entropy(scores: BatchScores) -> Tensor:
+    """Cross entropy of the positive among the items of all queries."""
+    return _cross_entropy(scores, scores.candidates)
+
+
+def cross_entropy_positives(scores: BatchScores) -> Tensor:
+    """Cross entropy of the positive among all queries' positives, hard negatives left out, as the paper has it."""
+    return _cross_entropy(scores, scores.candidates & scores.only_positives)
+
+
+def cross_entropy_own(scores: BatchScores) -> Tensor:
+    """Cross entropy of the positive among the query's own items."""
+    logits = scores.own.masked_fill(~scores.valid, float("-inf"))
+    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
+
+
+def kl(scores: BatchScores) -> Tensor:
+    """Kullback-Leibler divergence from the teacher's distribution over the query's own items."""
+    teacher = scores.teacher.masked_fill(~scores.valid, float("-inf")).log_softmax(dim=1)
+    logits = scores.own.masked_fill(~scores.valid, float("-inf")).log_softmax(dim=1)
+    terms = torch.where(scores.valid, teacher.exp() * (teacher - logits), 0.0)
+    return terms.sum(dim=1).mean()
+
+
+def _cross_entropy(scores: BatchScores, candidates: Tensor) -> Tensor:
+    return functional.cross_entropy(scores.all.masked_fill(~candidates, float("-inf")), scores.positives)
+
+
+LOSSES: dict[str, Callable[[BatchScores], Tensor]] = {
+    "margin_mse": margin_mse,
+    "cross_entropy": cross_entropy,
+    "cross_entropy_positives": cross_entropy_positives,
+    "cross_entropy_own": cross_entropy_own,
+    "kl": kl,
+}
+NEED_TEACHER = frozenset({"margin_mse", "kl"})
+NEED_NEGATIVES = frozenset({"margin_mse", "kl", "cross_entropy_own"})

@@ -1,0 +1,279 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A training run from settings to a finished checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
+from hypensearch.models.config import QNetConfig
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
+from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
+from hypensearch.models.warm_start import LinearMaps, warm_start
+from hypensearch.train.config import TrainingConfig, to_json
+from hypensearch.train.data import Examples, RecordFile
+from hypensearch.train.embedding_cache import EmbeddingCache
+from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
+from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
+from hypensearch.train.mining import MinedNegatives
+from hypensearch.train.scorers import HeadScorer, LossModel, TextScorer, TwinScorer
+from hypensearch.train.trainer import HypensearchTrainer, last_checkpoint, untouched_randomness
+from hypensearch.train.validation import Validation, read_collection
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+MAPS = "linear_maps.safetensors"
+_SAMPLE_TEXTS, _SAMPLE_TOKENS = 128, 48
+
+
+def train(config: TrainingConfig) -> DualEncoder:
+    """Train as the settings say and write the checkpoint to ``config.output``.
+
+    :return: The trained model.
+    :raises HypensearchError: For bad settings or data, and when the loss is not a number.
+    """
+    folder = Path(config.output) / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = last_checkpoint(folder) if config.resume else None
+    if not config.resume and last_checkpoint(folder) is not None:
+        raise HypensearchError(f"{folder}: holds the checkpoints of another run: --resume it, or remove the folder")
+    with replace_when_whole(folder / "config.json", "w") as file:
+        file.write(to_json(config) + "\n")
+    with untouched_randomness():
+        run = _prepare(config)
+        trainer = HypensearchTrainer(run.loss_model, config, folder, run.examples, run.collator, run.validation)
+        report = _steps(trainer, config, checkpoint)
+        model = run.finish()
+        if trainer.is_world_process_zero():
+            _write(model, run, config, report)
+    return model
+
+
+def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path | None) -> dict[str, object]:
+    report: dict[str, object] = {}
+    started = time.monotonic()
+    if trainer.validation is not None and checkpoint is None:
+        report["start"] = trainer.evaluate()
+    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.load_best()
+    if config.blend and trainer.validation is not None:
+        report["blend"] = trainer.blend()
+    if trainer.validation is not None:
+        report["end"] = trainer.measure()
+    return {**report, "steps": result.global_step, "seconds": round(time.monotonic() - started)}
+
+
+@dataclass
+class _Run:
+    """What a run needs, made of its settings."""
+
+    config: TrainingConfig
+    transformer: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    examples: Examples
+    collator: Collator
+    validation: Validation | None
+    loss_model: LossModel
+    model: DualEncoder | None
+    sample: tuple[Tensor, Tensor]
+
+    def finish(self) -> DualEncoder:
+        """Return the trained model; a twin's is a Hypencoder of the same ranking."""
+        scorer = self.loss_model.scorer
+        if isinstance(scorer, TwinScorer):
+            model = _new_hypencoder(self.config, copy.deepcopy(self.transformer), self.tokenizer)
+            scale = self.config.logit_scale
+            warm_start(model, maps=_on_cpu(scorer.maps), logit_scale=scale, sample=self.sample)
+            return model.eval()
+        assert self.model is not None
+        return self.model.cpu().eval()
+
+
+def _prepare(config: TrainingConfig) -> _Run:
+    files = _open_files(config)
+    examples = Examples(files, num_negatives=config.num_negatives, seed=config.seed)
+    collections = [read_collection(folder) for folder in config.validation]
+    transformer, tokenizer = load_backbone(config.backbone)
+    tokens = TokenInputs(tokenizer, query_length=config.query_length, document_length=config.document_length)
+    sample = _sample(files, tokenizer)
+    frozen = config.freeze_encoder or config.architecture == "twin"
+    inputs: Inputs = tokens
+    if frozen:
+        records = [record for file in files for record in file]
+        texts = [item.text for record in records for item in (*record.positives, *record.negatives)]
+        inputs = FrozenInputs(
+            *_caches(config, transformer, tokenizer),
+            [record.query for record in records] + [topic for c in collections for topic in c.topics],
+            texts + [text for c in collections for text in c.documents],
+        )
+    maps = _start_maps(config, transformer)
+    mined = None
+    if config.mined_negatives:
+        first = TwinScorer(maps or LinearMaps.identity(transformer), config.pooling, 1.0)
+        sources = [list(file) for file in files]
+        mined = MinedNegatives(first, inputs, sources, depth=config.mined_negatives, margin=config.mining_margin)
+        logger.info("mined negatives for %d records", len(examples))
+    model, scorer = _scorer(config, transformer, tokenizer, maps, sample)
+    return _Run(
+        config=config,
+        transformer=transformer,
+        tokenizer=tokenizer,
+        examples=examples,
+        collator=Collator(inputs, examples, mined),
+        validation=Validation(collections, inputs, bf16=config.bf16) if collections else None,
+        loss_model=LossModel(scorer, config.losses, tuple(config.widths)),
+        model=model,
+        sample=sample,
+    )
+
+
+def _open_files(config: TrainingConfig) -> list[RecordFile]:
+    losses, problems, files = set(config.losses), [], []
+    least = 1 if losses & NEED_NEGATIVES and not config.mined_negatives else 0
+    if losses & NEED_NEGATIVES and config.num_negatives < 1:
+        raise HypensearchError(f"{', '.join(sorted(losses & NEED_NEGATIVES))} need negatives: raise --num-negatives")
+    for path in config.train:
+        try:
+            files.append(
+                RecordFile(
+                    path,
+                    label_key=config.label_key,
+                    least_negatives=least,
+                    needs_scores=bool(losses & NEED_TEACHER),
+                )
+            )
+        except HypensearchError as error:
+            problems.append(str(error))
+    if problems:
+        raise HypensearchError("; ".join(problems))
+    logger.info("%d training records in %d files", sum(map(len, files)), len(files))
+    return files
+
+
+def _caches(
+    config: TrainingConfig, transformer: nn.Module, tokenizer: PreTrainedTokenizerBase
+) -> tuple[EmbeddingCache, EmbeddingCache]:
+    queries, documents = (
+        EmbeddingCache(config.cache, transformer, tokenizer, pooling=pooling, max_length=max_length, bf16=config.bf16)
+        for pooling, max_length in ((None, config.query_length), (config.pooling, config.document_length))
+    )
+    return queries, documents
+
+
+def _scorer(
+    config: TrainingConfig,
+    transformer: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    maps: LinearMaps | None,
+    sample: tuple[Tensor, Tensor],
+) -> tuple[DualEncoder | None, nn.Module]:
+    if config.architecture == "twin":
+        return None, TwinScorer(maps or LinearMaps.identity(transformer), config.pooling, config.logit_scale)
+    transformer = copy.deepcopy(transformer)
+    if config.gradient_checkpointing:
+        transformer.gradient_checkpointing_enable()  # type: ignore[operator]
+    if config.architecture == "biencoder":
+        name = Path(config.backbone).name
+        model = new_biencoder(
+            transformer, tokenizer, pooling=config.pooling, shared_encoder=config.shared_encoder, backbone_name=name
+        )
+        return model, TextScorer(model)
+    model = _new_hypencoder(config, transformer, tokenizer)
+    scale = 1.0
+    if config.head_from:
+        _transplant(config.head_from, model)
+    elif config.start == "warm":
+        scale = warm_start(
+            model,
+            maps=maps,
+            similarity=config.similarity,
+            logit_scale=config.logit_scale,
+            sample=sample,
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+    if not config.freeze_encoder:
+        return model, TextScorer(model)
+    assert isinstance(model.query_encoder, QueryEncoder)
+    query_scale = scale if config.shared_encoder else 1.0
+    return model, HeadScorer(model.query_encoder.hyper_head, query_scale, scale)
+
+
+def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: PreTrainedTokenizerBase) -> DualEncoder:
+    q_net = QNetConfig(dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,), dropout=config.dropout)
+    return new_hypencoder(
+        transformer,
+        tokenizer,
+        q_net=q_net,
+        pooling=config.pooling,
+        shared_encoder=config.shared_encoder,
+        backbone_name=Path(config.backbone).name,
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+
+
+def _transplant(source: str, model: DualEncoder) -> None:
+    """Take another checkpoint's hyper head over."""
+    donor = load_model(source)
+    if not isinstance(donor.query_encoder, QueryEncoder):
+        raise HypensearchError(f"--head-from {source}: a bi-encoder has no hyper head")
+    assert isinstance(model.query_encoder, QueryEncoder)
+    theirs, ours = donor.query_encoder.hyper_head, model.query_encoder.hyper_head
+    if theirs.q_net.dims != ours.q_net.dims:
+        raise HypensearchError(
+            f"--head-from {source}: its q-nets are {list(theirs.q_net.dims)}, this model's {list(ours.q_net.dims)}"
+        )
+    ours.load_state_dict(theirs.state_dict())
+
+
+def _start_maps(config: TrainingConfig, transformer: nn.Module) -> LinearMaps | None:
+    if not config.start_maps:
+        return None
+    path = Path(config.start_maps) / MAPS
+    if not path.is_file():
+        raise HypensearchError(f"--start-maps {config.start_maps}: no {MAPS} there, so it is not a finished twin")
+    tensors = load_file(path)
+    if tensors["queries"].shape[0] != hidden_size(transformer):
+        raise HypensearchError(f"{path}: maps of {tensors['queries'].shape[0]} dimensions do not fit {config.backbone}")
+    return LinearMaps(tensors["queries"], tensors["documents"])
+
+
+def _sample(files: Sequence[RecordFile], tokenizer: PreTrainedTokenizerBase) -> tuple[Tensor, Tensor]:
+    texts = []
+    for file in files:
+        for row in range(0, len(file), max(1, len(file) // _SAMPLE_TEXTS)):
+            texts += [file[row].query, file[row].positives[0].text]
+    batch = tokenizer(
+        texts[: 4 * _SAMPLE_TEXTS], padding=True, truncation=True, max_length=_SAMPLE_TOKENS, return_tensors="pt"
+    )
+    return batch["input_ids"], batch["attention_mask"]
+
+
+def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[str, object]) -> None:
+    output = Path(config.output)
+    model.save_pretrained(output)
+    if isinstance(run.loss_model.scorer, TwinScorer):
+        maps = _on_cpu(run.loss_model.scorer.maps)
+        save_file({"queries": maps.queries, "documents": maps.documents}, output / MAPS)
+    with replace_when_whole(output / "training" / "report.json", "w") as file:
+        file.write(json.dumps(report, indent=2) + "\n")
+    logger.info("wrote %s", output)
+
+
+def _on_cpu(maps: LinearMaps) -> LinearMaps:
+    return LinearMaps(maps.queries.cpu().contiguous(), maps.documents.cpu().contiguous())

@@ -1,0 +1,173 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained: a whole dual encoder, a hyper head over frozen encoders, or two linear maps over frozen encoders.
+
+All three give q-nets for queries and vectors for documents, so losses and validation are the same for them.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hypensearch.models.dual_encoder import DualEncoder, pool
+from hypensearch.models.hyper_head import HyperHead
+from hypensearch.models.q_net import QNets
+from hypensearch.models.warm_start import LinearMaps
+from hypensearch.train.losses import LOSSES, BatchScores
+
+Batch = dict[str, Tensor]
+
+
+class Scorer(Protocol):
+    """What losses and validation need."""
+
+    def q_nets(self, queries: Batch) -> QNets:
+        """Make the q-nets of a batch of queries."""
+
+    def document_vectors(self, documents: Batch) -> Tensor:
+        """Make the vectors of a batch of documents, *Shape:* ``(num_docs, dim)``."""
+
+
+class TextScorer(nn.Module):
+    """A dual encoder, trained as a whole; batches hold ``input_ids`` and ``attention_mask``."""
+
+    def __init__(self, model: DualEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def q_nets(self, queries: Batch) -> QNets:
+        """See :class:`Scorer`."""
+        encoded = self.model.query_encoder(queries["input_ids"], queries["attention_mask"])
+        return encoded if isinstance(encoded, QNets) else QNets.from_vectors(encoded)
+
+    def document_vectors(self, documents: Batch) -> Tensor:
+        """See :class:`Scorer`."""
+        vectors: Tensor = self.model.passage_encoder(documents["input_ids"], documents["attention_mask"])
+        return vectors
+
+
+class HeadScorer(nn.Module):
+    """A hyper head over frozen encoders; batches hold the backbone's ``states`` and ``attention_mask``, or ``vectors``.
+
+    :param head: What is trained.
+    :param query_scale: Factor from the backbone's token states to the model's.
+    :param document_scale: The same for document vectors.
+    """
+
+    def __init__(self, head: HyperHead, query_scale: float, document_scale: float) -> None:
+        super().__init__()
+        self.head = head
+        self.query_scale = query_scale
+        self.document_scale = document_scale
+
+    def q_nets(self, queries: Batch) -> QNets:
+        """See :class:`Scorer`."""
+        q_nets: QNets = self.head(queries["states"] * self.query_scale, queries["attention_mask"])
+        return q_nets
+
+    def document_vectors(self, documents: Batch) -> Tensor:
+        """See :class:`Scorer`."""
+        return documents["vectors"] * self.document_scale
+
+
+class TwinScorer(nn.Module):
+    """The linear twin, a bi-encoder: cosine of two mapped and centred vectors over frozen encoders.
+
+    :param maps: Where to start.
+    :param pooling: Of the query's token states.
+    :param logit_scale: Score of a cosine of 1.
+    """
+
+    def __init__(self, maps: LinearMaps, pooling: str, logit_scale: float) -> None:
+        super().__init__()
+        self.query_map = nn.Parameter(maps.queries.clone())
+        self.document_map = nn.Parameter(maps.documents.clone())
+        self.pooling = pooling
+        self.logit_scale = logit_scale
+
+    @property
+    def maps(self) -> LinearMaps:
+        """What has been learned."""
+        return LinearMaps(self.query_map.detach().clone(), self.document_map.detach().clone())
+
+    def q_nets(self, queries: Batch) -> QNets:
+        """See :class:`Scorer`."""
+        pooled = pool(queries["states"], queries["attention_mask"], self.pooling)
+        return QNets.from_vectors(_normalised(pooled @ self.query_map) * self.logit_scale)
+
+    def document_vectors(self, documents: Batch) -> Tensor:
+        """See :class:`Scorer`."""
+        return _normalised(documents["vectors"] @ self.document_map)
+
+
+class LossModel(nn.Module):
+    """A scorer with its losses: what the trainer steps on.
+
+    :param scorer: What is trained.
+    :param losses: Weight of each loss of :data:`hypensearch.train.losses.LOSSES`.
+    :param widths: Hidden widths to train as well (Matryoshka); the loss is the mean over them.
+    """
+
+    def __init__(self, scorer: nn.Module, losses: dict[str, float], widths: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.scorer = scorer
+        self.losses = losses
+        self.widths = widths
+
+    def forward(self, queries: Batch, documents: Batch, items: Batch) -> dict[str, Tensor]:
+        """Score a batch.
+
+        :param items: ``keys``, one number for each text, ``valid`` and ``teacher``, all of *Shape:*
+            ``(num_queries, num_items)``; the documents are those items, query by query.
+        """
+        q_nets: QNets = self.scorer.q_nets(queries)  # type: ignore[operator]
+        vectors, keys, valid = self.scorer.document_vectors(documents), items["keys"], items["valid"]  # type: ignore
+        all_vectors, all_keys, all_valid, first = _gathered(vectors, keys, valid)
+        nets = [q_nets.truncated(width) for width in self.widths] or [q_nets]
+        terms = [self._loss(net, all_vectors, all_keys, all_valid, first, items) for net in nets]
+        return {"loss": torch.stack(terms).mean()}
+
+    def _loss(self, q_nets: QNets, vectors: Tensor, keys: Tensor, valid: Tensor, first: int, items: Batch) -> Tensor:
+        scores = q_nets.score_each(vectors.expand(len(q_nets), -1, -1), training=self.training).float()
+        batch = arrange(scores, keys, valid, first, items["teacher"])
+        return torch.stack([weight * LOSSES[name](batch) for name, weight in self.losses.items()]).sum()
+
+
+def arrange(scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Tensor) -> BatchScores:
+    """Sort out which of a batch's scores are whose.
+
+    :param scores: Of these queries and all items, *Shape:* ``(num_queries, all_queries * num_items)``.
+    :param keys: One number for each text, *Shape:* ``(all_queries, num_items)``.
+    :param valid: False for filling, *Shape:* ``(all_queries, num_items)``.
+    :param first: Row of the first of these queries among all queries.
+    :param teacher: *Shape:* ``(num_queries, num_items)``.
+    """
+    num_queries, num_items = len(scores), keys.shape[1]
+    rows = torch.arange(first, first + num_queries, device=scores.device)
+    positives = rows * num_items
+    own = scores.view(num_queries, -1, num_items)[torch.arange(num_queries, device=scores.device), rows]
+    same = keys.reshape(1, -1) == keys[rows, :1]
+    is_positive = torch.zeros_like(same).scatter_(1, positives.unsqueeze(1), True)
+    candidates = (valid.reshape(1, -1) & ~same) | is_positive
+    only_positives = (torch.arange(keys.numel(), device=scores.device) % num_items) == 0
+    return BatchScores(own, scores, positives, valid[rows], candidates, only_positives, teacher)
+
+
+def _gathered(vectors: Tensor, keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Put all processes' documents together, gradients included."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return vectors, keys, valid, 0
+    from torch.distributed.nn.functional import all_gather
+
+    first = torch.distributed.get_rank() * len(keys)
+    gathered = [torch.cat(all_gather(tensor.contiguous())) for tensor in (vectors, keys, valid.long())]  # type: ignore
+    return gathered[0], gathered[1], gathered[2].bool(), first
+
+
+def _normalised(vectors: Tensor) -> Tensor:
+    return functional.layer_norm(vectors, vectors.shape[-1:], eps=0.0) / math.sqrt(vectors.shape[-1])

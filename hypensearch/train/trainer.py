@@ -1,0 +1,281 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""transformers' Trainer with our losses, order of examples, validation and way of stopping."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_model, save_model
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from hypensearch.errors import HypensearchError
+from hypensearch.train.config import TrainingConfig
+from hypensearch.train.data import Examples, epoch_order
+from hypensearch.train.inputs import Collator
+from hypensearch.train.scorers import LossModel
+from hypensearch.train.validation import Validation
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"
+BEST = "best.safetensors"
+HISTORY = "history.jsonl"
+
+
+class HypensearchTrainer(Trainer):
+    """Trains a :class:`hypensearch.train.scorers.LossModel`.
+
+    :param config: The settings.
+    :param folder: Where checkpoints, the best weights and the history of the run go.
+    :param validation: Measures to keep the best weights by; None without held-out topics.
+    """
+
+    def __init__(
+        self,
+        model: LossModel,
+        config: TrainingConfig,
+        folder: Path,
+        examples: Examples,
+        collator: Collator,
+        validation: Validation | None,
+    ) -> None:
+        self.settings = config
+        self.folder = folder
+        self.validation = validation
+        self.start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
+        super().__init__(
+            model=model,
+            args=_arguments(config, folder),
+            train_dataset=examples,  # type: ignore[arg-type]
+            eval_dataset=examples if validation else None,  # type: ignore[arg-type]  # only asked for, never read
+            data_collator=collator,  # type: ignore[arg-type]
+        )
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Watch(self))
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return a batch's loss.
+
+        :raises HypensearchError: When it is not a finite number: nothing good can follow.
+        """
+        outputs = model(**inputs)
+        loss: Tensor = outputs["loss"]
+        if not torch.isfinite(loss):
+            raise HypensearchError(
+                f"the loss is {float(loss)} after step {self.state.global_step}: stopped, the checkpoints in "
+                f"{self.folder} are whole; try a lower --learning-rate, or look for odd teacher scores"
+            )
+        return (loss, outputs) if return_outputs else loss
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Measure retrieval on the held-out topics, and keep the weights when they are the best so far."""
+        metrics = self.measure()
+        self.log(metrics)
+        if metrics["eval_mrr"] >= max(self._measured()) and self.is_world_process_zero():
+            save_model(self._bare(), str(self.folder / BEST))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def measure(self) -> dict[str, float]:
+        """Measure retrieval on the held-out topics with the weights as they are."""
+        assert self.validation is not None
+        model = self._bare().eval()
+        started = time.monotonic()
+        measured = self.validation(model.scorer)  # type: ignore[arg-type]
+        return {f"eval_{name}": value for name, value in measured.items()} | {
+            "eval_seconds": round(time.monotonic() - started, 1)
+        }
+
+    def is_tired(self) -> bool:
+        """Tell whether the last validations brought nothing better."""
+        measured = self._measured()
+        since_best = len(measured) - 1 - measured.index(max(measured)) if measured else 0
+        return 0 < self.settings.patience <= since_best
+
+    def load_best(self) -> None:
+        """Take the best weights seen, by validation; the last ones without validation."""
+        if self.validation is not None and (self.folder / BEST).is_file():
+            load_model(self._bare(), str(self.folder / BEST))
+
+    def blend(self) -> float:
+        """Take the best mixture of start and trained weights by validation; return the trained ones' share."""
+        trained = {name: p.detach().clone() for name, p in self._bare().named_parameters() if p.requires_grad}
+        measured = {}
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            self._mix(trained, share)
+            measured[share] = self.measure()["eval_mrr"]
+            logger.info("blend: %.2f of what was learned: MRR@10 %.4f", share, measured[share])
+        best = max(measured, key=lambda share: (measured[share], share))
+        self._mix(trained, best)
+        return best
+
+    @torch.no_grad()
+    def pull_to_start(self, optimizer: torch.optim.Optimizer) -> None:
+        """Decay weights towards their start values, as AdamW's weight decay does towards zero."""
+        rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+        for name, parameter in self._bare().named_parameters():
+            if id(parameter) in rates:
+                start = self.start[name] = self.start[name].to(parameter.device)
+                parameter.lerp_(start, min(1.0, rates[id(parameter)] * self.settings.start_decay))
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Make AdamW, hidden weights' hyper projections at a rate of their own."""
+        if self.optimizer is None:
+            slow, usual = [], []
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    (slow if ".weight_hyper_projection." in name else usual).append(parameter)
+            rate = self.settings.learning_rate
+            groups = [
+                {"params": usual, "lr": rate},
+                {"params": slow, "lr": rate * self.settings.projection_rate},
+            ]
+            self.optimizer = torch.optim.AdamW(
+                [group for group in groups if group["params"]], lr=rate, weight_decay=self.settings.weight_decay
+            )
+        return self.optimizer
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
+        size = self.args.per_device_train_batch_size * self.args.world_size
+        return _EpochOrder(self.train_dataset, size, self.settings.seed)  # type: ignore[arg-type]
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        folder = Path(output_dir or str(self.folder))
+        folder.mkdir(parents=True, exist_ok=True)
+        save_model(self._bare(), str(folder / WEIGHTS))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        load_model(model or self._bare(), str(Path(resume_from_checkpoint) / WEIGHTS))
+
+    def _measured(self) -> list[float]:
+        return [entry["eval_mrr"] for entry in self.state.log_history if "eval_mrr" in entry]
+
+    def _bare(self) -> LossModel:
+        model: LossModel = self.accelerator.unwrap_model(self.model)  # type: ignore[assignment]
+        return model
+
+    @torch.no_grad()
+    def _mix(self, trained: dict[str, Tensor], share: float) -> None:
+        for name, parameter in self._bare().named_parameters():
+            if name in trained:
+                parameter.copy_(torch.lerp(self.start[name].to(parameter.device), trained[name], share))
+
+
+class _Watch(TrainerCallback):
+    """One line a log, early stop, decay towards the start, and the history on disk."""
+
+    def __init__(self, trainer: HypensearchTrainer) -> None:
+        self.trainer = trainer
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.trainer.settings.start_decay:
+            self.trainer.pull_to_start(kwargs["optimizer"])
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs:
+            return
+        shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items() if isinstance(value, (int, float)))
+        logger.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
+        with open(self.trainer.folder / HISTORY, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if self.trainer.is_tired():
+            logger.info("stopping: no better MRR@10 in the last %d validations", self.trainer.settings.patience)
+            control.should_training_stop = True
+        return control
+
+
+class _EpochOrder(Sampler[int]):
+    """The order of :func:`hypensearch.train.data.epoch_order`, for the epoch that the examples are in."""
+
+    def __init__(self, examples: Examples, batch_size: int, seed: int) -> None:
+        self.examples, self.batch_size, self.seed = examples, batch_size, seed
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._order())
+
+    def __len__(self) -> int:
+        return len(self._order())
+
+    def set_epoch(self, epoch: int) -> None:
+        self.examples.set_epoch(epoch)
+
+    def _order(self) -> list[int]:
+        return epoch_order(
+            self.examples.sources(), batch_size=self.batch_size, seed=self.seed, epoch=self.examples.epoch
+        )
+
+
+@contextmanager
+def untouched_randomness() -> Iterator[None]:
+    """Put the global sources of chance back as the caller had them."""
+    python, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+
+
+def _arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
+    with_validation = bool(config.validation)
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=config.max_steps,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.scheduler,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        seed=config.seed,
+        data_seed=config.seed,
+        bf16=config.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        eval_strategy="steps" if with_validation else "no",
+        eval_steps=config.eval_steps,
+        save_strategy="steps",
+        save_steps=config.eval_steps,
+        save_total_limit=config.keep_checkpoints,
+        logging_steps=max(1, min(50, config.eval_steps)),
+        logging_nan_inf_filter=False,
+        dataloader_drop_last=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        disable_tqdm=True,
+        report_to=_reporters(),
+        ddp_find_unused_parameters=True,
+    )
+
+
+def _reporters() -> list[str]:
+    from importlib.util import find_spec
+
+    return ["tensorboard"] if find_spec("tensorboard") or find_spec("tensorboardX") else []
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint of a run."""
+    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+__all__ = ["HypensearchTrainer", "last_checkpoint", "untouched_randomness"]
