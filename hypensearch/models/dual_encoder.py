@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_LENGTH = 256
 QUERY_TOKENS_MULTIPLE = 16
+
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # no characters, which tokenizers refuse
+_TOKENIZING = threading.Lock()  # a tokenizer keeps the length to cut to, so threads would cut at each other's
 
 
 class TextEncoder(nn.Module):
@@ -215,7 +220,9 @@ class DualEncoder(nn.Module):
         limit = max_positions(transformer)
         if not 2 <= max_length <= limit:
             raise HypensearchError(f"--max-length {max_length}: wanted 2 to {limit}, the positions of {self.name}")
-        batch = self.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        texts = [_LONE_SURROGATES.sub("\ufffd", text) for text in texts]
+        with _TOKENIZING:
+            batch = self.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
         return {key: batch[key].to(self.device) for key in ("input_ids", "attention_mask")}
 
     def save_pretrained(self, folder: str | Path, *, compact: bool = False) -> None:
@@ -235,7 +242,12 @@ class DualEncoder(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
-        save_file(self.released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
+        for name in checkpoints.WEIGHT_FILES:
+            (folder / name).unlink(missing_ok=True)
+        if compact:
+            save_compact(self.released_weights(), folder / checkpoints.COMPACT)
+        else:
+            save_file(self.released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
         (folder / checkpoints.CONFIG).write_text(json.dumps(self._own_config(), indent=2) + "\n", encoding="utf-8")
 
     def released_weights(self) -> dict[str, Tensor]:
