@@ -85,7 +85,7 @@ class HypencoderSearcher:
     def __init__(
         self,
         index_dir: str | os.PathLike[str],
-        query_encoder: str | DualEncoder | None = None,
+        query_encoder: str | os.PathLike[str] | DualEncoder | None = None,
         prebuilt_index_name: str | None = None,
         *,
         device: str = "auto",
@@ -109,13 +109,16 @@ class HypencoderSearcher:
         self._search = ExhaustiveSearch(self.index, self.device, precision, block_rows)
         self._loading = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
-        self._encoder_name = query_encoder if isinstance(query_encoder, str) else None
+        self._encoder_name = _checkpoint_name(query_encoder)
         if self._query_encoder is not None:
             self._check_fits(self._query_encoder)
 
     @classmethod
     def from_prebuilt_index(
-        cls, prebuilt_index_name: str, query_encoder: str | DualEncoder | None = None, **options: object
+        cls,
+        prebuilt_index_name: str,
+        query_encoder: str | os.PathLike[str] | DualEncoder | None = None,
+        **options: object,
     ) -> HypencoderSearcher:
         """Open an index by its registered name, downloading it once.
 
@@ -252,6 +255,8 @@ class HypencoderSearcher:
         self.close()
 
     def _search_all(self, queries: Sequence[Query], k: int, threads: int | None) -> tuple[QNets, list[list[Hit]]]:
+        if not self.index.shards:
+            raise HypensearchError(f"the searcher of {self.index.folder} is closed: make a new one")
         if k < 1:
             raise HypensearchError(f"k is {k}: wanted at least 1 hit")
         if threads is not None:
@@ -271,6 +276,8 @@ class HypencoderSearcher:
         if texts or not all(isinstance(query, QNets) for query in queries):
             kinds = sorted({type(query).__name__ for query in queries})
             raise HypensearchError(f"found queries of the kinds {', '.join(kinds)}: wanted all texts or all q-nets")
+        if any(len(query) != 1 for query in queries):
+            raise HypensearchError("found a batch of q-nets as one query: give its q-nets one by one (list(q_nets))")
         return QNets.concat(list(queries))  # type: ignore[arg-type]
 
     def _with_vectors(self, hits: list[Hit]) -> list[VectorHit]:
@@ -331,6 +338,17 @@ class HypencoderSearcher:
             )
 
 
+def _checkpoint_name(query_encoder: object) -> str | None:
+    if query_encoder is None or isinstance(query_encoder, DualEncoder):
+        return None
+    if isinstance(query_encoder, (str, os.PathLike)):
+        return os.fspath(query_encoder)
+    raise HypensearchError(
+        f"the query encoder is a {type(query_encoder).__name__}: wanted a checkpoint's folder or hub name, or what "
+        "hypensearch.models.load_model gives; other encoders make no q-nets"
+    )
+
+
 def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence[str]:
     if (q_ids is None) == (qids is None):
         raise HypensearchError("wanted the queries' ids once, as q_ids or as qids")
@@ -340,5 +358,6 @@ def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence
 def _set_threads(threads: int) -> None:
     if threads < 1:
         raise HypensearchError(f"threads is {threads}: wanted at least 1")
+    threads = min(threads, os.cpu_count() or 1)  # more never help, and a great many bring the process down
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)

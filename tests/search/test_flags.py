@@ -28,14 +28,15 @@ PYSERINI_DEFAULTS = {
     "fp16": False,
     "explicit_truncate": False,
 }
-PYSERINI_FLAGS = """
+_NAMES = """
     --index --topics --output --hits --topics-format --output-format --batch-size --threads --max-passage
     --max-passage-hits --max-passage-delimiter --remove-query --encoder --encoder-class --tokenizer --encoded-queries
     --device --faiss-device --query-prefix --pooling --l2-norm --max-length --fp16 --explicit-truncate
     --instruction-config --multimodal --pca-model --searcher --binary-hits --rerank --prf-depth --prf-method
     --rocchio-alpha --rocchio-beta --rocchio-gamma --rocchio-topk --rocchio-bottomk --sparse-index --ance-prf-encoder
     --ef-search --normalize-distances
-""".split()
+"""
+PYSERINI_FLAGS = _NAMES.split()
 REQUIRED = ["--index", "i", "--topics", "t.tsv", "--output", "o"]
 
 
