@@ -108,14 +108,16 @@ class ExhaustiveSearch:
             free, _ = torch.cuda.mem_get_info(self.device)
             if shard.vectors.nbytes > _RESIDENT_SHARE * free:
                 return None
-            blocks = [block.clone() for _, block in self._streamed(shard)]
-            self._resident[shard.start] = torch.cat(blocks)
+            resident = torch.empty(shard.vectors.shape, dtype=_dtype_of(shard), device=self.device)
+            for first_row, block in self._streamed(shard):
+                resident[first_row : first_row + len(block)] = block
+            self._resident[shard.start] = resident
             logger.info("%d document vectors are kept on %s", shard.num_docs, self.device)
         return self._resident[shard.start]
 
     def _streamed(self, shard: FlatShard) -> Iterator[tuple[int, Tensor]]:
         """Copy blocks to the GPU through two pinned buffers, the next one while this one is scored."""
-        dtype = torch.from_numpy(np.empty(0, dtype=shard.vectors.dtype)).dtype
+        dtype = _dtype_of(shard)
         shape = (min(self.block_rows, shard.num_docs), self.index.dim)
         pinned = [torch.empty(shape, dtype=dtype, pin_memory=True) for _ in range(2)]
         on_device = [torch.empty(shape, dtype=dtype, device=self.device) for _ in range(2)]
@@ -142,3 +144,7 @@ class ExhaustiveSearch:
             yield start, on_device[slot][:count]
             scored[slot].record(torch.cuda.current_stream(self.device))
             count = following
+
+
+def _dtype_of(shard: FlatShard) -> torch.dtype:
+    return torch.from_numpy(np.empty(0, dtype=shard.vectors.dtype)).dtype
