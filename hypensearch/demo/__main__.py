@@ -93,13 +93,9 @@ def run_demo(args: argparse.Namespace) -> None:
 def load(args: argparse.Namespace, folder: DemoFolder) -> DualEncoder:
     """Load the model, before anything is written."""
     name = getattr(args, "encoder", None) or folder.known_model()
-    if name is None:
-        from hypensearch.demo.bundled_model import bundled_model
-
-        name = str(bundled_model())
     from hypensearch.models import load_model
 
-    return load_model(shown(name))
+    return load_model(shown(name) if name else "bundled")
 
 
 def make_ready(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder) -> None:

@@ -25,7 +25,7 @@ from hypensearch.formats.files import is_gzip_name, open_stream
 from hypensearch.index import BadRow, FlatIndexWriter, Manifest
 from hypensearch.index.manifest import POSITION_DTYPE
 
-WINDOW_ROWS = 8192
+WINDOW_ROWS = 2048
 WINDOW_BYTES = 64 * 2**20
 
 

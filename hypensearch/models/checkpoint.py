@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.models import bundled
 from hypensearch.models.compact import METADATA_KEY, expand
 
 CONFIG = "config.json"
@@ -31,7 +32,8 @@ _IGNORED = re.compile(r"\.transformer\.(pooler\.|embeddings\.(position_ids|token
 def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
     """Return the folder of a checkpoint: a local one, or the hub's, downloaded once.
 
-    :param name_or_path: A folder, or a hub name such as ``jfkback/hypencoder.6_layer``.
+    :param name_or_path: A folder, a hub name such as ``jfkback/hypencoder.6_layer``, or ``bundled``, the model inside
+        the package (a folder of that name comes first).
     :param revision: Branch, tag or commit on the hub.
     :raises HypensearchError: When there is no such folder and the hub does not give it.
     """
@@ -42,6 +44,8 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
         return folder
     if folder.exists():
         raise HypensearchError(f"{folder} is a file: wanted the folder of a checkpoint, or a hub name")
+    if name_or_path == bundled.NAME:
+        return bundled.bundled_model()
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name_or_path) or name_or_path.startswith("."):
         raise HypensearchError(f"{name_or_path}: no such folder, and not a hub name such as jfkback/hypencoder.6_layer")
     return _download(name_or_path, revision)

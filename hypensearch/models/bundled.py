@@ -9,6 +9,7 @@ from pathlib import Path
 import hypensearch
 from hypensearch.errors import HypensearchError
 
+NAME = "bundled"
 FOLDER = Path(hypensearch.__file__).parent / "resources" / "model"
 
 

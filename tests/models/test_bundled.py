@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.demo.bundled_model import FOLDER, bundled_model
 from hypensearch.errors import HypensearchError
+from hypensearch.models.bundled import FOLDER, bundled_model
 
 
 def test_a_package_without_its_model_says_what_to_do(tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_a_package_without_its_model_says_what_to_do(tmp_path: Path) -> None:
 def test_the_model_of_this_package_loads() -> None:
     from hypensearch.models import load_model
 
-    model = load_model(str(bundled_model()))
+    model = load_model("bundled")
     assert model.kind == "hypencoder"
     scores = model.encode_queries(["parse a date"])
     assert scores.dim == model.dim
