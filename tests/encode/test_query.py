@@ -1,0 +1,159 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hypensearch.formats.q_nets import BLOCK_QUERIES, open_q_nets
+from hypensearch.models import DualEncoder, QNets, load_model
+from hypensearch.models.stored import from_arrays
+from tests.commands import content, disk_full_after, encode, refuse, run, succeed, write_corpus, write_topics
+from tests.models.checkpoints import biencoder_config, hypencoder_config, save_checkpoint
+
+TOPICS = {"1": "water", "2": "stone and storm", "3": "how many churches are in the north"}
+
+
+@pytest.fixture
+def topics(tmp_path: Path) -> Path:
+    return write_topics(tmp_path / "topics.tsv", TOPICS)
+
+
+def stored(folder: Path) -> QNets:
+    found = open_q_nets(folder)
+    arrays = found.read(found.topics)
+    return from_arrays(found.architecture, [arrays[topic] for topic in found.topics])
+
+
+def argv(topics: Path, model: object, output: Path, *more: object) -> list[object]:
+    return ["--topics", topics, "--encoder", model, "--output", output, *more]
+
+
+def assert_same(found: QNets, wanted: QNets) -> None:
+    assert found.config == wanted.config
+    assert all(torch.equal(a, b) for a, b in zip(found.weights, wanted.weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(found.biases, wanted.biases, strict=True))
+
+
+def test_stores_the_models_q_nets(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert "3 q-nets are in" in succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q"))
+    model = load_model(str(tiny_checkpoint))
+    assert_same(stored(tmp_path / "q"), model.encode_queries(list(TOPICS.values())))
+    found = open_q_nets(tmp_path / "q")
+    assert found.topics == TOPICS
+    assert found.model == {"name": str(tiny_checkpoint), "fingerprint": model.fingerprint, "max_length": 256}
+
+
+def test_more_topics_than_a_file_holds(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    many = {str(number): f"water {number}" for number in range(BLOCK_QUERIES + 3)}
+    path = write_topics(tmp_path / "topics.tsv", many)
+    succeed("encode.query", *argv(path, tiny_checkpoint, tmp_path / "q"))
+    assert len(list((tmp_path / "q").glob("*.safetensors"))) == 2
+    model = load_model(str(tiny_checkpoint))
+    assert_same(stored(tmp_path / "q")[BLOCK_QUERIES:], model.encode_queries(list(many.values())[BLOCK_QUERIES:]))
+
+
+def test_max_length(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q", "--max-length", 3))
+    wanted = load_model(str(tiny_checkpoint)).encode_queries(list(TOPICS.values()), max_length=3)
+    assert_same(stored(tmp_path / "q"), wanted)
+
+
+def test_width_and_bi_encoders(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    raw = {"loss_type": ["matryoshka_margin_mse"], "loss_kwargs": [{"matryoshka_dims": [4, 16]}]}
+    nested = save_checkpoint(tmp_path / "m", hypencoder_config() | raw, tiny_checkpoint)
+    succeed("encode.query", *argv(topics, nested, tmp_path / "narrow", "--width", 4))
+    assert stored(tmp_path / "narrow").config.dims == (16, 4, 4, 1)
+    plain = save_checkpoint(tmp_path / "b", biencoder_config(), tiny_checkpoint)
+    succeed("encode.query", *argv(topics, plain, tmp_path / "vectors"))
+    assert stored(tmp_path / "vectors").config.dims == (16, 1)
+
+
+def test_again_is_the_same_and_other_topics_replace(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q"))
+    before = content(tmp_path / "q")
+    succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q"))
+    assert content(tmp_path / "q") == before
+    succeed("encode.query", *argv(write_topics(topics, {"9": "early"}), tiny_checkpoint, tmp_path / "q"))
+    assert list(open_q_nets(tmp_path / "q").topics) == ["9"]
+    assert len(content(tmp_path / "q")) == 2
+
+
+def test_an_index_is_never_written_over(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", {"d": "water"})
+    succeed("encode", *encode(corpus, tmp_path / "index", tiny_checkpoint))
+    before = content(tmp_path)
+    said = refuse("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "index"))
+    assert "is no part of a folder of q-nets; name a new folder" in said
+    assert content(tmp_path) == before
+
+
+def test_q_nets_are_never_written_over_by_an_index(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", {"d": "water"})
+    succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q"))
+    before = content(tmp_path)
+    for more in ([], ["--overwrite"]):
+        parts = ["input", "--corpus", corpus, "output", "--embeddings", tmp_path / "q", *more]
+        assert str(tmp_path / "q") in refuse("encode", *parts, "encoder", "--encoder", tiny_checkpoint)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--topics": "nowhere.tsv"}, "nowhere.tsv: no such file"),
+        ({"--encoder": "./nowhere"}, "./nowhere: no such folder"),
+        ({"--device": "gpu"}, "--device gpu: wanted"),
+        ({"--max-length": "513"}, "--max-length 513: wanted 2 to 512"),
+        ({"--max-length": "0"}, "argument --max-length: '0' is not"),
+        ({"--width": "8"}, "residual needs equal widths"),
+        ({"--topics-format": "mbeir"}, "argument --topics-format: invalid choice"),
+        ({"--output": "topics.tsv"}, "topics.tsv: is a file; q-nets want a folder"),
+        ({"--output": "topics.tsv/q"}, "topics.tsv"),
+    ],
+)
+def test_what_cannot_be(
+    topics: Path,
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    change: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = {"--topics": topics, "--encoder": tiny_checkpoint, "--output": "q", **change}
+    before = content(tmp_path)
+    assert said in refuse("encode.query", *[word for pair in flags.items() for word in pair])
+    assert content(tmp_path) == before
+
+
+def test_full_disk(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q"))
+    before = content(tmp_path / "q")
+    other = write_topics(tmp_path / "other.tsv", {"8": "satellite", "9": "early"})
+    with disk_full_after(2000):
+        assert "cannot be written: File too large" in refuse(
+            "encode.query", *argv(other, tiny_checkpoint, tmp_path / "q")
+        )
+    assert content(tmp_path / "q") == before
+
+
+def test_folders_whose_names_are_not_utf8(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "q\udcff"
+    done = run("encode.query", *argv(topics, tiny_checkpoint, folder))
+    assert done.code == 0
+    assert list(open_q_nets(folder).topics) == list(TOPICS)
+
+
+def test_extreme_queries(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model: DualEncoder = load_model(str(tiny_checkpoint))
+    extreme = {"1": "water " * 200_000, "2": "wa\0ter", "3": "\u2028", "4": "🙂" * 1000}
+    path = tmp_path / "topics.tsv"
+    path.write_text("".join(f"{topic}\t{query}\n" for topic, query in extreme.items() if query.strip()))
+    succeed("encode.query", *argv(path, tiny_checkpoint, tmp_path / "q"))
+    found = open_q_nets(tmp_path / "q")
+    assert_same(stored(tmp_path / "q"), model.encode_queries(list(found.topics.values())))
+    assert all(np.isfinite(array).all() for arrays in found.read(found.topics).values() for array in arrays.values())
