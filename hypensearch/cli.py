@@ -81,12 +81,12 @@ def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     )
 
 
-def progress_bar(total: int, *, unit: str, description: str) -> tqdm[NoReturn]:
+def progress_bar(total: int, *, unit: str, description: str, show: bool = True) -> tqdm[NoReturn]:
     """Return a progress bar on stderr, a context manager to be updated."""
     from tqdm import tqdm
 
     interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True, mininterval=interval)
+    return tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True, mininterval=interval, disable=not show)
 
 
 def positive_int(text: str) -> int:

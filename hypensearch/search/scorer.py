@@ -61,19 +61,50 @@ class Scorer:
                 scores[query, start : start + len(of_tile)] = of_tile[: len(vectors) - start]
         return scores
 
+    @torch.inference_mode()
+    def score_one(self, query: int, vectors: Tensor | np.ndarray) -> Tensor:
+        """Score documents with one of the q-nets.
+
+        :param query: The q-net's position in the batch.
+        :param vectors: *Shape:* ``(num_docs, dim)``.
+        :return: float32, *Shape:* ``(num_docs,)``.
+        """
+        scores = torch.empty(len(vectors), device=self.device)
+        for start in range(0, len(vectors), self.tile_rows):
+            tile = self._load(vectors[start : start + self.tile_rows])
+            of_tile = self._score_tile(query, tile)
+            scores[start : start + len(of_tile)] = of_tile[: len(vectors) - start]
+        return scores
+
+    @torch.inference_mode()
+    def last_states(self, vectors: Tensor | np.ndarray) -> Tensor:
+        """Return what the first q-net's output layer sees: the last block's output, or the vectors without blocks.
+
+        :param vectors: *Shape:* ``(num_docs, dim)``.
+        :return: float32, *Shape:* ``(num_docs, width)``.
+        """
+        tiles = []
+        for start in range(0, len(vectors), self.tile_rows):
+            part = vectors[start : start + self.tile_rows]
+            tiles.append(self._states(0, self._load(part))[: len(part)].float().clone())
+        return torch.cat(tiles)
+
     def _load(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Copy vectors into the tile; what is left of the tile is scored along and thrown away."""
         count = len(vectors)
         if isinstance(vectors, np.ndarray):
-            vectors = _as_tensor(vectors)
+            vectors = as_tensor(vectors)
         self._tile[:count].copy_(vectors)
         return self._tile[: -(-count // 16) * 16] if count < self.tile_rows else self._tile
 
     def _score_tile(self, query: int, tile: Tensor) -> Tensor:
+        return (self._states(query, tile) @ self._q_nets.weights[-1][query]).squeeze(1)
+
+    def _states(self, query: int, tile: Tensor) -> Tensor:
         states, in_use = tile, None
         for block in range(self._config.num_blocks):
             states, in_use = self._block(block, query, states, in_use)
-        return (states @ self._q_nets.weights[-1][query]).squeeze(1)
+        return states
 
     def _block(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
         """Compute one hidden block without new memory.
@@ -112,7 +143,7 @@ def _activate(config: QNetConfig, states: Tensor) -> Tensor:
     return in_place(states) if in_place else states.copy_(activation(config.activation)(states))
 
 
-def _as_tensor(vectors: np.ndarray) -> Tensor:
+def as_tensor(vectors: np.ndarray) -> Tensor:
     """View an array, read-only ones (memory maps) included, as a tensor that is only read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -1,0 +1,115 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypensearch.errors import HypensearchError
+from hypensearch.index import FlatIndex
+from hypensearch.index.surrogate import open_surrogate
+from hypensearch.models import QNetConfig, QNets
+from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
+from tests.search.strategies import random_q_nets, random_vectors, save_index
+
+CPU = torch.device("cpu")
+CONFIG = QNetConfig(dims=(32, 32, 32, 1))
+
+
+def related_q_nets(num_queries: int, seed: int = 0) -> QNets:
+    """Q-nets as a hyper head makes them: hidden blocks much alike, output layers of their own."""
+    common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, num_queries, seed)
+    weights = [c + 0.1 * o for c, o in zip(common.weights[:-1], own.weights[:-1], strict=True)]
+    biases = [c + 0.1 * o for c, o in zip(common.biases, own.biases, strict=True)]
+    return QNets(CONFIG, [*weights, own.weights[-1]], biases)
+
+
+def surrogate_search(index: FlatIndex, **options: object) -> SurrogateSearch:
+    surrogate = open_surrogate(index) or build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    return SurrogateSearch(index, surrogate, CPU, SurrogateOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> FlatIndex:
+    return save_index(tmp_path_factory.mktemp("surrogate") / "index", random_vectors(6000, 32))
+
+
+def test_finds_what_exhaustive_search_finds_with_a_fraction_of_the_scores(index: FlatIndex) -> None:
+    q_nets = related_q_nets(8)
+    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
+    search = surrogate_search(index, sample=128, step=32, shortlist=1024)
+    found = search.search(q_nets, 20)
+    overlaps = [len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)]
+    assert np.mean(overlaps) >= 0.95
+    assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+
+
+def test_scores_are_those_of_exhaustive_search(index: FlatIndex) -> None:
+    q_nets = related_q_nets(3)
+    exact = [{hit.docid: hit.score for hit in hits} for hits in ExhaustiveSearch(index, CPU).search(q_nets, 6000)]
+    for hits, scores in zip(surrogate_search(index).search(q_nets, 50), exact, strict=True):
+        assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
+        assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.docid))
+
+
+def test_batch_equals_one_by_one(index: FlatIndex) -> None:
+    q_nets, search = related_q_nets(4), surrogate_search(index)
+    assert search.search(q_nets, 10) == [search.search(q_net, 10)[0] for q_net in q_nets]
+
+
+def test_bounded_work(index: FlatIndex) -> None:
+    search = surrogate_search(index, max_scored=300)
+    hits = search.search(related_q_nets(2), 100)
+    assert [len(of_query) for of_query in hits] == [100, 100]
+    assert all(stats.documents_scored <= 300 for stats in search.stats)
+
+
+def test_estimated_recall_is_near_the_true_one(index: FlatIndex) -> None:
+    q_nets = related_q_nets(12)
+    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
+    for target in (0.5, 0.99):
+        search = surrogate_search(index, sample=128, step=16, shortlist=1024, target_recall=target)
+        found = search.search(q_nets, 20)
+        true = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)])
+        assert abs(true - np.mean([stats.estimated_recall for stats in search.stats])) < 0.2
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 60), st.booleans(), st.integers(0, 100))
+def test_small_indexes_are_searched_exhaustively(num_docs: int, k: int, repeated: bool, seed: int) -> None:
+    vectors = random_vectors(num_docs, 32, seed)
+    if repeated:
+        vectors[:] = vectors[0]
+    q_nets = related_q_nets(2, seed)
+    with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
+        search = surrogate_search(index)
+        assert search.search(q_nets, k) == ExhaustiveSearch(index, CPU).search(q_nets, k)
+        assert all(stats.estimated_recall == 1 for stats in search.stats)
+
+
+def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
+    first = save_index(tmp_path / "first", random_vectors(50, 32))
+    surrogate_search(first)
+    other = save_index(tmp_path / "other", random_vectors(50, 32, seed=1))
+    (tmp_path / "first" / "surrogate").rename(tmp_path / "other" / "surrogate")
+    with pytest.raises(HypensearchError, match="made of other vectors"):
+        open_surrogate(other)
+    assert open_surrogate(first) is None
+
+
+@pytest.mark.parametrize("name", ["surrogate.json", "head.npy", "tail.npy", "sample.npy"])
+def test_damaged_codes_are_refused(tmp_path: Path, name: str) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    path = tmp_path / "index" / "surrogate" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(HypensearchError, match="damaged"):
+        open_surrogate(index)
