@@ -1,0 +1,247 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom, what a plain import may load, and what every module and command has."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import hypensearch
+from hypensearch.__main__ import COMMANDS
+
+PACKAGE = Path(hypensearch.__file__).parent
+BASE = {"", "errors", "hits"}  # "" is hypensearch itself, for its version
+HEAVY = ("torch", "transformers", "pyserini", "jnius", "ir_measures", "faiss", "scipy", "matplotlib", "tqdm")
+
+# Part of the package -> the parts it may import; upward never.
+ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "errors": set(),
+    "hits": set(),
+    "resources": set(),
+    "cli": BASE,
+    "device": BASE,
+    "java": BASE,
+    "formats": BASE,
+    "index": BASE | {"formats", "cli"},
+    "models": BASE,
+    "eval": BASE | {"formats", "cli", "pyserini_bridge"},
+    "pyserini_bridge": BASE | {"formats", "java"},
+    "pyserini": BASE | {"cli", "pyserini_bridge"},
+    "topics": BASE | {"formats", "pyserini_bridge"},
+    "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
+    "search": BASE | {"cli", "device", "formats", "index", "models", "topics"},
+    "train": BASE | {"cli", "device", "formats", "models"},
+    "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
+    "__main__": BASE,
+}
+# Library -> the parts that may import it, wherever in a module.
+LIBRARIES = {
+    "torch": {"models", "search", "device", "encode", "train", "demo"},
+    "transformers": {"models", "train"},
+    "huggingface_hub": {"models"},
+    "ir_measures": {"eval"},
+    "pytrec_eval": {"eval"},
+    "pyserini": {"pyserini_bridge"},
+    "jnius": {"java"},
+    "jnius_config": {"java"},
+    "faiss": {"formats", "index"},
+    "matplotlib": {"train"},
+}
+# Parts that work with tensors and may load torch when they are imported. All else waits until it is needed.
+LOADS_TORCH = {"models", "search", "train"}
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = ["hypensearch", *path.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    """The first name below hypensearch: a folder or a module of its own."""
+    return (module.split(".") + [""])[1]
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imported(node: ast.AST, module: str, is_package: bool) -> Iterator[str]:
+    """Full names of the modules that one statement imports."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        above = module.split(".")[: len(module.split(".")) - node.level + is_package] if node.level else []
+        base = ".".join([*above, *([node.module] if node.module else [])])
+        for alias in node.names:
+            inner = f"{base}.{alias.name}"
+            yield inner if inner.startswith("hypensearch") and _is_module(inner) else base
+
+
+@cache
+def _is_module(name: str) -> bool:
+    path = PACKAGE.joinpath(*name.split(".")[1:])
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def imports_of(path: Path) -> set[str]:
+    """All that a module imports, those for type checkers only left out."""
+    return {name for node in _running(tree(path)) for name in imported(node, name_of(path), path.stem == "__init__")}
+
+
+def imports_when_loaded(path: Path) -> set[str]:
+    """What importing a module imports at once."""
+    nodes = [node for node in _running(tree(path), into_functions=False)]
+    return {name for node in nodes for name in imported(node, name_of(path), path.stem == "__init__")}
+
+
+def _running(node: ast.AST, *, into_functions: bool = True) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if not into_functions and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        yield child
+        yield from _running(child, into_functions=into_functions)
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_go_downwards(path: Path) -> None:
+    own = part_of(name_of(path))
+    assert own in ALLOWED, f"{own} is new: say here what it may import"
+    others = {part_of(name) for name in imports_of(path) if name.split(".")[0] == "hypensearch"} - {own}
+    assert others <= ALLOWED[own], f"{name_of(path)} imports {sorted(others - ALLOWED[own])}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_libraries_stay_where_they_belong(path: Path) -> None:
+    own = part_of(name_of(path))
+    for library in {name.split(".")[0] for name in imports_of(path)} & set(LIBRARIES):
+        assert own in LIBRARIES[library], f"{name_of(path)} imports {library}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_heavy_libraries_wait_until_they_are_needed(path: Path) -> None:
+    found = {name.split(".")[0] for name in imports_when_loaded(path)} & set(HEAVY)
+    if part_of(name_of(path)) in LOADS_TORCH and path.stem != "__main__":
+        found -= {"torch"}
+    assert not found
+
+
+def test_no_import_cycles() -> None:
+    """Over what is imported at once: a module's own package comes before it and does not count."""
+    graph = {
+        name_of(path): {
+            name for name in imports_when_loaded(path) if _is_module(name) and not name_of(path).startswith(f"{name}.")
+        }
+        for path in modules()
+    }
+    done: set[str] = set()
+
+    def visit(module: str, above: tuple[str, ...]) -> None:
+        assert module not in above, " -> ".join([*above[above.index(module) :], module])
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, (*above, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def test_parts_do_not_import_each_other() -> None:
+    """The table above has no cycle either."""
+    order: list[str] = []
+    while len(order) < len(ALLOWED):
+        ready = [part for part, below in ALLOWED.items() if part not in order and below <= set(order)]
+        assert ready, f"a cycle among {sorted(set(ALLOWED) - set(order))}"
+        order += ready
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_every_module_has_licence_and_docstring(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert lines[:2] == ["# Copyright 2026 The hypensearch authors", "# SPDX-License-Identifier: Apache-2.0"]
+    assert ast.get_docstring(tree(path)) or not tree(path).body
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_pickle_and_no_seeding_of_the_world(path: Path) -> None:
+    assert not {"pickle", "dill", "joblib", "shelve"} & {name.split(".")[0] for name in imports_of(path)}
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("torch.manual_seed", "random.seed", "np.random.seed", "torch.cuda.manual_seed_all")
+            if called == "torch.load":
+                assert "weights_only=True" in ast.unparse(node)
+            if called == "np.load":
+                assert "allow_pickle=True" not in ast.unparse(node)
+
+
+# Commands
+
+
+def existing(command: str) -> str:
+    """The command's module; those that are still to come are skipped."""
+    module = COMMANDS[command][0]
+    if not _is_module(module):
+        pytest.skip(f"{module} is not there yet")
+    return module
+
+
+def loaded_by(code: str) -> set[str]:
+    """The heavy libraries that a fresh interpreter has loaded after some code."""
+    code += f"\nimport sys; print(*({set(HEAVY)!r} & set(sys.modules)), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+def test_plain_import_loads_nothing() -> None:
+    parts = ["errors", "hits", "cli", "device", "topics", "java", "pyserini_bridge", "formats.run", "search", "eval"]
+    assert loaded_by("import " + ", ".join(["hypensearch", *(f"hypensearch.{part}" for part in parts)])) == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_loads_nothing(command: str) -> None:
+    code = (
+        f"import runpy, sys\nsys.argv = ['x', '--help']\ntry: runpy.run_module({existing(command)!r}, None, '__main__')"
+    )
+    assert loaded_by(f"{code}\nexcept SystemExit as end: assert end.code == 0, end.code") == set()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_has_help(command: str) -> None:
+    parser = importlib.import_module(existing(command)).build_parser()
+    for part in [parser, *getattr(parser, "groups", [])]:
+        for action in part._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                continue  # the groups of flags, which are gone through themselves
+            assert action.help, f"{part.prog}: {action.option_strings or action.dest}"
+            hidden = action.help == argparse.SUPPRESS
+            assert hidden or action.help == action.help.strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_packages_with_a_main(command: str) -> None:
+    module = importlib.import_module(existing(command))
+    spec = importlib.util.find_spec(module.__name__)
+    assert spec is not None
+    assert spec.origin is not None
+    assert Path(spec.origin).read_text(encoding="utf-8").endswith("\n    raise SystemExit(main())\n")
+    assert module.build_parser().prog == f"python -m hypensearch.{command}"
