@@ -50,7 +50,7 @@ def expand(stored: Mapping[str, Tensor], facts: Mapping[str, Mapping[str, object
     tensors = {}
     for name, tensor in stored.items():
         if name in facts:
-            numbers = unpack(tensor, int(facts[name]["bits"]), facts[name]["shape"])  # type: ignore[call-overload]
+            numbers = unpack(tensor, int(facts[name]["bits"]), facts[name]["shape"])  # type: ignore[call-overload, arg-type]
             tensors[name] = numbers.float() * stored[name + _SCALE].unsqueeze(-1)
         elif not (name.endswith(_SCALE) and name.removesuffix(_SCALE) in facts):
             tensors[name] = tensor

@@ -75,17 +75,23 @@ class HyperHead(nn.Module):
         :param mask: 1 for tokens and 0 for padding, *Shape:* ``(num_queries, seq_len)``.
         :return: The q-nets, weights of *Shape:* ``(num_queries, in, out)``.
         """
-        shapes = self.q_net.weight_shapes
-        weights = []
-        for i, (_, out) in enumerate(shapes):
-            context = self._attend(i, self.weight_query_embeddings[i], states, mask, scale=1 / math.sqrt(out))
-            weight = self.weight_hyper_projection[i](context) + self.hyper_base_matrices[i]
-            weights.append(weight.transpose(1, 2).contiguous())
-        biases = []
-        for i, base in enumerate(self.hyper_base_vectors):
-            context = self._attend(len(shapes) + i, self.bias_query_embeddings[i], states, mask, scale=1.0)
-            biases.append((self.bias_hyper_projection[i](context) + base).squeeze(1))
+        weights = [self.generate_weight(i, states, mask) for i in range(len(self.hyper_base_matrices))]
+        biases = [self.generate_bias(i, states, mask) for i in range(len(self.hyper_base_vectors))]
         return QNets(self.q_net, weights, biases)
+
+    def generate_weight(self, layer: int, states: Tensor, mask: Tensor) -> Tensor:
+        """Generate one layer's weights, *Shape:* ``(num_queries, in, out)``; parameters as :meth:`forward`'s."""
+        scale = 1 / math.sqrt(self.q_net.weight_shapes[layer][1])
+        context = self._attend(layer, self.weight_query_embeddings[layer], states, mask, scale=scale)
+        weight: Tensor = self.weight_hyper_projection[layer](context) + self.hyper_base_matrices[layer]
+        return weight.transpose(1, 2).contiguous()
+
+    def generate_bias(self, block: int, states: Tensor, mask: Tensor) -> Tensor:
+        """Generate one block's bias, *Shape:* ``(num_queries, out)``; parameters as :meth:`forward`'s."""
+        slot = len(self.hyper_base_matrices) + block
+        context = self._attend(slot, self.bias_query_embeddings[block], states, mask, scale=1.0)
+        bias: Tensor = self.bias_hyper_projection[block](context) + self.hyper_base_vectors[block]
+        return bias.squeeze(1)
 
     def _attend(self, slot: int, queries: Tensor, states: Tensor, mask: Tensor, *, scale: float) -> Tensor:
         keys, values = self.key_projections[slot](states), self.value_projections[slot](states)

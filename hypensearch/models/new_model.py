@@ -50,6 +50,7 @@ def new_hypencoder(
     pooling: str,
     shared_encoder: bool = True,
     backbone_name: str = "",
+    widths: tuple[int, ...] = (),
     generator: torch.Generator | None = None,
 ) -> DualEncoder:
     """Put a fresh hyper head, with the released code's start values, on a transformer.
@@ -58,6 +59,7 @@ def new_hypencoder(
     :param q_net: The q-nets' architecture.
     :param pooling: Of the document side, "cls" or "mean".
     :param backbone_name: The transformer's name, for the configuration.
+    :param widths: Hidden widths that it is trained for (Matryoshka).
     :param generator: Source of chance for the start values.
     """
     size = hidden_size(transformer)
@@ -67,6 +69,8 @@ def new_hypencoder(
         "converter_kwargs": _converter_kwargs(q_net),
         "embedding_representation": None,
     }
+    if widths:
+        raw["loss_type"], raw["loss_kwargs"] = ["matryoshka"], [{"matryoshka_dims": list(widths)}]
     config = parse_config(raw, "new model")
     query_encoder = QueryEncoder(transformer, HyperHead(q_net, size, generator))
     return DualEncoder(config, query_encoder, _document_encoder(transformer, pooling, shared_encoder), tokenizer)

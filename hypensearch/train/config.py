@@ -52,6 +52,9 @@ class TrainingConfig:
     similarity: str = _setting("the bi-encoder's, for a warm start: cosine or dot", "cosine")
     logit_scale: float = _setting("score of a cosine of 1, for a warm start and for twins", 20.0)
     freeze_encoder: bool = _setting("train the hyper head alone, over encodings made once", False)
+    fixed_blocks: bool = _setting(
+        "let queries change the last block's bias and the final weight alone: fast; for frozen encoders", False
+    )
     cache: str = _setting("folder for the encodings of frozen encoders; kept between runs", "")
 
     losses: dict[str, float] = _setting(
@@ -68,7 +71,7 @@ class TrainingConfig:
     batch_size: int = _setting("queries of a step on each device", 64)
     gradient_accumulation: int = _setting("batches of a step", 1)
     learning_rate: float = _setting("at its highest", 2e-5)
-    projection_rate: float = _setting("learning rate of hidden weights' hyper projections, as a share", 1.0)
+    projection_rate: float = _setting("learning rate of attention and weight projections, as a share", 1.0)
     scheduler: str = _setting("transformers' name of a schedule", "constant_with_warmup")
     warmup_steps: int = _setting("steps until the learning rate is reached", 6000)
     weight_decay: float = _setting("AdamW's, towards zero", 0.0)
@@ -81,6 +84,7 @@ class TrainingConfig:
     eval_steps: int = _setting("steps between validations and checkpoints", 2500)
     patience: int = _setting("validations without a better MRR@10 before stopping early; 0: never", 0)
     blend: bool = _setting("after training, choose the best mixture of start and trained weights by validation", False)
+    blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
     resume: bool = _setting("go on from the last checkpoint of the output folder", False)
 
@@ -154,6 +158,10 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
         found.append(("losses", f"unknown {', '.join(unknown) or 'none'}, known are {', '.join(LOSS_NAMES)}"))
     if (config.freeze_encoder or config.architecture == "twin") and not config.cache:
         found.append(("cache", "frozen encoders need a folder for their encodings"))
+    if config.fixed_blocks and not (config.freeze_encoder and config.start == "warm"):
+        found.append(("fixed_blocks", "needs a frozen encoder and a warm start"))
+    if config.fixed_blocks and config.widths:
+        found.append(("fixed_blocks", "cannot train several widths"))
     if config.freeze_encoder and config.architecture == "biencoder":
         found.append(("freeze_encoder", "a bi-encoder has nothing else to train: use the architecture twin"))
     if config.mined_negatives and config.architecture != "twin" and not config.freeze_encoder:

@@ -109,7 +109,7 @@ class Collator:
         shape = (len(batch), -1)
         return {
             "queries": self.inputs.queries([example.query for example in batch]),
-            "documents": self.inputs.documents([text or flat[0] for text in flat]),
+            "documents": self.inputs.documents([text or str(flat[0]) for text in flat]),
             "items": {
                 "keys": torch.tensor(keys).view(shape),
                 "valid": torch.tensor([text is not None for text in flat]).view(shape),
@@ -117,9 +117,10 @@ class Collator:
             },
         }
 
-    def _filled(self, example: Example) -> tuple[list[str], list[float]]:
+    def _filled(self, example: Example) -> tuple[list[str | None], list[float]]:
         items = [item for item in example.items if item is not None]
-        texts, scores = [item.text for item in items], [item.score for item in items]
+        texts: list[str | None] = [item.text for item in items]
+        scores = [item.score for item in items]
         missing = len(example.items) - len(items)
         if missing and self.mined is not None:
             found = self.mined(example.row)
@@ -128,7 +129,7 @@ class Collator:
             texts += [found[i] for i in drawn]
         filling = len(example.items) - len(texts)
         scores += [float("nan")] * (len(example.items) - len(scores))
-        return texts + [None] * filling, scores  # type: ignore[return-value]
+        return texts + [None] * filling, scores
 
 
 def _key(text: str | None) -> int:

@@ -29,7 +29,7 @@ from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
 from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
 from hypensearch.train.mining import MinedNegatives
-from hypensearch.train.scorers import HeadScorer, LossModel, TextScorer, TwinScorer
+from hypensearch.train.scorers import FixedBlocksScorer, HeadScorer, LossModel, TextScorer, TwinScorer
 from hypensearch.train.trainer import HypensearchTrainer, last_checkpoint, untouched_randomness
 from hypensearch.train.validation import Validation, read_collection
 
@@ -211,11 +211,16 @@ def _scorer(
         return model, TextScorer(model)
     assert isinstance(model.query_encoder, QueryEncoder)
     query_scale = scale if config.shared_encoder else 1.0
-    return model, HeadScorer(model.query_encoder.hyper_head, query_scale, scale)
+    kind = FixedBlocksScorer if config.fixed_blocks else HeadScorer
+    return model, kind(model.query_encoder.hyper_head, query_scale, scale)
 
 
 def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: PreTrainedTokenizerBase) -> DualEncoder:
-    q_net = QNetConfig(dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,), dropout=config.dropout)
+    q_net = QNetConfig(
+        dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,),
+        dropout=config.dropout,
+        residual=not config.widths,  # a residual cannot be cut narrower than its input
+    )
     return new_hypencoder(
         transformer,
         tokenizer,
@@ -223,6 +228,7 @@ def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: P
         pooling=config.pooling,
         shared_encoder=config.shared_encoder,
         backbone_name=Path(config.backbone).name,
+        widths=tuple(config.widths),
         generator=torch.Generator().manual_seed(config.seed),
     )
 

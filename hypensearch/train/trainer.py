@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
+SHARES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+_SLOW = (".weight_hyper_projection.", "_query_embeddings.", ".key_projections.")
 
 
 class HypensearchTrainer(Trainer):
@@ -112,17 +114,26 @@ class HypensearchTrainer(Trainer):
         if self.validation is not None and (self.folder / BEST).is_file():
             load_model(self._bare(), str(self.folder / BEST))
 
-    def blend(self) -> float:
-        """Take the best mixture of start and trained weights by validation; return the trained ones' share."""
+    def blend(self) -> dict[str, float]:
+        """Take the best mixture of start and trained weights by validation; return what each share measured.
+
+        Of the shares that cost no collection more than ``blend_tolerance``, the one of the highest mean is taken.
+        """
         trained = {name: p.detach().clone() for name, p in self._bare().named_parameters() if p.requires_grad}
-        measured = {}
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        measured: dict[float, dict[str, float]] = {}
+        for share in SHARES:
             self._mix(trained, share)
-            measured[share] = self.measure()["eval_mrr"]
-            logger.info("blend: %.2f of what was learned: MRR@10 %.4f", share, measured[share])
-        best = max(measured, key=lambda share: (measured[share], share))
+            measured[share] = self.measure()
+            logger.info("blend: %.2f of what was learned: MRR@10 %.4f", share, measured[share]["eval_mrr"])
+        best = max(self._harmless(measured), key=lambda share: (measured[share]["eval_mrr"], share))
         self._mix(trained, best)
-        return best
+        logger.info("blend: took %.2f", best)
+        return {"taken": best, **{f"{share:.2f}": values["eval_mrr"] for share, values in measured.items()}}
+
+    def _harmless(self, measured: dict[float, dict[str, float]]) -> list[float]:
+        names = [collection.name for collection in self.validation.collections] if self.validation else []
+        floor = {name: measured[0.0][f"eval_{name}"] - self.settings.blend_tolerance for name in names}
+        return [s for s, values in measured.items() if all(values[f"eval_{name}"] >= floor[name] for name in names)]
 
     @torch.no_grad()
     def pull_to_start(self, optimizer: torch.optim.Optimizer) -> None:
@@ -134,12 +145,13 @@ class HypensearchTrainer(Trainer):
                 parameter.lerp_(start, min(1.0, rates[id(parameter)] * self.settings.start_decay))
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Make AdamW, hidden weights' hyper projections at a rate of their own."""
+        """Make AdamW, attention and weights' hyper projections at a rate of their own."""
         if self.optimizer is None:
-            slow, usual = [], []
-            for name, parameter in self.model.named_parameters():
+            slow: list[nn.Parameter] = []
+            usual: list[nn.Parameter] = []
+            for name, parameter in self._bare().named_parameters():
                 if parameter.requires_grad:
-                    (slow if ".weight_hyper_projection." in name else usual).append(parameter)
+                    (slow if any(part in name for part in _SLOW) else usual).append(parameter)
             rate = self.settings.learning_rate
             groups = [
                 {"params": usual, "lr": rate},

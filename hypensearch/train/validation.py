@@ -47,7 +47,8 @@ def read_collection(folder: str | Path) -> Collection:
     :raises HypensearchError: When one is missing or broken, or no topic has a relevant document.
     """
     folder = Path(folder)
-    rows, documents = {}, []
+    rows: dict[str, int] = {}
+    documents: list[str] = []
     for document in read_corpus(folder / "corpus.jsonl", fields=("contents",)):
         rows[document.docid] = len(documents)
         documents.append(document.text)

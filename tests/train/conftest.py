@@ -1,0 +1,64 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny backbone, and records with a signal that it can learn: a query's word stands in its document."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+WORDS = [f"w{i}" for i in range(40)]
+FILLERS = [f"f{i}" for i in range(20)]
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("backbone")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *FILLERS]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=256,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``train.jsonl``, ``shuffled.jsonl`` (its documents dealt out anew), and ``held_out``, a collection."""
+    folder = tmp_path_factory.mktemp("data")
+    rng = random.Random(1)
+    records = [record(rng, WORDS[i % len(WORDS)]) for i in range(400)]
+    write(folder / "train.jsonl", records)
+    positives = [r["positive"] for r in records]
+    rng.shuffle(positives)
+    write(folder / "shuffled.jsonl", [{**r, "positive": d} for r, d in zip(records, positives, strict=True)])
+    held_out = [record(rng, word) for word in WORDS]
+    (folder / "held_out").mkdir()
+    documents = [{"id": f"d{i}", "contents": r["positive"]} for i, r in enumerate(held_out)]
+    write(folder / "held_out" / "corpus.jsonl", documents)
+    (folder / "held_out" / "topics.tsv").write_text("".join(f"{i}\t{r['query']}\n" for i, r in enumerate(held_out)))
+    (folder / "held_out" / "qrels.txt").write_text("".join(f"{i} 0 d{i} 1\n" for i in range(len(held_out))))
+    return folder
+
+
+def record(rng: random.Random, word: str) -> dict[str, object]:
+    positive, negative = (" ".join([w, *rng.sample(FILLERS, 4)]) for w in (word, rng.choice(WORDS)))
+    return {"query": f"{word} {rng.choice(FILLERS)}", "positive": positive, "negatives": [negative]}
+
+
+def write(path: Path, records: list[dict[str, object]]) -> None:
+    path.write_text("".join(json.dumps(r) + "\n" for r in records))

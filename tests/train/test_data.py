@@ -1,0 +1,92 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypensearch.errors import HypensearchError
+from hypensearch.train.data import Examples, Item, Record, RecordFile, epoch_order, parse_record
+
+
+def lines(path: Path, *records: Any) -> Path:
+    text = [record if isinstance(record, str) else json.dumps(record) for record in records]
+    path.write_text("".join(line + "\n" for line in text), encoding="utf-8")
+    return path
+
+
+FORMS = {
+    "pair": {"query": "q", "positive": "p"},
+    "triple": {"anchor": "q", "positive": "p", "negative": "n"},
+    "negatives": {"query": "q", "pos": ["p"], "neg": ["n"]},
+    "authors": {
+        "query": {"id": "1", "content": "q"},
+        "items": [{"id": "2", "content": "p", "score": 3.5, "type": "positive"}, {"content": "n", "score": -1}],
+    },
+    "tevatron": {"query": "q", "positive_passages": [{"title": "t", "text": "p"}], "negative_passages": []},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms(form: str) -> None:
+    record = parse_record(json.dumps(FORMS[form]))
+    assert record.query == "q"
+    assert record.positives[0].text == ("t p" if form == "tevatron" else "p")
+    assert [item.text for item in record.negatives] == ([] if form in ("pair", "tevatron") else ["n"])
+
+
+def test_scores_are_read() -> None:
+    assert parse_record(json.dumps(FORMS["authors"])) == Record("q", (Item("p", 3.5),), (Item("n", -1.0),))
+    assert math.isnan(parse_record(json.dumps(FORMS["authors"]), label_key="other").positives[0].score)
+
+
+def test_all_bad_lines_are_listed(tmp_path: Path) -> None:
+    good = FORMS["pair"]
+    path = lines(tmp_path / "a.jsonl", good, "{", {"query": " ", "positive": "p"}, {"query": "q"}, [1], good)
+    with pytest.raises(HypensearchError) as error:
+        RecordFile(path)
+    for found in ("4 bad lines", "line 2: not JSON", "line 3: query is empty", "line 4: no positive", "line 5: wanted"):
+        assert found in str(error.value)
+
+
+def test_what_losses_need_is_checked(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", FORMS["triple"], FORMS["pair"])
+    with pytest.raises(HypensearchError, match="line 2: 0 negatives"):
+        RecordFile(path, least_negatives=1)
+    with pytest.raises(HypensearchError, match="line 1: an item has no 'label'"):
+        RecordFile(path, needs_scores=True, label_key="label")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.jsonl").write_text(content)
+    with pytest.raises(HypensearchError, match="no training record"):
+        RecordFile(tmp_path / "a.jsonl")
+
+
+def test_draws_depend_on_epoch_and_record_only(tmp_path: Path) -> None:
+    record = {"query": "q", "positive": "p", "negatives": [f"n{i}" for i in range(50)]}
+    examples = Examples([RecordFile(lines(tmp_path / "a.jsonl", record, record))], num_negatives=5, seed=1)
+    first = examples[1]
+    assert examples[0].items != first.items
+    examples.set_epoch(1)
+    assert examples[1].items != first.items
+    examples.set_epoch(0)
+    assert examples[1] == first
+
+
+def test_few_negatives_are_filled_up(tmp_path: Path) -> None:
+    examples = Examples([RecordFile(lines(tmp_path / "a.jsonl", FORMS["triple"]))], num_negatives=3, seed=1)
+    assert [item and item.text for item in examples[0].items] == ["p", "n", None, None]
+
+
+def test_batches_are_of_one_source() -> None:
+    order = epoch_order([range(0, 40), range(40, 60)], batch_size=8, seed=3, epoch=0)
+    batches = [order[start : start + 8] for start in range(0, len(order), 8)]
+    assert len(order) == len(set(order)) == 56
+    assert all(len({row >= 40 for row in batch}) == 1 for batch in batches)
+    assert order != epoch_order([range(0, 40), range(40, 60)], batch_size=8, seed=3, epoch=1)
