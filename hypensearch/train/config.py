@@ -86,6 +86,7 @@ class TrainingConfig:
     blend: bool = _setting("after training, choose the best mixture of start and trained weights by validation", False)
     blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
+    compact: bool = _setting("store the finished checkpoint in 8 bits, embeddings in 6; only hypensearch reads it", False)
     resume: bool = _setting("go on from the last checkpoint of the output folder", False)
 
     def __post_init__(self) -> None:

@@ -272,7 +272,7 @@ def _sample(files: Sequence[RecordFile], tokenizer: PreTrainedTokenizerBase) -> 
 
 def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[str, object]) -> None:
     output = Path(config.output)
-    model.save_pretrained(output)
+    model.save_pretrained(output, compact=config.compact)
     if isinstance(run.loss_model.scorer, TwinScorer):
         maps = _on_cpu(run.loss_model.scorer.maps)
         save_file({"queries": maps.queries, "documents": maps.documents}, output / MAPS)
