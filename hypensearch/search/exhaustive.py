@@ -20,7 +20,7 @@ from hypensearch.search.top_k import TopK
 
 logger = logging.getLogger(__name__)
 
-CPU_BLOCK_ROWS = 8192
+CPU_BLOCK_ROWS = 65536
 CUDA_BLOCK_ROWS = 131072
 _RESIDENT_SHARE = 0.6  # of a GPU's free memory that vectors may take up for good
 
@@ -48,11 +48,12 @@ class ExhaustiveSearch:
         self.block_rows = block_rows or (CUDA_BLOCK_ROWS if device.type == "cuda" else CPU_BLOCK_ROWS)
         self._resident: dict[int, Tensor] = {}
 
-    def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
+    def search(self, q_nets: QNets, k: int, threads: int | None = None) -> list[list[Hit]]:
         """Find the best documents of each query; all q-nets share one pass over the vectors.
 
         :param q_nets: The queries' q-nets.
         :param k: Hits wanted of each query; fewer where the index has fewer documents.
+        :param threads: CPU threads; None for as many as torch uses.
         :return: A ranked list for each q-net: higher scores first, equal ones by docid.
         :raises HypensearchError: When the q-nets take other vectors than the index holds, or a score is not finite.
         """
@@ -61,13 +62,13 @@ class ExhaustiveSearch:
                 f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but the q-nets take "
                 f"{q_nets.dim}: was the corpus encoded with another checkpoint?"
             )
-        found = [self._search_shard(shard, q_nets, k) for shard in self.index.shards]
+        found = [self._search_shard(shard, q_nets, k, threads) for shard in self.index.shards]
         return [in_rank_order(hit for hits in of_query for hit in hits)[:k] for of_query in zip(*found, strict=True)]
 
-    def _search_shard(self, shard: FlatShard, q_nets: QNets, k: int) -> list[list[Hit]]:
+    def _search_shard(self, shard: FlatShard, q_nets: QNets, k: int, threads: int | None) -> list[list[Hit]]:
         wanted = k if self.precision == "fp32" else 2 * k + 256
         best = TopK(len(q_nets), min(wanted, shard.num_docs), shard.docid_rank)
-        scorer = Scorer(q_nets, self.device, self.precision)
+        scorer = Scorer(q_nets, self.device, self.precision, threads=threads)
         for first_row, vectors in self._blocks(shard):
             best.add(first_row, scorer.score(vectors))
         return [self._hits(shard, q_nets[query], best, query)[:k] for query in range(len(q_nets))]

@@ -8,7 +8,12 @@ its document vector alone, not on its neighbours, the block, the batch or the nu
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
@@ -20,6 +25,7 @@ from hypensearch.models.q_net import QNets, activation
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TILE_ROWS = 512
 CUDA_TILE_ROWS = 16384
+_ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 _LAYER_NORM_EPS = 1e-5
 _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
 
@@ -27,26 +33,32 @@ _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_
 class Scorer:
     """Scores tiles of document vectors with a batch of q-nets.
 
+    On a CPU each thread takes tiles of its own, so that threads never wait for each other inside a tile and what a tile
+    needs stays in the cache of one core.
+
     :param q_nets: The q-nets.
     :param device: Where to compute.
     :param precision: A key of :data:`PRECISIONS`; sums inside a matrix product are in float32 at least.
     :param tile_rows: Rows of a tile; None for the device's default.
+    :param threads: CPU threads; None for as many as torch uses.
     """
 
     def __init__(
-        self, q_nets: QNets, device: torch.device, precision: str = "fp32", tile_rows: int | None = None
+        self,
+        q_nets: QNets,
+        device: torch.device,
+        precision: str = "fp32",
+        *,
+        tile_rows: int | None = None,
+        threads: int | None = None,
     ) -> None:
         self.dtype = PRECISIONS[precision]
         self.device = device
         self.tile_rows = tile_rows or (CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS)
         self._q_nets = q_nets.to(device, self.dtype)
-        self._config = q_nets.config
-        values = self.tile_rows * max(q_nets.config.dims[1:])
-        self._buffers = [torch.empty(values, device=device, dtype=self.dtype) for _ in range(3)]
-        self._moments = torch.empty(2 * self.tile_rows, device=device, dtype=self.dtype)
-        self._tile = torch.zeros(self.tile_rows, q_nets.dim, device=device, dtype=self.dtype)
+        self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
+        self._idle: SimpleQueue[_Workspace] = SimpleQueue()
 
-    @torch.inference_mode()
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Score documents.
 
@@ -54,14 +66,14 @@ class Scorer:
         :return: float32, *Shape:* ``(num_queries, num_docs)``, on the scorer's device.
         """
         scores = torch.empty(len(self._q_nets), len(vectors), device=self.device)
-        for start in range(0, len(vectors), self.tile_rows):
-            tile = self._load(vectors[start : start + self.tile_rows])
+
+        def score_tile(workspace: _Workspace, start: int, count: int) -> None:
             for query in range(len(self._q_nets)):
-                of_tile = self._score_tile(query, tile)
-                scores[query, start : start + len(of_tile)] = of_tile[: len(vectors) - start]
+                scores[query, start : start + count] = workspace.score(query)
+
+        self._go_through(vectors, score_tile)
         return scores
 
-    @torch.inference_mode()
     def score_one(self, query: int, vectors: Tensor | np.ndarray) -> Tensor:
         """Score documents with one of the q-nets.
 
@@ -70,38 +82,85 @@ class Scorer:
         :return: float32, *Shape:* ``(num_docs,)``.
         """
         scores = torch.empty(len(vectors), device=self.device)
-        for start in range(0, len(vectors), self.tile_rows):
-            tile = self._load(vectors[start : start + self.tile_rows])
-            of_tile = self._score_tile(query, tile)
-            scores[start : start + len(of_tile)] = of_tile[: len(vectors) - start]
+
+        def score_tile(workspace: _Workspace, start: int, count: int) -> None:
+            scores[start : start + count] = workspace.score(query)
+
+        self._go_through(vectors, score_tile)
         return scores
 
-    @torch.inference_mode()
     def last_states(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Return what the first q-net's output layer sees: the last block's output, or the vectors without blocks.
 
         :param vectors: *Shape:* ``(num_docs, dim)``.
         :return: float32, *Shape:* ``(num_docs, width)``.
         """
-        tiles = []
-        for start in range(0, len(vectors), self.tile_rows):
-            part = vectors[start : start + self.tile_rows]
-            tiles.append(self._states(0, self._load(part))[: len(part)].float().clone())
-        return torch.cat(tiles)
+        states = torch.empty(len(vectors), self._q_nets.config.dims[-2], device=self.device)
 
-    def _load(self, vectors: Tensor | np.ndarray) -> Tensor:
-        """Copy vectors into the tile; what is left of the tile is scored along and thrown away."""
-        count = len(vectors)
+        def keep_tile(workspace: _Workspace, start: int, count: int) -> None:
+            states[start : start + count] = workspace.states(0)
+
+        self._go_through(vectors, keep_tile)
+        return states
+
+    def _go_through(self, vectors: Tensor | np.ndarray, work: Callable[[_Workspace, int, int], None]) -> None:
+        starts = range(0, len(vectors), self.tile_rows)
+
+        def do(start: int) -> None:
+            tile = vectors[start : start + self.tile_rows]
+            workspace = self._workspace()
+            with torch.inference_mode():
+                workspace.load(tile)
+                work(workspace, start, len(tile))
+            self._idle.put(workspace)
+
+        if self._threads == 1 or len(starts) < 2:
+            for start in starts:
+                do(start)
+        else:
+            list(_pool(self._threads).map(do, starts))
+
+    def _workspace(self) -> _Workspace:
+        try:
+            return self._idle.get_nowait()
+        except Empty:
+            return _Workspace(self._q_nets, self.tile_rows)
+
+
+class _Workspace:
+    """The buffers that one thread computes a tile in.
+
+    :param q_nets: The q-nets, in the dtype to compute in.
+    :param tile_rows: Rows of a tile.
+    """
+
+    def __init__(self, q_nets: QNets, tile_rows: int) -> None:
+        like = q_nets.weights[0]
+        self._q_nets = q_nets
+        self._config = q_nets.config
+        self._buffers = [like.new_empty(tile_rows * max(q_nets.config.dims[1:])) for _ in range(3)]
+        self._moments = like.new_empty(2 * tile_rows)
+        self._tile = like.new_zeros(tile_rows, q_nets.dim)
+        self._count = self._rows = 0
+
+    def load(self, vectors: Tensor | np.ndarray) -> None:
+        """Copy vectors into the tile; rows that fill it up to a multiple of 16 are computed along and thrown away."""
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
-        self._tile[:count].copy_(vectors)
-        return self._tile[: -(-count // 16) * 16] if count < self.tile_rows else self._tile
+        self._count, self._rows = len(vectors), -(-len(vectors) // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
+        self._tile[: self._count].copy_(vectors)
 
-    def _score_tile(self, query: int, tile: Tensor) -> Tensor:
-        return (self._states(query, tile) @ self._q_nets.weights[-1][query]).squeeze(1)
+    def score(self, query: int) -> Tensor:
+        """Return the loaded documents' scores, *Shape:* ``(count,)``."""
+        scores: Tensor = (self._last_states(query) @ self._q_nets.weights[-1][query]).squeeze(1)[: self._count]
+        return scores
 
-    def _states(self, query: int, tile: Tensor) -> Tensor:
-        states, in_use = tile, None
+    def states(self, query: int) -> Tensor:
+        """Return the loaded documents' last states, *Shape:* ``(count, width)``; valid until the next call."""
+        return self._last_states(query)[: self._count]
+
+    def _last_states(self, query: int) -> Tensor:
+        states, in_use = self._tile[: self._rows], None
         for block in range(self._config.num_blocks):
             states, in_use = self._block(block, query, states, in_use)
         return states
@@ -148,3 +207,21 @@ def as_tensor(vectors: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(vectors)
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that each compute on one core; torch's own number of threads is left as it is."""
+    with _pools_lock:
+        if threads not in _pools:
+            before = torch.get_num_threads()
+            everyone = threading.Barrier(threads)
+            pool = ThreadPoolExecutor(threads, "scorer", initializer=torch.set_num_threads, initargs=(1,))
+            list(pool.map(lambda _: everyone.wait(), range(threads)))
+            torch.set_num_threads(before)  # what threads made later start with
+            _pools[threads] = pool
+        return _pools[threads]

@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 
 from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
@@ -191,7 +190,7 @@ class HypencoderSearcher:
 
         :param query: The query's text, or its q-net.
         :param k: Hits wanted; fewer where the index has fewer documents.
-        :param threads: Number of CPU threads, set for the whole process as Faiss does; None leaves it as it is.
+        :param threads: CPU threads to score with; None for as many as torch uses.
         :param remove_dups: As in Pyserini; an index has no repeated docid, so nothing is ever removed.
         :param return_vector: Whether to return the q-net and hits with their document vectors.
         :return: Hits, best first.
@@ -259,11 +258,10 @@ class HypencoderSearcher:
             raise HypensearchError(f"the searcher of {self.index.folder} is closed: make a new one")
         if k < 1:
             raise HypensearchError(f"k is {k}: wanted at least 1 hit")
-        if threads is not None:
-            _set_threads(threads)
+        threads = _checked_threads(threads)
         q_nets = self._as_q_nets(queries)
         started = time.perf_counter()
-        hits = self._search.search(q_nets, min(k, self.num_docs))
+        hits = self._search.search(q_nets, min(k, self.num_docs), threads)
         self.stats.search_seconds += time.perf_counter() - started
         self.stats.queries += len(q_nets)
         self.stats.documents_scored += len(q_nets) * self.num_docs
@@ -355,9 +353,9 @@ def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence
     return q_ids if q_ids is not None else qids  # type: ignore[return-value]
 
 
-def _set_threads(threads: int) -> None:
+def _checked_threads(threads: int | None) -> int | None:
+    if threads is None:
+        return None
     if threads < 1:
         raise HypensearchError(f"threads is {threads}: wanted at least 1")
-    threads = min(threads, os.cpu_count() or 1)  # more never help, and a great many bring the process down
-    if threads != torch.get_num_threads():
-        torch.set_num_threads(threads)
+    return min(threads, os.cpu_count() or 1)  # more never help
