@@ -84,6 +84,7 @@ class TrainingConfig:
     eval_steps: int = _setting("steps between validations and checkpoints", 2500)
     patience: int = _setting("validations without a better MRR@10 before stopping early; 0: never", 0)
     blend: bool = _setting("after training, choose the best mixture of start and trained weights by validation", False)
+    blend_steps: int = _setting("mixtures tried between start and trained weights, less one", 8)
     blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
     compact: bool = _setting("store the finished checkpoint in 8 bits, embeddings in 6; only hypensearch reads it", False)
@@ -147,7 +148,7 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
     ):
         if getattr(config, name) not in choices:
             found.append((name, f"unknown {getattr(config, name)!r}, known are {', '.join(choices)}"))
-    for name in ("num_blocks", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "keep_checkpoints"):
+    for name in ("num_blocks", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "blend_steps", "keep_checkpoints"):
         if getattr(config, name) < 1:
             found.append((name, f"{getattr(config, name)} is less than 1"))
     if not config.learning_rate > 0:

@@ -22,6 +22,8 @@ from hypensearch.train.losses import LOSSES, BatchScores
 
 Batch = dict[str, Tensor]
 
+LAYER_NORM_EPS = 1e-5
+
 
 class Scorer(Protocol):
     """What losses and validation need."""
@@ -134,9 +136,17 @@ class FixedBlocks:
             outputs = torch.relu(_mapped(head, block, states, training) + head.hyper_base_vectors[block])
             states = states + functional.layer_norm(outputs, outputs.shape[-1:])
         mapped = _mapped(head, last, states, training)
-        outputs = torch.relu(mapped.unsqueeze(0) + self.bias.unsqueeze(1))
-        outputs = functional.layer_norm(outputs, outputs.shape[-1:])
-        return (outputs @ self.final.unsqueeze(2)).squeeze(2)
+        outputs = torch.relu(mapped.float().unsqueeze(0) + self.bias.float().unsqueeze(1))
+        return _normalised_product(outputs, self.final.float())
+
+
+def _normalised_product(outputs: Tensor, final: Tensor) -> Tensor:
+    """Return ``layer_norm(outputs) @ final`` without making the layer norm's output, which is most of the time."""
+    with torch.autocast(outputs.device.type, enabled=False):
+        mean = outputs.mean(dim=-1)
+        variance = torch.linalg.vector_norm(outputs, dim=-1).pow(2) / outputs.shape[-1] - mean.pow(2)
+        product = (outputs @ final.unsqueeze(2)).squeeze(2) - mean * final.sum(dim=1, keepdim=True)
+    return product * torch.rsqrt(variance.clamp(min=0) + LAYER_NORM_EPS)
 
 
 def _mapped(head: HyperHead, block: int, states: Tensor, training: bool) -> Tensor:

@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
-SHARES = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 _SLOW = (".weight_hyper_projection.", "_query_embeddings.", ".key_projections.")
 
 
@@ -121,7 +120,7 @@ class HypensearchTrainer(Trainer):
         """
         trained = {name: p.detach().clone() for name, p in self._bare().named_parameters() if p.requires_grad}
         measured: dict[float, dict[str, float]] = {}
-        for share in SHARES:
+        for share in np.linspace(0, 1, self.settings.blend_steps + 1).tolist():
             self._mix(trained, share)
             measured[share] = self.measure()
             logger.info("blend: %.2f of what was learned: MRR@10 %.4f", share, measured[share]["eval_mrr"])

@@ -1,0 +1,57 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two processes of torchrun train what one process does with batches twice as large."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from hypensearch.models import load_model
+
+pytest_plugins = ["tests.train.conftest"]
+
+STEPS = 100
+
+
+def test_two_processes_equal_one(backbone: Path, data: Path, tmp_path: Path) -> None:
+    config = json.loads((backbone / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (backbone / "config.json").write_text(json.dumps(config))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29613", "-m"]
+    one = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "one")
+    two = run(torchrun, 8, backbone, data, tmp_path / "two")
+    start = load_model(str(one)).state_dict()
+    for (name, a), b in zip(start.items(), load_model(str(two)).state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-3), (name, float((a - b).abs().max()))
+
+
+def run(launcher: list[str], batch_size: int, backbone: Path, data: Path, output: Path) -> Path:
+    settings = {
+        "backbone": str(backbone),
+        "train": [str(data / "train.jsonl")],
+        "output": str(output),
+        "pooling": "mean",
+        "num_blocks": 2,
+        "start": "warm",
+        "losses": {"cross_entropy": 1},
+        "num_negatives": 1,
+        "batch_size": batch_size,
+        "max_steps": STEPS,
+        "eval_steps": STEPS,
+        "warmup_steps": 10,
+        "learning_rate": 1e-4,
+    }
+    config = output.with_suffix(".yaml")  # torchrun takes some of our flags for abbreviations of its own
+    config.write_text(json.dumps(settings))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        [*launcher, "hypensearch.train", "--config", str(config)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    return output
