@@ -19,6 +19,15 @@ from hypensearch.errors import HypensearchError
 
 ARCHITECTURES = ("hypencoder", "biencoder", "twin")
 STARTS = ("cold", "warm")
+_AT_LEAST_ONE = (
+    "num_blocks",
+    "max_steps",
+    "batch_size",
+    "gradient_accumulation",
+    "eval_steps",
+    "blend_steps",
+    "keep_checkpoints",
+)
 LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl")
 
 
@@ -87,7 +96,7 @@ class TrainingConfig:
     blend_steps: int = _setting("mixtures tried between start and trained weights, less one", 8)
     blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
-    compact: bool = _setting("store the finished checkpoint in 8 bits, embeddings in 6; only hypensearch reads it", False)
+    compact: bool = _setting("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
     resume: bool = _setting("go on from the last checkpoint of the output folder", False)
 
     def __post_init__(self) -> None:
@@ -148,7 +157,7 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
     ):
         if getattr(config, name) not in choices:
             found.append((name, f"unknown {getattr(config, name)!r}, known are {', '.join(choices)}"))
-    for name in ("num_blocks", "max_steps", "batch_size", "gradient_accumulation", "eval_steps", "blend_steps", "keep_checkpoints"):
+    for name in _AT_LEAST_ONE:
         if getattr(config, name) < 1:
             found.append((name, f"{getattr(config, name)} is less than 1"))
     if not config.learning_rate > 0:
