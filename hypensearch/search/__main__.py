@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
@@ -53,13 +53,22 @@ def _topics(args: argparse.Namespace) -> dict[str, str]:
 def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
     from hypensearch.search.searcher import HypencoderSearcher
 
-    options = {
+    options: dict[str, Any] = {
         "device": args.device,
-        "precision": "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
         "max_length": args.max_length,
         "width": args.width,
         "backbone_config": args.backbone_config,
+        "searcher": "auto" if args.searcher == "simple" else args.searcher,  # Pyserini's name of its default
+        "precision": "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
         "block_rows": args.block_rows,
+        "max_scored": args.max_scored,
+        "target_recall": args.target_recall,
+        "graph": args.graph,
+        "num_entry_points": args.num_entry_points,
+        "ncandidates": args.ncandidates,
+        "max_iter": args.max_iter,
+        "early_stop": not args.no_early_stop,
+        "seeds": args.seeds,
     }
     if os.path.exists(args.index) or os.sep in args.index:
         searcher = HypencoderSearcher(args.index, args.encoder, **options)
@@ -134,8 +143,9 @@ def _summary(args: argparse.Namespace, searcher: HypencoderSearcher) -> str:
     stats = searcher.stats
     each = 1000 / max(1, stats.queries)
     return (
-        f"{stats.queries:,} topics x {searcher.num_docs:,} documents: {stats.encode_seconds * each:.1f} ms to encode "
-        f"and {stats.search_seconds * each:.1f} ms to search a topic on {searcher.device}; the run is {args.output}"
+        f"{stats.queries:,} topics, {stats.documents_scored / max(1, stats.queries):,.0f} of {searcher.num_docs:,} "
+        f"documents scored for each: {stats.encode_seconds * each:.1f} ms to encode and "
+        f"{stats.search_seconds * each:.1f} ms to search a topic on {searcher.device}; the run is {args.output}"
     )
 
 

@@ -14,6 +14,7 @@ from hypensearch.formats.ids import flaw_of_id
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
+SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
 
 _NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
 _CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_flags(parser.add_argument_group("the run"))
     _add_encoder_flags(parser.add_argument_group("the query encoder"))
     _add_scoring_flags(parser.add_argument_group("scoring"))
+    _add_search_flags(parser.add_argument_group("the way to search"))
     _add_refused_flags(parser)
     return parser
 
@@ -83,8 +85,6 @@ def check(args: argparse.Namespace) -> None:
         )
     if args.output_format == "kilt" and args.topics_format != "kilt":
         raise HypensearchError("--output-format kilt repeats the topics' data points: it needs --topics-format kilt")
-    if args.searcher not in ("exhaustive", "simple"):
-        raise HypensearchError(f"--searcher {args.searcher}: wanted exhaustive")
     if flaw := flaw_of_id(args.run_tag):
         raise HypensearchError(f"--run-tag: the tag {flaw}")
     if args.encoded_queries and args.width is not None:
@@ -92,6 +92,10 @@ def check(args: argparse.Namespace) -> None:
             f"--width {args.width}: the q-nets in {args.encoded_queries} have the width they were encoded with; give "
             "--width to python -m hypensearch.encode.query"
         )
+    if args.searcher not in (*SEARCHERS, "simple"):
+        raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
+    if not 0 < args.target_recall <= 1:
+        raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
     if args.fp16 and args.bf16:
         raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
 
@@ -116,7 +120,6 @@ def _add_encoder_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--searcher", default="exhaustive", help="exhaustive: score every document")
     group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
     group.add_argument(
@@ -125,6 +128,23 @@ def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fp16", action="store_true", help="scan in float16; hits still get their exact scores")
     group.add_argument("--bf16", action="store_true", help="scan in bfloat16; hits still get their exact scores")
     group.add_argument("--block-rows", type=positive_int, help="vectors read at a time; changes memory use only")
+
+
+def _add_search_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--searcher",
+        default="auto",
+        help="exhaustive: score every document; graph: walk a graph; surrogate: score what a fitted surrogate likes; "
+        "auto: surrogate where the index has codes for it, else exhaustive",
+    )
+    group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
+    group.add_argument("--target-recall", type=float, default=0.998, help="estimated recall that surrogate stops at")
+    group.add_argument("--graph", help="name of the graph, where the index has several")
+    group.add_argument("--num-entry-points", type=positive_int, default=10_000, help="random documents to start from")
+    group.add_argument("--ncandidates", type=positive_int, default=64, help="documents expanded in an iteration")
+    group.add_argument("--max-iter", type=positive_int, default=16, help="iterations, at most")
+    group.add_argument("--no-early-stop", action="store_true", help="walk on when no hit was found in an iteration")
+    group.add_argument("--seeds", metavar="RUN", help="run whose documents graph search starts from as well")
 
 
 def _add_refused_flags(parser: argparse.ArgumentParser) -> None:

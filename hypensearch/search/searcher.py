@@ -21,7 +21,7 @@ from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
-from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.strategy import SearchOptions, make_strategy
 
 if TYPE_CHECKING:
     from hypensearch.index import IndexedDocument
@@ -72,12 +72,12 @@ class HypencoderSearcher:
         is loaded when the first query comes as text.
     :param prebuilt_index_name: The registry's name of the index, if it has one.
     :param device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:N".
-    :param precision: "fp32", "bf16" or "fp16"; hits always have their exact fp32 scores.
     :param max_length: Tokens kept of a query, special ones included.
     :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
     :param backbone_config: The transformer's configuration, where it cannot be found.
     :param revision: Revision of a ``query_encoder`` on the hub; None for the one the index names.
-    :param block_rows: Vectors read at a time; changes memory use only.
+    :param search_options: Fields of :class:`hypensearch.search.strategy.SearchOptions`: ``searcher`` (exhaustive, graph
+        or surrogate), ``precision`` and so on; whatever they are, hits have their exact fp32 scores.
     :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
     """
 
@@ -88,12 +88,11 @@ class HypencoderSearcher:
         prebuilt_index_name: str | None = None,
         *,
         device: str = "auto",
-        precision: str = "fp32",
         max_length: int = DEFAULT_MAX_LENGTH,
         width: int | None = None,
         backbone_config: str | None = None,
         revision: str | None = None,
-        block_rows: int | None = None,
+        **search_options: Any,
     ) -> None:
         self.index = FlatIndex.open(os.fspath(index_dir))
         self.prebuilt_index_name = prebuilt_index_name
@@ -105,7 +104,7 @@ class HypencoderSearcher:
             "revision": revision,
             "width": width,
         }
-        self._search = ExhaustiveSearch(self.index, self.device, precision, block_rows)
+        self._strategy = make_strategy(self.index, self.device, SearchOptions(**search_options))
         self._loading = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
         self._encoder_name = _checkpoint_name(query_encoder)
@@ -196,7 +195,7 @@ class HypencoderSearcher:
         :return: Hits, best first.
         :raises HypensearchError: When k is less than 1.
         """
-        q_nets, (hits,) = self._search_all([query], k, threads)
+        q_nets, (hits,) = self._search_all([query], None, k, threads)
         return (q_nets, self._with_vectors(hits)) if return_vector else hits
 
     def batch_search(
@@ -224,7 +223,7 @@ class HypencoderSearcher:
             )
         if not ids:
             return {}
-        _, hits = self._search_all(list(queries), k, threads)
+        _, hits = self._search_all(list(queries), ids, k, threads)
         return dict(zip(ids, hits, strict=True))
 
     def encode(self, queries: Sequence[str]) -> QNets:
@@ -253,7 +252,9 @@ class HypencoderSearcher:
     ) -> None:
         self.close()
 
-    def _search_all(self, queries: Sequence[Query], k: int, threads: int | None) -> tuple[QNets, list[list[Hit]]]:
+    def _search_all(
+        self, queries: Sequence[Query], ids: Sequence[str] | None, k: int, threads: int | None
+    ) -> tuple[QNets, list[list[Hit]]]:
         if not self.index.shards:
             raise HypensearchError(f"the searcher of {self.index.folder} is closed: make a new one")
         if k < 1:
@@ -261,10 +262,10 @@ class HypencoderSearcher:
         threads = _checked_threads(threads)
         q_nets = self._as_q_nets(queries)
         started = time.perf_counter()
-        hits = self._search.search(q_nets, min(k, self.num_docs), threads)
+        hits, documents_scored = self._strategy.search(q_nets, min(k, self.num_docs), threads, ids)
         self.stats.search_seconds += time.perf_counter() - started
         self.stats.queries += len(q_nets)
-        self.stats.documents_scored += len(q_nets) * self.num_docs
+        self.stats.documents_scored += documents_scored
         return q_nets, hits
 
     def _as_q_nets(self, queries: Sequence[Query]) -> QNets:

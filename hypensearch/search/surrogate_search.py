@@ -79,6 +79,7 @@ class SurrogateSearch:
     ) -> None:
         self.index = index
         self.options = options or SurrogateOptions()
+        #: What the last search did, a record for each query.
         self.stats: list[SurrogateStats] = []
         self._surrogate = surrogate
         self._device = device
@@ -103,13 +104,16 @@ class SurrogateSearch:
         means = sample_scores.mean(dim=1, keepdim=True)
         weights = self._head_solver @ (sample_scores - means).T
         rough = self._head @ weights.to(self._head.dtype)
-        self.stats = []
-        return [
+        found = [
             self._search_one(scorer, query, sample_scores[query], rough[:, query].float(), k)
             for query in range(len(q_nets))
         ]
+        self.stats = [stats for _, stats in found]
+        return [hits for hits, _ in found]
 
-    def _search_one(self, scorer: Scorer, query: int, sample_scores: Tensor, rough: Tensor, k: int) -> list[Hit]:
+    def _search_one(
+        self, scorer: Scorer, query: int, sample_scores: Tensor, rough: Tensor, k: int
+    ) -> tuple[list[Hit], SurrogateStats]:
         options = self.options
         k = min(k, self.index.num_docs)
         step = options.step or max(64, k // 2)
@@ -133,8 +137,7 @@ class SurrogateSearch:
                 break
         if len(found.rows) == self.index.num_docs:
             recall = 1.0
-        self.stats.append(SurrogateStats(len(found.rows), rounds, recall))
-        return found.hits(self.index)
+        return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
 
 
 class _Shortlist:

@@ -128,7 +128,7 @@ def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], rea
         (["--topics-format", "multimodal"], "--topics-format multimodal: wanted default, kilt or raw_jsonl"),
         (["--topics-format", "mbeir"], "--topics-format mbeir: wanted"),
         (["--output-format", "kilt"], "--output-format kilt .* needs --topics-format kilt"),
-        (["--searcher", "bpr"], "--searcher bpr: wanted exhaustive"),
+        (["--searcher", "bpr"], "--searcher bpr: wanted auto, exhaustive, graph or surrogate"),
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
         (["--run-tag", "my run"], "--run-tag: the tag 'my run' holds white space"),
         (["--run-tag", ""], "--run-tag: the tag is empty"),

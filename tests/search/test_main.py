@@ -143,7 +143,7 @@ def test_what_is_printed(collection: Collection) -> None:
     output = collection.folder / "new" / "folder" / "run.txt"
     said = succeed("search", *search(collection.index, collection.topics, output)).splitlines()
     assert said[0] == f"Running {collection.topics} topics, saving to {output}..."
-    assert said[-1].startswith(f"4 topics x {NUM_DOCS} documents: ")
+    assert said[-1].startswith(f"4 topics, {NUM_DOCS} of {NUM_DOCS} documents scored for each: ")
     assert said[-1].endswith(f"the run is {output}")
 
 
