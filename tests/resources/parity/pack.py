@@ -61,6 +61,8 @@ def _collect(variant: Path, work: Path) -> None:
     padded = dict(np.load(variant / "padded_batch.npz"))
     _put(work / "padded_batch.npz", _npz(padded if variant.name.startswith("a") else _first_queries(padded)))
     _put(work / "retrieval_top50/retrieved_items.jsonl", _without_content(variant / "retrieval_top50"))
+    for path in [*variant.glob("neighbors_*.jsonl"), *variant.glob("approx/*.json")]:
+        _put(work / path.relative_to(variant), path.read_bytes())
     _pack_weights(variant, work)
 
 
