@@ -56,3 +56,52 @@ def _layer_norm(x: np.ndarray) -> np.ndarray:
 
 def _array(tensor: object) -> np.ndarray:
     return np.asarray(tensor, dtype=np.float64)
+
+
+def nearest(vectors: np.ndarray, distance: str, degree: int) -> np.ndarray:
+    """Rows of each document's nearest others, ties by row, -1 where there are fewer, *Shape:* ``(n, degree)``."""
+    result = np.full((len(vectors), degree), -1)
+    for row in range(len(vectors)):
+        near = sorted(
+            (_distance(distance, vectors, row, other), other) for other in range(len(vectors)) if other != row
+        )
+        result[row, : len(near)] = [other for _, other in near][:degree]
+    return result
+
+
+def _distance(name: str, vectors: np.ndarray, one: int, other: int) -> float:
+    x, y = vectors[one].astype(np.float64), vectors[other].astype(np.float64)
+    if name == "l2":
+        return float(((x - y) ** 2).sum())
+    return -float(x @ y) / (float(np.linalg.norm(y)) or 1.0 if name == "cosine" else 1.0)
+
+
+def graph_search(
+    scores: list[float],
+    neighbours: list[list[int]],
+    entry_points: list[int],
+    k: int,
+    *,
+    ncandidates: int,
+    max_iter: int,
+    early_stop: bool,
+    variant: str,
+    docids: list[str],
+) -> tuple[list[int], list[int]]:
+    """Walk as the paper's Algorithm 1 or as the released code; gives the rows of the hits and the documents scored."""
+    hits: list[int] = []
+    frontier, visited = list(entry_points), set(entry_points)
+    scored = []
+    while frontier and len(scored) < max_iter:
+        scored.append(len(frontier))
+        frontier = sorted(frontier, key=lambda row: (-scores[row], docids[row]))
+        offered = frontier[: ncandidates if variant == "paper" else max(ncandidates, k)]
+        worst = scores[hits[-1]] if len(hits) == k else -math.inf
+        stop = scores[offered[0]] < worst if variant == "paper" else scores[offered[0]] <= worst
+        hits = sorted([*hits, *offered], key=lambda row: (-scores[row], docids[row]))[:k]
+        if early_stop and stop:
+            break
+        found = [other for row in offered[:ncandidates] for other in neighbours[row]]
+        frontier = [row for row in dict.fromkeys(found) if row not in visited]
+        visited.update(frontier)
+    return hits, scored

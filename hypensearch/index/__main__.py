@@ -1,0 +1,124 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Command: a flat index to a graph beside it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hypensearch import cli
+from hypensearch.errors import HypensearchError
+from hypensearch.index.flat import FlatIndex
+from hypensearch.index.graph import DISTANCES, GraphIndex
+
+if TYPE_CHECKING:
+    import torch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :return: The exit code: 0, or 2 for bad input.
+    """
+    args = build_parser().parse_args(argv)
+    return cli.run(lambda: _make_graph(args))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's flags."""
+    parser = cli.CommandParser(
+        prog="python -m hypensearch.index",
+        description="Make a graph of nearest documents beside an index, for graph search. The same command goes on "
+        "where it was stopped.",
+    )
+    suppress = argparse.SUPPRESS
+    parser.add_argument("--index", required=True, default=suppress, help="index folder")
+    parser.add_argument("--distance", choices=DISTANCES, default="l2", help="what near means; l2 in the paper")
+    parser.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")
+    parser.add_argument(
+        "--builder",
+        choices=["exact", "faiss"],
+        default="exact",
+        help="exact: look at every pair; faiss: an inverted file, its recall measured (there is none for cuVS: on a "
+        "GPU run exact with --device cuda)",
+    )
+    parser.add_argument(
+        "--min-recall", type=_share, default=0.95, help="share of the exact neighbours that --builder faiss is to find"
+    )
+    parser.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
+    parser.add_argument("--name", help="name of the graph; tells distance and degree by default")
+    parser.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
+    parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--block-rows", type=cli.positive_int, help="documents between two safe points; changes memory use only"
+    )
+    return parser
+
+
+def _make_graph(args: argparse.Namespace) -> None:
+    from hypensearch.device import resolve_device
+
+    with FlatIndex.open(args.index) as index:
+        device = resolve_device(args.device)
+        graph = _imported(index, device, args) if args.import_graph else _built(index, device, args)
+        print(_summary(index, graph))
+
+
+def _built(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
+    from hypensearch.index.graph_builder import DEFAULT_DEGREE, build_graph
+
+    return build_graph(
+        index,
+        device,
+        distance=args.distance,
+        degree=getattr(args, "degree", DEFAULT_DEGREE),
+        builder=args.builder,
+        name=args.name,
+        block_rows=args.block_rows,
+        overwrite=args.overwrite,
+        min_recall=args.min_recall,
+    )
+
+
+def _imported(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
+    from hypensearch.index.graph_builder import import_graph
+
+    if args.builder != "exact":
+        raise HypensearchError(f"--builder {args.builder} and --import-graph exclude each other: give one")
+    return import_graph(
+        index,
+        args.import_graph,
+        device,
+        distance=args.distance,
+        degree=getattr(args, "degree", None),
+        name=args.name,
+        overwrite=args.overwrite,
+    )
+
+
+def _summary(index: FlatIndex, graph: GraphIndex) -> str:
+    facts = graph.manifest
+    measured = (
+        "" if facts.recall is None else f", recall {facts.recall:.4f} (measured on {facts.recall_sample:,} documents)"
+    )
+    return (
+        f"{facts.degree} {facts.distance} neighbours ({facts.builder}{measured}) of {facts.num_docs:,} documents "
+        f"are in {graph.folder}; search: python -m hypensearch.search --searcher graph --index {index.folder} "
+        "--topics TOPICS --output RUN"
+    )
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

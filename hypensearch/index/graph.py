@@ -1,0 +1,252 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A graph index: the nearest documents of every document, mapped, beside the flat index whose vectors it belongs to.
+
+``INDEX/graphs/NAME/`` holds ``neighbours.npy`` (rows, int32, ``(num_docs, degree)``, nearest first, -1 where there are
+fewer) and ``graph.json``. Vectors are stored once; several graphs may lie beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+import hypensearch
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole, sha256_of
+from hypensearch.index.flat import FlatIndex
+from hypensearch.index.manifest import FileRecord
+from hypensearch.index.surrogate import vectors_digest
+
+FORMAT = "hypensearch graph"
+FORMAT_VERSION = 1
+GRAPHS = "graphs"
+GRAPH = "graph.json"
+NEIGHBOURS = "neighbours.npy"
+DISTANCES = ("l2", "ip", "cosine")
+NO_NEIGHBOUR = -1
+_BUILD = "python -m hypensearch.index"
+_CHECKED_ROWS = 65536
+
+
+@dataclass(frozen=True)
+class GraphManifest:
+    """All there is to know of a graph without opening its neighbours.
+
+    :param num_docs: Documents, over all shards of the index.
+    :param degree: Neighbours of a document, at most.
+    :param distance: What "near" means: "l2", "ip" or "cosine".
+    :param builder: "exact", "faiss" or "imported".
+    :param vectors: Digest of the vectors that it belongs to; see :func:`hypensearch.index.surrogate.vectors_digest`.
+    :param neighbours: Size and digest of ``neighbours.npy``.
+    :param recall: Share of the exact neighbours that it has, measured on a sample; None for "exact", which has all.
+    :param recall_sample: Documents in that sample.
+    :param settings: What else the builder was told or found.
+    :param created_by: The version that wrote it.
+    """
+
+    num_docs: int
+    degree: int
+    distance: str
+    builder: str
+    vectors: str
+    neighbours: FileRecord
+    recall: float | None = None
+    recall_sample: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
+
+    def to_bytes(self) -> bytes:
+        """Give the file's content; it carries a digest of itself."""
+        facts = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
+        return _dump({**facts, "checksum": hashlib.sha256(_dump(facts)).hexdigest()})
+
+    def write(self, folder: str) -> None:
+        """Put it into a graph's folder, at once and whole."""
+        with replace_when_whole(os.path.join(folder, GRAPH)) as file:
+            file.write(self.to_bytes())
+
+
+class GraphIndex:
+    """A graph opened for reading.
+
+    Open one with :meth:`open`. A graph that is replaced while it is open stays readable.
+
+    :param folder: The graph's folder.
+    :param manifest: Its manifest.
+    :param neighbours: Rows of the nearest documents, nearest first, int32, mapped, *Shape:* ``(num_docs, degree)``.
+    """
+
+    def __init__(self, folder: str, manifest: GraphManifest, neighbours: np.ndarray) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.neighbours = neighbours
+
+    @classmethod
+    def open(cls, index: FlatIndex, name: str | None = None) -> GraphIndex:
+        """Open a graph that lies beside an index.
+
+        Maps a file and checks its size, so that it takes no time and no memory whatever the size.
+
+        :param index: The flat index.
+        :param name: The graph's name; None for the only one there is.
+        :raises HypensearchError: When there is no such graph, it belongs to other vectors, is damaged or of a newer
+            format; says what to do.
+        """
+        folder = os.path.join(index.folder, GRAPHS, _only_name(index) if name is None else name)
+        manifest = _read_manifest(index, folder)
+        check_belongs(index, manifest, folder)
+        return cls(folder, manifest, _map_neighbours(folder, manifest))
+
+    @property
+    def name(self) -> str:
+        """The graph's name."""
+        return os.path.basename(self.folder)
+
+    @property
+    def num_docs(self) -> int:
+        """Number of documents."""
+        return self.manifest.num_docs
+
+    @property
+    def degree(self) -> int:
+        """Neighbours of a document, at most."""
+        return self.manifest.degree
+
+    @property
+    def distance(self) -> str:
+        """What "near" means: "l2", "ip" or "cosine"."""
+        return self.manifest.distance
+
+    def neighbours_of(self, row: int) -> np.ndarray:
+        """Give the rows of a document's neighbours, nearest first, *Shape:* ``(at most degree,)``."""
+        neighbours = self.neighbours[row]
+        return neighbours[neighbours != NO_NEIGHBOUR]
+
+    def verify(self) -> None:
+        """Read every neighbour and compare the file with its digest; takes as long as the disk does.
+
+        :raises HypensearchError: When the file has changed, or a document has itself, a document twice, or a row that
+            is none as a neighbour.
+        """
+        path = os.path.join(self.folder, NEIGHBOURS)
+        if sha256_of(path) != self.manifest.neighbours.sha256:
+            raise HypensearchError(f"{path}: its content has changed since it was written; {_again(self.folder)}")
+        for start in range(0, self.num_docs, _CHECKED_ROWS):
+            rows = np.arange(start, min(start + _CHECKED_ROWS, self.num_docs))
+            flawed = rows_with_flaws(self.neighbours[start : start + _CHECKED_ROWS], rows, self.num_docs)
+            if len(flawed):
+                raise HypensearchError(
+                    f"{path}: row {flawed[0]} has itself, a row twice or a row that is none as a neighbour; "
+                    f"{_again(self.folder)}"
+                )
+
+
+def graph_names(index: FlatIndex) -> list[str]:
+    """Give the names of the graphs beside an index, sorted."""
+    folder = os.path.join(index.folder, GRAPHS)
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [name for name in names if not name.startswith(".") and os.path.exists(os.path.join(folder, name, GRAPH))]
+
+
+def check_belongs(index: FlatIndex, manifest: GraphManifest, folder: str) -> None:
+    """Refuse a graph of other vectors.
+
+    :raises HypensearchError: When the index' vectors are not those that the graph was made of.
+    """
+    if manifest.num_docs != index.num_docs or manifest.vectors != vectors_digest(index):
+        raise HypensearchError(
+            f"{folder}: was made of other vectors ({manifest.num_docs:,} documents) than {index.folder} holds "
+            f"({index.num_docs:,}); {_again(folder)}"
+        )
+
+
+def rows_with_flaws(neighbours: np.ndarray, rows: np.ndarray, num_docs: int) -> np.ndarray:
+    """Find documents whose neighbours are not what they should be.
+
+    :param neighbours: *Shape:* ``(n, degree)``.
+    :param rows: The documents they belong to, *Shape:* ``(n,)``.
+    :return: Those of ``rows`` with themselves, a row twice, or a row outside of the index among their neighbours.
+    """
+    ordered = np.sort(neighbours, axis=1)
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] != NO_NEIGHBOUR)).any(axis=1)
+    outside = (neighbours < NO_NEIGHBOUR) | (neighbours >= num_docs)
+    return rows[twice | (outside | (neighbours == rows[:, None])).any(axis=1)]
+
+
+def _only_name(index: FlatIndex) -> str:
+    names = graph_names(index)
+    if len(names) == 1:
+        return names[0]
+    if names:
+        raise HypensearchError(f"{index.folder}: has several graphs ({', '.join(names)}): name the one to search")
+    raise HypensearchError(f"{index.folder}: has no graph; make one with: {_BUILD} --index {index.folder}")
+
+
+def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
+    path = os.path.join(folder, GRAPH)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        known = ", ".join(graph_names(index)) or "none"
+        raise HypensearchError(
+            f"{folder}: no such graph (there: {known}); make one with: {_BUILD} --index {index.folder} "
+            f"--name {os.path.basename(folder)}"
+        ) from None
+    return _parse(content, path)
+
+
+def _parse(content: bytes, path: str) -> GraphManifest:
+    folder = os.path.dirname(path)
+    try:
+        facts = json.loads(content)
+        if facts["format"] != FORMAT:
+            raise ValueError(f"format {facts['format']!r}")
+        if facts["version"] > FORMAT_VERSION:
+            raise HypensearchError(
+                f"{path}: format version {facts['version']}, this hypensearch reads up to version {FORMAT_VERSION}: "
+                "pip install --upgrade hypensearch"
+            )
+        manifest = _build(facts)
+        if manifest.to_bytes() != content:
+            raise ValueError("its content does not match its checksum")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
+    return manifest
+
+
+def _build(facts: Mapping[str, Any]) -> GraphManifest:
+    own = {key: value for key, value in facts.items() if key not in ("format", "version", "checksum")}
+    return GraphManifest(**{**own, "neighbours": FileRecord(**own["neighbours"])})
+
+
+def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
+    path = os.path.join(folder, NEIGHBOURS)
+    try:
+        found = os.stat(path).st_size
+        neighbours = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise HypensearchError(f"{path}: cannot be read ({error}); {_again(folder)}") from None
+    wanted = (manifest.num_docs, manifest.degree)
+    if found != manifest.neighbours.bytes or neighbours.shape != wanted or neighbours.dtype != np.int32:
+        raise HypensearchError(
+            f"{path}: holds {neighbours.dtype} {neighbours.shape} in {found:,} bytes, not int32 {wanted} "
+            f"in {manifest.neighbours.bytes:,}; {_again(folder)}"
+        )
+    return neighbours
+
+
+def _again(folder: str) -> str:
+    index = os.path.dirname(os.path.dirname(folder))
+    return f"make it again: {_BUILD} --index {index} --name {os.path.basename(folder)} --overwrite"
+
+
+def _dump(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
