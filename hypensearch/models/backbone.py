@@ -152,9 +152,11 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
 
     try:
         with torch.random.fork_rng(devices=[]), _without_init():
-            transformer = AutoModel.from_config(config)
-    except (ValueError, KeyError, ImportError) as error:
-        raise HypensearchError(f"no transformer can be built for model_type {config.model_type!r}: {error}") from None
+            transformer = AutoModel.from_config(config, dtype=torch.float32)
+    except Exception as error:  # whatever transformers and torch raise for sizes that cannot be
+        raise HypensearchError(
+            f"no transformer can be built from its configuration of model_type {config.model_type!r} ({_reason(error)})"
+        ) from None
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
     return transformer
@@ -206,8 +208,14 @@ def _from_dict(raw: Mapping[str, Any], where: str) -> PretrainedConfig:
     options = {key: value for key, value in raw.items() if key not in ("model_type", "auto_map")}
     try:
         return AutoConfig.for_model(raw["model_type"], **options)
-    except (ValueError, KeyError, TypeError) as error:
-        raise HypensearchError(f"{where}: model_type {raw['model_type']!r} cannot be used ({error})") from None
+    except Exception as error:  # transformers raises many kinds for values that it does not take
+        raise HypensearchError(
+            f"{where}: the configuration of a {raw['model_type']!r} that transformers does not take ({_reason(error)})"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _from_hub(name: str) -> PretrainedConfig | None:

@@ -16,6 +16,7 @@ from hypensearch.errors import HypensearchError
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
 POOLINGS = ("cls", "mean")
+MAX_WIDTH = 2**16
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class QNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if len(self.dims) < 2 or min(self.dims) < 1 or self.dims[-1] != 1:
+        if len(self.dims) < 2 or min(self.dims) < 1 or max(self.dims) > MAX_WIDTH or self.dims[-1] != 1:
             raise HypensearchError(
                 f"vector_dimensions {list(self.dims)} do not describe a q-net: "
-                "wanted at least two positive widths, the last one 1"
+                f"wanted at least two widths of 1 to {MAX_WIDTH:,}, the last one 1"
             )
         if self.activation not in ACTIVATIONS:
             raise HypensearchError(f"unknown activation {self.activation!r}: known are {', '.join(ACTIVATIONS)}")
@@ -127,8 +128,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     query = _section(raw, "query_encoder_kwargs", where)
     document = _section(raw, "passage_encoder_kwargs", where)
     converter = query.get("converter_kwargs") or {}
-    widths = _matryoshka_widths(raw)
     try:
+        widths = _matryoshka_widths(raw)
         is_hypencoder = "converter_kwargs" in query or "HypencoderDualEncoder" in (raw.get("architectures") or ())
         q_net = _parse_q_net(converter, matryoshka=bool(widths)) if is_hypencoder else None
         shared = bool(raw.get("shared_encoder", False))
@@ -198,8 +199,10 @@ def _matryoshka_widths(raw: Mapping[str, Any]) -> tuple[int, ...]:
     types, kwargs = raw.get("loss_type") or [], raw.get("loss_kwargs") or []
     types = [types] if isinstance(types, str) else types
     kwargs = [kwargs] if isinstance(kwargs, Mapping) else kwargs
+    if not isinstance(types, list) or not isinstance(kwargs, list):
+        raise HypensearchError("loss_type and loss_kwargs: wanted a list of names and a list of objects")
     for loss_type, options in zip(types, kwargs, strict=False):
-        if "matryoshka" in str(loss_type):
+        if "matryoshka" in str(loss_type) and isinstance(options, Mapping):
             return tuple(sorted(int(width) for width in options.get("matryoshka_dims", ())))
     return ()
 

@@ -242,6 +242,12 @@ def test_backbone_of_another_size_is_refused(save: Callable[..., Path]) -> None:
         (lambda raw: raw["query_encoder_kwargs"]["converter_kwargs"].update(do_magic=1), "unknown converter_kwargs"),
         (lambda raw: raw["query_encoder_kwargs"]["converter_kwargs"].pop("vector_dimensions"), "lack vector_dim"),
         (lambda raw: raw["query_encoder_kwargs"].update(base_encoder_output_dim="x"), "unusable value"),
+        (
+            lambda raw: raw["query_encoder_kwargs"]["converter_kwargs"].update(vector_dimensions=[10**30, 1]),
+            "wanted at",
+        ),
+        (lambda raw: raw.update(loss_kwargs=5), "loss_type and loss_kwargs: wanted a list"),
+        (lambda raw: raw.update(loss_type=["matryoshka"], loss_kwargs=[{"matryoshka_dims": 5}]), "unusable value"),
     ],
 )
 def test_flawed_configurations_are_refused(save: Callable[..., Path], change: Callable, message: str) -> None:
@@ -252,6 +258,24 @@ def test_flawed_configurations_are_refused(save: Callable[..., Path], change: Ca
     with pytest.raises(HypensearchError, match=message) as error:
         load_model(str(folder))
     assert "config.json" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"hidden_size": "x"}, {"hidden_size": -1}, {"num_attention_heads": 0}, {"hidden_act": None}, {"dtype": "x"}],
+)
+def test_flawed_backbone_configurations_are_refused(save: Callable[..., Path], change: dict[str, Any]) -> None:
+    folder = save(hypencoder_config())
+    (folder.parent / "base_encoder" / "config.json").write_text(json.dumps(bert_config() | change))
+    with pytest.raises(HypensearchError, match=r"that transformers does not take|no transformer can be built") as error:
+        load_model(str(folder))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["dtype", "torch_dtype"])
+def test_a_backbones_precision_is_not_ours(save: Callable[..., Path], key: str) -> None:
+    folder = save(hypencoder_config(), backbones={"base_encoder": bert_config() | {key: "float16"}})
+    assert {parameter.dtype for parameter in load_model(str(folder)).parameters()} == {torch.float32}
 
 
 @pytest.mark.parametrize(
