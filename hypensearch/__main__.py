@@ -11,9 +11,11 @@ from collections.abc import Sequence
 COMMANDS = {
     "encode": ("hypensearch.encode.__main__", "corpus -> index of document vectors"),
     "encode.query": ("hypensearch.encode.query", "topics -> q-nets on disk"),
+    "index": ("hypensearch.index.__main__", "index -> graph or codes for approximate search"),
     "index.join": ("hypensearch.index.join", "indexes of shards -> one index"),
     "search": ("hypensearch.search.__main__", "index and topics -> run"),
     "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),
+    "bench": ("hypensearch.bench.__main__", "searches of an index measured against each other"),
     "train": ("hypensearch.train.__main__", "training data -> checkpoint"),
     "demo": ("hypensearch.demo.__main__", "the whole pipeline on documentation strings, offline"),
     "pyserini": ("hypensearch.pyserini.__main__", "any Pyserini command, under a JDK that fits"),

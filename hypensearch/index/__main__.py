@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Command: a flat index to a graph beside it."""
+"""Command: a flat index to what approximate search needs beside it, a graph or the codes of a surrogate."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _make_graph(args))
+    return cli.run(lambda: _make_codes(args) if args.surrogate else _make_graph(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's flags."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.index",
-        description="Make a graph of nearest documents beside an index, for graph search. The same command goes on "
-        "where it was stopped.",
+        description="Make a graph of nearest documents beside an index, for graph search (the same command goes on "
+        "where it was stopped), or, with --surrogate, the codes for surrogate search.",
     )
     suppress = argparse.SUPPRESS
     parser.add_argument("--index", required=True, default=suppress, help="index folder")
@@ -54,7 +54,29 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--block-rows", type=cli.positive_int, help="documents between two safe points; changes memory use only"
     )
+    codes = parser.add_argument_group("surrogate search")
+    codes.add_argument(
+        "--surrogate", action="store_true", help="make the codes for surrogate search instead of a graph"
+    )
+    codes.add_argument("--topics", help="typical queries to make the codes with; first words of documents by default")
+    codes.add_argument("--encoder", help="checkpoint that makes q-nets; the index's own model by default")
+    cli.add_model_arguments(codes)
     return parser
+
+
+def _make_codes(args: argparse.Namespace) -> None:
+    from hypensearch.search.searcher import HypencoderSearcher
+    from hypensearch.search.surrogate_builder import QUERIES, build_surrogate, typical_queries
+    from hypensearch.topics import load_topics
+
+    options = {"device": args.device, "width": args.width, "backbone_config": args.backbone_config}
+    with HypencoderSearcher(args.index, args.encoder, searcher="exhaustive", **options) as searcher:
+        queries = list(load_topics(args.topics).values())[:QUERIES] if args.topics else typical_queries(searcher.index)
+        build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)
+    print(
+        f"codes of {searcher.num_docs:,} documents are in {args.index}; search: python -m hypensearch.search "
+        f"--searcher surrogate --index {args.index} --topics TOPICS --output RUN"
+    )
 
 
 def _make_graph(args: argparse.Namespace) -> None:
