@@ -8,6 +8,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from hypensearch import cli
+
 COMMANDS = {
     "encode": ("hypensearch.encode.__main__", "corpus -> index of document vectors"),
     "encode.query": ("hypensearch.encode.query", "topics -> q-nets on disk"),
@@ -30,8 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments.pop(0) if arguments else "--help"
     if name in ("-h", "--help"):
-        print(_usage())
-        return 0
+        return cli.run(lambda: print(_usage()))
     if name == "--version":
         from hypensearch import __version__
 

@@ -46,6 +46,7 @@ def run(body: Callable[[], None]) -> int:
     _print_whatever_comes()
     try:
         body()
+        sys.stdout.flush()
     except HypensearchError as error:
         return _fail(str(error))
     except BrokenPipeError:

@@ -88,6 +88,7 @@ from hypensearch.search import HypencoderSearcher
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import build_parser as search_parser
 from hypensearch.search.scorer import PRECISIONS
+from hypensearch.search.strategy import SearchOptions
 from tests import reference
 from tests.commands import encode, refuse, search, succeed, write_corpus, write_topics
 from tests.search.strategies import random_q_nets, random_vectors, save_index
@@ -142,8 +143,8 @@ def test_last_block_smaller_than_k(tmp_path: Path, num_docs: int, block_rows: in
 
 
 def test_defaults_are_values_that_are_known(tmp_path: Path) -> None:
-    for function in (HypencoderSearcher.__init__, ExhaustiveSearch.__init__):
-        assert inspect.signature(function).parameters["precision"].default in PRECISIONS
+    assert inspect.signature(ExhaustiveSearch.__init__).parameters["precision"].default in PRECISIONS
+    assert SearchOptions().precision in PRECISIONS
     parameters = inspect.signature(HypencoderSearcher.__init__).parameters
     assert parameters["device"].default == "auto"
     groups = {part.prog.split()[-1]: part for part in encode_parser().groups}

