@@ -46,7 +46,7 @@ MIN_RECALL = 0.95
 _PROGRESS = "progress.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _IMPORT_ROWS = 65536
-_BLOCK_ROWS = {"cpu": 1024, "cuda": 8192}
+_BLOCK_ROWS = {"cpu": 1024, "cuda": 4096}
 
 
 def build_graph(

@@ -27,7 +27,7 @@ RECALL_SAMPLE = 256
 
 _SPARE = 16  # proposed beyond the degree, for float32 rounding at the cut
 _READ_ROWS = 16384
-_TILE_COLUMNS = {"cpu": 16384, "cuda": 131072}
+_TILE_COLUMNS = {"cpu": 16384, "cuda": 65536}
 _RERANK_VALUES = {"cpu": 2**19, "cuda": 2**28}  # numbers held at a time while distances are computed directly
 _RESIDENT_SHARE = 0.5  # of a GPU's free memory that vectors may take up
 _TINY = 1e-30
@@ -245,11 +245,12 @@ def sample_neighbours(exact: ExactNeighbours) -> tuple[np.ndarray, np.ndarray]:
 class FaissNeighbours:
     """Finds near documents through Faiss: an inverted file, searched with as many probes as a wanted recall takes.
 
-    Holds a float32 copy of all vectors in memory.
+    Holds a float32 copy of all vectors in memory. Looks at fewer pairs than the exact way, but at each more slowly: it
+    pays when there are a great many documents.
 
     :param index: The document vectors.
     :param exact: Finds the exact neighbours of the sample, and orders what Faiss proposes.
-    :param min_recall: Double the probes until the sample's recall reaches this.
+    :param min_recall: Raise the probes until the sample's recall reaches this.
     """
 
     def __init__(self, index: FlatIndex, exact: ExactNeighbours, min_recall: float) -> None:
@@ -259,19 +260,25 @@ class FaissNeighbours:
         self._unit = exact.distance == "cosine"
         rows, wanted = sample_neighbours(exact)
         self.sample = len(rows)
-        self.probes = min(8, self._faiss.nlist)
-        self._faiss.nprobe = self.probes
-        self.recall = recall(self(rows), wanted)
-        while self.recall < min_recall and self.probes < self._faiss.nlist:
-            self.probes = min(2 * self.probes, self._faiss.nlist)
-            self._faiss.nprobe = self.probes
+        for probes in _rising(8, self._faiss.nlist):
+            self.probes = self._faiss.nprobe = probes
             self.recall = recall(self(rows), wanted)
+            if self.recall >= min_recall:
+                break
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Find near documents; as :meth:`ExactNeighbours.__call__`, but some may be missing."""
         vectors = _unit_rows(gather_rows(self._index, rows).numpy(), self._unit)
         _, proposed = self._faiss.search(vectors, min(self._exact.degree + _SPARE + 1, self._index.num_docs))
         return self._exact.nearest(rows, proposed)
+
+
+def _rising(first: int, last: int) -> Iterator[int]:
+    """Yield whole numbers, each half as large again as the one before."""
+    while first < last:
+        yield first
+        first += first // 2
+    yield last
 
 
 def _inverted_file(index: FlatIndex, distance: str) -> Any:

@@ -34,8 +34,7 @@ VARIANTS = ("paper", "released")
 
 _EMPTY = torch.iinfo(torch.int64).min  # the key of no document, below all others
 _RANKS = 2**32
-_VISITED_BYTES = {"cpu": 2**28}
-_GPU_VISITED_BYTES = 2**31
+_VISITED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 _MAX_BATCH = 64
 _GPU_ROWS = 2**16  # document vectors gathered at a time on a GPU
 
@@ -158,8 +157,7 @@ class GraphSearch:
 
     def _batches(self, num_queries: int) -> Iterator[slice]:
         """Cut queries so that a visited mark for each document and query fits into memory."""
-        room = _VISITED_BYTES.get(self.device.type, _GPU_VISITED_BYTES)
-        size = max(1, min(_MAX_BATCH, room // (self.index.num_docs + 1)))
+        size = max(1, min(_MAX_BATCH, _VISITED_BYTES[self.device.type] // (self.index.num_docs + 1)))
         for start in range(0, num_queries, size):
             yield slice(start, min(start + size, num_queries))
 
