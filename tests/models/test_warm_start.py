@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, pool, token_states
 from hypensearch.models.new_model import new_hypencoder
-from hypensearch.models.warm_start import LinearMaps, warm_start
+from hypensearch.models.warm_start import warm_start
 
 DIM, VOCABULARY, TOP = 96, 300, 100
 

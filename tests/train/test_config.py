@@ -56,9 +56,7 @@ def test_every_setting_is_a_flag_with_help() -> None:
         ("train: [", "not readable as YAML"),
     ],
 )
-def test_bad_settings_are_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str
-) -> None:
+def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
     assert main(["--config", config_file(tmp_path, text + "\n")]) == 2
     error = capsys.readouterr().err
     assert message in error
