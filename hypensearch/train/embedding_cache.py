@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import FileLock
 from hypensearch.models.dual_encoder import pool, token_states
 
 if TYPE_CHECKING:
@@ -62,14 +63,23 @@ class EmbeddingCache:
         self.dim = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.folder = Path(folder) / self._identity()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._drop_unfinished()
+        for name in ("keys", "lengths", "states"):
+            (self.folder / name).touch()
 
     def add(self, texts: Iterable[str]) -> None:
-        """Encode the texts that are not in the cache yet."""
+        """Encode the texts that are not in the cache yet.
+
+        :raises HypensearchError: When another process is adding to this cache.
+        """
         known = self._rows()
         missing = [text for key, text in {_key(text): text for text in texts}.items() if key not in known]
         if not missing:
             return
+        with FileLock(self.folder / "lock"):
+            self._drop_unfinished()
+            self._encode_all(missing)
+
+    def _encode_all(self, missing: list[str]) -> None:
         logger.info("encoding %d texts (%d tokens at most) into %s", len(missing), self.max_length, self.folder)
         started = reported = time.monotonic()
         done = 0
@@ -87,15 +97,15 @@ class EmbeddingCache:
         """
         self.add(texts)
         known = self._rows()
-        stored = np.memmap(self._states_file, dtype=np.float32, mode="r").reshape(-1, self.dim)
+        stored = self._stored(np.float32, len(known))
         return np.asarray(stored[[known[_key(text)] for text in texts]])
 
     def token_states(self, texts: Sequence[str]) -> TokenStates:
         """Return the token states of each text, encoding what is missing."""
         self.add(texts)
         known = self._rows()
-        offsets = np.concatenate([[0], np.cumsum(self._lengths())])
-        stored = np.memmap(self._states_file, dtype=np.float16, mode="r").reshape(-1, self.dim)
+        offsets = np.concatenate([[0], np.cumsum(self._lengths()[: len(known)], dtype=np.int64)])
+        stored = self._stored(np.float16, int(offsets[-1]))
         rows = np.array([known[_key(text)] for text in texts], dtype=np.int64)
         return TokenStates(stored, offsets[rows], offsets[rows + 1])
 
@@ -131,8 +141,6 @@ class EmbeddingCache:
             file.write(b"".join(_key(text) for text in texts))
 
     def _drop_unfinished(self) -> None:
-        for name in ("keys", "lengths", "states"):
-            (self.folder / name).touch()
         count = (self.folder / "keys").stat().st_size // _KEY_BYTES
         lengths = self._lengths()
         if len(lengths) < count:
@@ -143,14 +151,14 @@ class EmbeddingCache:
 
     def _rows(self) -> dict[bytes, int]:
         keys = (self.folder / "keys").read_bytes()
-        return {keys[i : i + _KEY_BYTES]: i // _KEY_BYTES for i in range(0, len(keys), _KEY_BYTES)}
+        whole = len(keys) - len(keys) % _KEY_BYTES
+        return {keys[i : i + _KEY_BYTES]: i // _KEY_BYTES for i in range(0, whole, _KEY_BYTES)}
 
     def _lengths(self) -> np.ndarray:
         return np.fromfile(self.folder / "lengths", dtype=np.int32)
 
-    @property
-    def _states_file(self) -> Path:
-        return self.folder / "states"
+    def _stored(self, dtype: type[np.generic], rows: int) -> np.ndarray:
+        return np.memmap(self.folder / "states", dtype=dtype, mode="r", shape=(rows, self.dim))
 
     def _identity(self) -> str:
         described: dict[str, Any] = {

@@ -29,8 +29,9 @@ from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
 from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
 from hypensearch.train.mining import MinedNegatives
+from hypensearch.train.report import read_history, write_report
 from hypensearch.train.scorers import FixedBlocksScorer, HeadScorer, LossModel, TextScorer, TwinScorer
-from hypensearch.train.trainer import HypensearchTrainer, last_checkpoint, untouched_randomness
+from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint, untouched_randomness
 from hypensearch.train.validation import Validation, read_collection
 
 if TYPE_CHECKING:
@@ -276,8 +277,10 @@ def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[s
     if isinstance(run.loss_model.scorer, TwinScorer):
         maps = _on_cpu(run.loss_model.scorer.maps)
         save_file({"queries": maps.queries, "documents": maps.documents}, output / MAPS)
+    report = {"records": {str(file.path.name): len(file) for file in run.examples.files}, **report}
     with replace_when_whole(output / "training" / "report.json", "w") as file:
         file.write(json.dumps(report, indent=2) + "\n")
+    write_report(output, config, read_history(output / "training" / HISTORY), report)
     logger.info("wrote %s", output)
 
 

@@ -289,4 +289,4 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
 
-__all__ = ["HypensearchTrainer", "last_checkpoint", "untouched_randomness"]
+__all__ = ["HISTORY", "HypensearchTrainer", "last_checkpoint", "untouched_randomness"]

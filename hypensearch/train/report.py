@@ -1,0 +1,108 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a finished run says of itself: a model card and a picture of its curves, both from the run's own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hypensearch.formats.files import replace_when_whole
+from hypensearch.train.config import TrainingConfig
+
+CARD, CURVES = "README.md", "curves.png"
+
+Entry = Mapping[str, Any]
+
+
+def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry], report: Mapping[str, Any]) -> None:
+    """Write the model card, and the curves where matplotlib is installed.
+
+    :param output: The checkpoint's folder.
+    :param history: What was logged, in order.
+    :param report: What :func:`hypensearch.train.run.train` measured at start and end.
+    """
+    has_curves = draw_curves(output / CURVES, history)
+    with replace_when_whole(output / CARD, "w") as file:
+        file.write(model_card(config, report, has_curves=has_curves))
+
+
+def read_history(path: Path) -> list[Entry]:
+    """Read a run's history; a resumed run's steps count once, as they were done last."""
+    entries: dict[tuple[int, bool], Entry] = {}
+    if path.is_file():
+        for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+            entries[entry["step"], "eval_mrr" in entry] = entry
+    return [entries[key] for key in sorted(entries)]
+
+
+def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves: bool) -> str:
+    """Return the card: what was trained on what, all settings that are not the default, and what was measured."""
+    kind = {"hypencoder": "Hypencoder", "biencoder": "Bi-encoder", "twin": "Hypencoder of two linear maps"}
+    lines = [
+        f"# {kind[config.architecture]} over {Path(config.backbone).name}",
+        "",
+        f"Trained with hypensearch in {report['steps']} steps ({report['seconds']} seconds) on:",
+        "",
+        *(f"- {name}: {count} records" for name, count in report["records"].items()),
+        "",
+        *_measures(report),
+        "Settings that are not the default:",
+        "",
+        *(f"    {name}: {json.dumps(value)}" for name, value in _changed(config).items()),
+        "",
+        "    python -m hypensearch.train --config training/config.json",
+        "",
+    ]
+    return "\n".join([*lines, *(["![Loss and MRR@10](curves.png)", ""] if has_curves else [])])
+
+
+def draw_curves(path: Path, history: Sequence[Entry]) -> bool:
+    """Draw loss and MRR@10 over steps; return whether that was possible."""
+    try:
+        import matplotlib
+    except ImportError:
+        return False
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    assert matplotlib
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, measures = figure.subplots(1, 2)
+    _curve(loss, history, "loss")
+    for name in sorted({key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"}):
+        _curve(measures, history, name)
+    loss.set(title="training loss", xlabel="step")
+    measures.set(title="MRR@10 on held-out topics", xlabel="step")
+    if measures.lines:
+        measures.legend(fontsize="small")
+    with replace_when_whole(path) as file:
+        figure.savefig(file, format="png", dpi=120)
+    return True
+
+
+def _curve(axes: Any, history: Sequence[Entry], name: str) -> None:
+    points = [(entry["step"], entry[name]) for entry in history if name in entry]
+    if points:
+        axes.plot(*zip(*points, strict=True), marker=".", label=name.removeprefix("eval_"))
+
+
+def _measures(report: Mapping[str, Any]) -> list[str]:
+    if "end" not in report:
+        return []
+    names = [name for name in report["end"] if name.startswith("eval_") and name != "eval_seconds"]
+    rows = [
+        f"| {name.removeprefix('eval_')} | {report.get('start', {}).get(name, float('nan')):.4f} "
+        f"| {report['end'][name]:.4f} |"
+        for name in names
+    ]
+    return ["MRR@10 on held-out topics:", "", "| | start | end |", "|---|---|---|", *rows, ""]
+
+
+def _changed(config: TrainingConfig) -> dict[str, Any]:
+    usual = asdict(TrainingConfig(backbone="", train=[], output=""))
+    return {name: value for name, value in asdict(config).items() if value != usual[name]}

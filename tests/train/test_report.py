@@ -1,0 +1,50 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from hypensearch.train.config import TrainingConfig, read_config
+from hypensearch.train.report import model_card, read_history, write_report
+
+REPORT = {
+    "records": {"t.jsonl": 12},
+    "start": {"eval_a": 0.25, "eval_mrr": 0.25, "eval_seconds": 1},
+    "end": {"eval_a": 0.5, "eval_mrr": 0.5, "eval_seconds": 1},
+    "steps": 7,
+    "seconds": 3,
+}
+HISTORY = [{"step": 0, "eval_a": 0.25, "eval_mrr": 0.25}, {"step": 7, "loss": 1.5}, {"step": 7, "eval_mrr": 0.5}]
+
+
+def config() -> TrainingConfig:
+    return TrainingConfig(backbone="models/tiny", train=["t.jsonl"], output="o", learning_rate=1e-3)
+
+
+def test_the_card_says_what_happened() -> None:
+    card = model_card(config(), REPORT, has_curves=False)
+    lines = card.splitlines()
+    wanted = ("# Hypencoder over tiny", "- t.jsonl: 12 records", "| a | 0.2500 | 0.5000 |", "    learning_rate: 0.001")
+    for line in wanted:
+        assert line in lines
+    assert "batch_size" not in card
+
+
+def test_curves_and_card_are_written(tmp_path: Path) -> None:
+    write_report(tmp_path, config(), HISTORY, REPORT)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "curves.png" in (tmp_path / "README.md").read_text()
+
+
+def test_a_resumed_runs_steps_count_once(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in [*HISTORY, {"step": 7, "loss": 1.25}]))
+    assert [entry.get("loss") for entry in read_history(path)] == [None, 1.25, None]
+
+
+def test_the_command_in_the_card_repeats_the_run(tmp_path: Path) -> None:
+    from hypensearch.train.config import to_json
+
+    (tmp_path / "config.json").write_text(to_json(config()))
+    assert read_config(str(tmp_path / "config.json"), {}) == config()
