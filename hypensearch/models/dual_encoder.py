@@ -134,17 +134,22 @@ class DualEncoder(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies what document vectors depend on: the document side's weights and pooling.
+        """Identifies what document vectors depend on: the document side's weights and pooling, and the vocabulary.
 
         Hypencoders over one frozen document encoder have the same fingerprint, and may share an index.
         """
         pooling = f"{self.passage_encoder.pooling}{' over padding' if self.passage_encoder.count_padding else ''}"
-        return checkpoints.fingerprint(pooling, self.passage_encoder.state_dict().items())
+        return checkpoints.fingerprint(f"{pooling} {self._vocabulary}", self.passage_encoder.state_dict().items())
 
     @cached_property
     def query_fingerprint(self) -> str:
         """Identifies what q-nets depend on: the query side's weights and the architecture."""
-        return checkpoints.fingerprint(f"{self.config.q_net} {self.width}", self.query_encoder.state_dict().items())
+        facts = f"{self.config.q_net} {self.width} {self._vocabulary}"
+        return checkpoints.fingerprint(facts, self.query_encoder.state_dict().items())
+
+    @property
+    def _vocabulary(self) -> list[tuple[str, int]]:
+        return sorted(self.tokenizer.get_vocab().items()) if self.tokenizer is not None else []
 
     @torch.inference_mode()
     def encode_documents(self, texts: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:

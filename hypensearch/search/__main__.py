@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.search.flags import build_parser, check
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from hypensearch.models.q_net import QNets
@@ -110,6 +113,7 @@ class _StoredQueries:
                 "for one; encode the topics again"
             )
         searcher.check_made_by(self._stored.model, f"--encoded-queries {folder}")
+        logger.info("The q-nets are those in %s, made by %s", folder, self._stored.model.get("name"))
 
     def __call__(self, topic_ids: Sequence[str]) -> QNets:
         from hypensearch.models.stored import from_arrays

@@ -198,32 +198,58 @@ class HypencoderSearcher:
         q_nets, (hits,) = self._search_all([query], None, k, threads)
         return (q_nets, self._with_vectors(hits)) if return_vector else hits
 
+    @overload
+    def batch_search(
+        self,
+        queries: Sequence[str] | Sequence[QNets] | QNets,
+        q_ids: Sequence[str] | None = ...,
+        k: int = ...,
+        threads: int | None = ...,
+        return_vector: Literal[False] = ...,
+        *,
+        qids: Sequence[str] | None = ...,
+    ) -> dict[str, list[Hit]]: ...
+    @overload
+    def batch_search(
+        self,
+        queries: Sequence[str] | Sequence[QNets] | QNets,
+        q_ids: Sequence[str] | None = ...,
+        k: int = ...,
+        threads: int | None = ...,
+        *,
+        return_vector: Literal[True],
+        qids: Sequence[str] | None = ...,
+    ) -> tuple[QNets, dict[str, list[VectorHit]]]: ...
     def batch_search(
         self,
         queries: Sequence[str] | Sequence[QNets] | QNets,
         q_ids: Sequence[str] | None = None,
         k: int = 10,
         threads: int | None = None,
+        return_vector: bool = False,
         *,
         qids: Sequence[str] | None = None,
-    ) -> dict[str, list[Hit]]:
+    ) -> dict[str, list[Hit]] | tuple[QNets, dict[str, list[VectorHit]]]:
         """Search with several queries, which share one pass over the index.
 
         :param queries: Texts or q-nets.
         :param q_ids: Their ids; ``qids`` is taken as well, as Pyserini's Lucene searchers call it.
         :param k: Hits wanted of each.
         :param threads: As in :meth:`search`.
-        :return: Hits by query id, best first.
-        :raises HypensearchError: When ids are missing, repeated, or of another number than queries.
+        :param return_vector: As in :meth:`search`.
+        :return: Hits by query id, best first; with ``return_vector`` the q-nets before them.
+        :raises HypensearchError: When there is no query, or ids are missing, repeated, or of another number.
         """
         ids = list(_one_of(q_ids, qids))
         if len(ids) != len(queries) or len(set(ids)) != len(ids):
             raise HypensearchError(
                 f"found {len(queries)} queries and {len(set(ids))} different ids: wanted one id for each query"
             )
-        if not ids:
+        if not ids and not return_vector:
             return {}
-        _, hits = self._search_all(list(queries), ids, k, threads)
+        q_nets, hits = self._search_all(list(queries), ids, k, threads)
+        if return_vector:
+            return q_nets, {topic: self._with_vectors(of_query) for topic, of_query in zip(ids, hits, strict=True)}
         return dict(zip(ids, hits, strict=True))
 
     def encode(self, queries: Sequence[str]) -> QNets:

@@ -114,6 +114,16 @@ def test_own_format_needs_no_other_file(save: Callable[..., Path], tmp_path: Pat
     assert (again.fingerprint, again.query_fingerprint) == (model.fingerprint, model.query_fingerprint)
 
 
+def test_one_changed_value_or_word_is_another_model(tiny_checkpoint: Path) -> None:
+    wanted = load_model(str(tiny_checkpoint)).fingerprint
+    model = load_model(str(tiny_checkpoint))
+    model.passage_encoder.transformer.embeddings.word_embeddings.weight.data[1234, 5] += 1
+    assert model.fingerprint != wanted
+    model = load_model(str(tiny_checkpoint))
+    model.tokenizer.add_tokens(["hypencoder"])
+    assert model.fingerprint != wanted
+
+
 def test_loading_leaves_the_callers_random_state(tiny_checkpoint: Path) -> None:
     state = torch.random.get_rng_state()
     load_model(str(tiny_checkpoint))

@@ -143,6 +143,8 @@ def test_eight_threads_share_one_searcher(index_dir: Path, tiny_checkpoint: Path
 def test_hits_with_their_vectors(searcher: HypencoderSearcher) -> None:
     q_nets, hits = searcher.search("water", 3, return_vector=True)
     assert [Hit(hit.docid, hit.score) for hit in hits] == searcher.search("water", 3)
+    _, batch = searcher.batch_search(["water"], ["1"], 3, return_vector=True)
+    assert [(hit.docid, hit.vectors.tolist()) for hit in batch["1"]] == [(h.docid, h.vectors.tolist()) for h in hits]
     stored = dict(zip(searcher.index.docids(), searcher.index.shards[0].vectors, strict=True))
     for hit in hits:
         np.testing.assert_array_equal(hit.vectors, stored[hit.docid])
