@@ -1,0 +1,170 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training records from topics, judgements and a run: what was retrieved but not judged relevant is a hard negative."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.corpus import read_corpus
+from hypensearch.hits import Hit
+
+logger = logging.getLogger(__name__)
+
+Scorer = Callable[[str, Sequence[str]], Sequence[float]]
+
+
+def candidates(
+    hits: Sequence[Hit], relevant: set[str], *, depth: range, count: int, rng: np.random.Generator
+) -> list[str]:
+    """Draw negatives from a ranking.
+
+    :param hits: Best first.
+    :param relevant: Docids judged relevant; never drawn.
+    :param depth: Ranks, from 0, to draw from.
+    :param count: The most to draw.
+    :return: Docids, best first.
+    """
+    pool = [hit.docid for hit in hits[depth.start : depth.stop] if hit.docid not in relevant]
+    drawn = rng.choice(len(pool), size=min(count, len(pool)), replace=False)
+    return [pool[i] for i in sorted(drawn)]
+
+
+def choose(
+    topics: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    run: Mapping[str, Sequence[Hit]],
+    *,
+    depth: range,
+    count: int,
+    relevance_level: int,
+    seed: int,
+) -> dict[str, tuple[list[str], list[str]]]:
+    """Choose positives and negatives for every topic that has a relevant document.
+
+    :return: Docids of positives and of negatives by topic id. What is drawn depends on seed and topic alone.
+    :raises HypensearchError: When no topic has both a relevant document and hits.
+    """
+    chosen = {}
+    for topic in topics:
+        positives = sorted(docid for docid, grade in qrels.get(topic, {}).items() if grade >= relevance_level)
+        if not positives or topic not in run:
+            continue
+        rng = np.random.default_rng([seed, *topic.encode()])
+        chosen[topic] = (
+            positives,
+            candidates(run[topic], set(positives), depth=depth, count=count, rng=rng),
+        )
+    if not chosen:
+        raise HypensearchError("no topic has a relevant document in the qrels and hits in the run: do their ids match?")
+    return chosen
+
+
+def read_texts(corpus: str, docids: set[str], fields: Sequence[str]) -> dict[str, str]:
+    """Read the texts of some documents.
+
+    :raises HypensearchError: When one is not in the corpus.
+    """
+    texts = {doc.docid: doc.text for doc in read_corpus(corpus, fields=tuple(fields)) if doc.docid in docids}
+    if missing := sorted(docids - texts.keys()):
+        raise HypensearchError(
+            f"{corpus}: lacks {len(missing)} of the documents of run and qrels, such as {missing[0]!r}: "
+            "is it the corpus that was searched?"
+        )
+    return texts
+
+
+def write_records(
+    output: str,
+    topics: Mapping[str, str],
+    chosen: Mapping[str, tuple[list[str], list[str]]],
+    texts: Mapping[str, str],
+    score: Scorer | None,
+) -> int:
+    """Write one training record a topic, going on where an earlier call with the same input was stopped.
+
+    :param score: A teacher; its scores stand in the records.
+    :return: How many records were written by this call.
+    """
+    partial = Path(output + ".partial")
+    done = _whole_lines(partial)
+    topic_ids = list(chosen)
+    if done:
+        logger.info("going on after %d records", done)
+    with open(partial, "a", encoding="utf-8") as file:
+        for topic in topic_ids[done:]:
+            positives, negatives = ([texts[docid] for docid in docids] for docids in chosen[topic])
+            file.write(json.dumps(_record(topics[topic], positives, negatives, score), ensure_ascii=False) + "\n")
+            file.flush()
+    os.replace(partial, output)
+    return len(topic_ids) - done
+
+
+def teacher(name_or_path: str, *, max_length: int, batch_size: int, device: str) -> Scorer:
+    """Load a cross-encoder, any sequence classifier of transformers with one output.
+
+    :raises HypensearchError: When it cannot be loaded, or has more outputs.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(name_or_path).to(device).eval()
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+    except Exception as error:  # transformers and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise HypensearchError(f"--teacher {name_or_path}: not loadable as a sequence classifier ({reason})") from None
+    if model.config.num_labels != 1:
+        raise HypensearchError(f"--teacher {name_or_path}: {model.config.num_labels} outputs, a teacher has one")
+
+    @torch.inference_mode()
+    def score(query: str, texts: Sequence[str]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(texts), batch_size):
+            block = list(texts[start : start + batch_size])
+            batch = tokenizer(
+                [query] * len(block),
+                block,
+                padding=True,
+                truncation="longest_first",
+                max_length=max_length,
+                return_tensors="pt",
+            )
+            scores += model(**batch.to(device)).logits[:, 0].float().tolist()
+        if not all(map(math.isfinite, scores)):
+            raise HypensearchError(f"--teacher {name_or_path}: gave a score that is no finite number for {query!r}")
+        return scores
+
+    return score
+
+
+def _record(query: str, positives: list[str], negatives: list[str], score: Scorer | None) -> dict[str, object]:
+    if score is None:
+        return {"query": query, "positives": positives, "negatives": negatives}
+    scores = iter(score(query, [*positives, *negatives]))
+    scored = [[{"text": text, "score": round(next(scores), 6)} for text in part] for part in (positives, negatives)]
+    return {"query": query, "positives": scored[0], "negatives": scored[1]}
+
+
+def _whole_lines(partial: Path) -> int:
+    """Count a stopped call's whole lines and drop what comes after them."""
+    if not partial.is_file():
+        return 0
+    content = partial.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) != len(content):
+        partial.write_bytes(whole)
+    return whole.count(b"\n")
+
+
+def all_docids(chosen: Iterable[tuple[list[str], list[str]]]) -> set[str]:
+    """Return every docid of some choices."""
+    return {docid for positives, negatives in chosen for docid in (*positives, *negatives)}
