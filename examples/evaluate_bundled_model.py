@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ir_measures
-import numpy as np
 import torch
 from ir_measures import RR, nDCG
 
@@ -25,12 +24,14 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.topics import read_topics
 from hypensearch.models import DualEncoder, load_model
 from hypensearch.models.bundled import bundled_model
+from hypensearch.models.dual_encoder import token_states
 from hypensearch.train.embedding_cache import EmbeddingCache
+from hypensearch.train.scorers import FixedBlocksScorer
 
 MEASURES = [nDCG @ 10, RR @ 10, ir_measures.R @ 100]
-DEPTH, QUERIES, DOCUMENTS = 100, 16, 1024
+DEPTH, QUERIES, DOCUMENTS = 100, 32, 2048
 
-Scores = Callable[[str, torch.Tensor], torch.Tensor]
+Scores = Callable[[list[str], torch.Tensor], torch.Tensor]
 
 
 def main() -> None:
@@ -63,21 +64,24 @@ def main() -> None:
 
 
 def cosine(model: DualEncoder) -> Scores:
-    def scores(query: str, vectors: torch.Tensor) -> torch.Tensor:
-        wanted = torch.from_numpy(model.encode_documents([query]))
-        return torch.nn.functional.cosine_similarity(wanted, vectors)
+    def scores(queries: list[str], vectors: torch.Tensor) -> torch.Tensor:
+        wanted = torch.cat([torch.from_numpy(model.encode_documents([query])) for query in queries])
+        return torch.nn.functional.normalize(wanted) @ torch.nn.functional.normalize(vectors).T
 
     return scores
 
 
 def q_nets_of(model: DualEncoder) -> Scores:
-    memory: dict[str, object] = {}
+    """Score with a model's q-nets; where queries change the last layers only, earlier ones are computed once."""
+    head = model.query_encoder.hyper_head  # type: ignore[union-attr]
+    projections = [*head.weight_hyper_projection[:-1], *head.bias_hyper_projection[:-1]]  # type: ignore
+    assert all(not p.weight.any() and not p.bias.any() for p in projections)
+    scorer = FixedBlocksScorer(head, 1.0, 1.0)  # type: ignore[arg-type]
 
-    def scores(query: str, vectors: torch.Tensor) -> torch.Tensor:
-        if query not in memory:
-            memory.clear()
-            memory[query] = model.encode_queries([query])
-        return memory[query](vectors)[0]  # type: ignore[operator]
+    def scores(queries: list[str], vectors: torch.Tensor) -> torch.Tensor:
+        batch = model.tokenizer(queries, padding=True, truncation=True, max_length=256, return_tensors="pt")  # type: ignore
+        states = token_states(model.query_encoder.transformer, batch["input_ids"], batch["attention_mask"])  # type: ignore
+        return scorer.q_nets({"states": states, "attention_mask": batch["attention_mask"]})(vectors)
 
     return scores
 
@@ -94,16 +98,17 @@ def evaluate(folder: Path, scores: Scores, cache: EmbeddingCache) -> dict[str, f
     for document in read_corpus(corpus, fields=("contents",)):
         docids.append(document.docid)
         texts.append(document.text)
-    vectors = torch.from_numpy(cache.vectors(texts))
+    blocks = torch.from_numpy(cache.vectors(texts)).split(DOCUMENTS)
     topics, qrels = read_topics(folder / "topics.tsv"), read_qrels(folder / "qrels.txt")
+    judged = [topic for topic in topics if topic in qrels]
     run = {}
-    for topic, query in topics.items():
-        if topic in qrels:
-            blocks = [scores(query, block) for block in vectors.split(DOCUMENTS * QUERIES)]
-            top = torch.cat(blocks).topk(min(DEPTH, len(docids)))
-            run[topic] = {docids[row]: float(s) for row, s in zip(top.indices, top.values, strict=True)}
+    for start in range(0, len(judged), QUERIES):
+        batch = judged[start : start + QUERIES]
+        found = torch.cat([scores([topics[topic] for topic in batch], block) for block in blocks], dim=1)
+        for topic, top in zip(batch, zip(*found.topk(min(DEPTH, len(docids))), strict=True), strict=True):
+            run[topic] = {docids[row]: float(score) for score, row in zip(*top, strict=True)}
     measured = ir_measures.calc_aggregate(MEASURES, qrels, run)
-    return {str(measure): round(float(np.float64(value)), 4) for measure, value in measured.items()}
+    return {str(measure): round(float(value), 4) for measure, value in measured.items()}
 
 
 def report(name: str, figures: dict[str, dict[str, float]], output: Path | None) -> None:

@@ -18,6 +18,7 @@ COMMANDS = {
     "search": ("hypensearch.search.__main__", "index and topics -> run"),
     "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),
     "bench": ("hypensearch.bench.__main__", "searches of an index measured against each other"),
+    "mine": ("hypensearch.mine.__main__", "run -> training data with hard negatives"),
     "train": ("hypensearch.train.__main__", "training data -> checkpoint"),
     "demo": ("hypensearch.demo.__main__", "the whole pipeline on documentation strings, offline"),
     "pyserini": ("hypensearch.pyserini.__main__", "any Pyserini command, under a JDK that fits"),

@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
     "search": BASE | {"cli", "device", "formats", "index", "models", "topics"},
     "bench": BASE | {"cli", "eval", "formats", "index", "models", "search", "topics"},
+    "mine": BASE | {"cli", "formats"},
     "train": BASE | {"cli", "device", "formats", "models"},
     "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
     "__main__": BASE | {"cli"},
@@ -50,8 +51,8 @@ ALLOWED: dict[str, set[str]] = {
 COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
-    "torch": {"models", "search", "device", "encode", "train", "demo", "index", "bench"},
-    "transformers": {"models", "train"},
+    "torch": {"models", "search", "device", "encode", "train", "mine", "demo", "index", "bench"},
+    "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
     "ir_measures": {"eval"},
     "pytrec_eval": {"eval"},
