@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from hypensearch.train.config import TrainingConfig, read_config
 from hypensearch.train.report import model_card, read_history, write_report
 
@@ -32,6 +34,7 @@ def test_the_card_says_what_happened() -> None:
 
 
 def test_curves_and_card_are_written(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     write_report(tmp_path, config(), HISTORY, REPORT)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "curves.png" in (tmp_path / "README.md").read_text()
