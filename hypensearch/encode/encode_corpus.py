@@ -381,17 +381,32 @@ class _Copier:
 
 
 def _num_bytes(files: list[dict[str, Any]], text: TextOptions, start: CorpusPosition | None) -> int | None:
-    """Give how much of the corpus is left to read, None when only unpacking it would tell."""
-    if any(is_gzip_name(file["path"]) for file in files):
+    """Give how much of the unpacked corpus is left to read, None when only unpacking it would tell."""
+    sizes = [_unpacked_size(file) for file in files]
+    if None in sizes:
         return None
-    left = sum(file["bytes"] for file in files)
+    left = sum(size or 0 for size in sizes)
     if start is not None:
-        for file in files:
+        for file, size in zip(files, sizes, strict=True):
             if os.path.basename(file["path"]) == os.path.basename(start.path):
                 left -= start.offset
                 break
-            left -= file["bytes"]
-    return int(left / text.shard_num)
+            left -= size or 0
+    return max(0, int(left / text.shard_num))
+
+
+def _unpacked_size(file: dict[str, Any]) -> int | None:
+    """Give a file's size once unpacked, None when it is not known.
+
+    A gzip file ends with its unpacked size, modulo 4 GiB and of its last member only: a size that is less than the
+    packed one, or a file that may unpack to more, tells nothing.
+    """
+    if not is_gzip_name(file["path"]):
+        return int(file["bytes"])
+    with open(file["path"], "rb") as stream:
+        stream.seek(max(0, file["bytes"] - 4))
+        size = int.from_bytes(stream.read(4), "little")
+    return size if file["bytes"] < size and file["bytes"] < 2**28 else None
 
 
 def _documents_of(source: VectorSource, files: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 
 from hypensearch.encode import EncodingOptions, OutputOptions, TextOptions, encode_corpus, import_vectors
+from hypensearch.encode.encode_corpus import _num_bytes
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.corpus import CorpusPosition
 from hypensearch.index import FlatIndex
 from hypensearch.index.join import join_indexes
 from tests.encode.hash_encoder import HashEncoder
@@ -403,3 +405,14 @@ def test_text_of_a_faiss_index_cannot_be_stored(corpus, tmp_path):
     encode_corpus(corpus, tmp_path / "i", HashEncoder, out=OutputOptions(to_faiss=True))
     with pytest.raises(HypensearchError, match="holds no text"):
         import_vectors(tmp_path / "i" / "index", tmp_path / "j", out=OutputOptions(store_documents=True))
+
+
+def test_progress_knows_what_is_left_of_a_gzipped_corpus(tmp_path: Path) -> None:
+    lines = "".join(json.dumps({"id": f"d{i}", "contents": "water " * 20}) + "\n" for i in range(50)).encode()
+    path = tmp_path / "corpus.jsonl.gz"
+    path.write_bytes(gzip.compress(lines))
+    file = {"path": str(path), "bytes": path.stat().st_size}
+    assert _num_bytes([file], TextOptions(), None) == len(lines)
+    assert _num_bytes([file], TextOptions(), CorpusPosition(str(path), 3, 100)) == len(lines) - 100
+    path.write_bytes(gzip.compress(b""))
+    assert _num_bytes([{"path": str(path), "bytes": path.stat().st_size}], TextOptions(), None) is None
