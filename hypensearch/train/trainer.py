@@ -78,7 +78,7 @@ class HypensearchTrainer(Trainer):
         loss: Tensor = outputs["loss"]
         if not torch.isfinite(loss):
             raise HypensearchError(
-                f"the loss is {float(loss)} after step {self.state.global_step}: stopped, the checkpoints in "
+                f"the loss is {loss.item()} after step {self.state.global_step}: stopped, the checkpoints in "
                 f"{self.folder} are whole; try a lower --learning-rate, or look for odd teacher scores"
             )
         return (loss, outputs) if return_outputs else loss
