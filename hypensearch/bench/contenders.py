@@ -55,15 +55,16 @@ def graphs(
 
 
 def faiss(index: FlatIndex, query_vectors: np.ndarray, *, hnsw: bool = True) -> Iterator[Contender]:
-    """A bi-encoder in Faiss over the same document vectors, where Faiss is installed.
+    """A bi-encoder in Faiss over the same document vectors, where Faiss is installed: the cosine of both encodings.
 
-    :param query_vectors: *Shape:* ``(num_queries, dim)``.
+    :param query_vectors: The queries encoded as documents are, *Shape:* ``(num_queries, dim)``.
     """
     try:
         import faiss as library
     except ImportError:
         return
-    vectors = np.concatenate([np.asarray(shard.vectors, dtype=np.float32) for shard in index.shards])
+    vectors = _normalised(np.concatenate([np.asarray(shard.vectors, dtype=np.float32) for shard in index.shards]))
+    query_vectors = _normalised(query_vectors)
     flat = library.IndexFlatIP(index.dim)
     flat.add(vectors)
     yield Contender("Faiss flat", _faiss_search(index, flat), queries=query_vectors)
@@ -72,6 +73,11 @@ def faiss(index: FlatIndex, query_vectors: np.ndarray, *, hnsw: bool = True) -> 
         graph.add(vectors)
         graph.hnsw.efSearch = 128
         yield Contender("Faiss HNSW", _faiss_search(index, graph), queries=query_vectors)
+
+
+def _normalised(vectors: np.ndarray) -> np.ndarray:
+    lengths: np.ndarray = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _faiss_search(index: FlatIndex, engine: Any) -> Callable[[np.ndarray, int], list[list[Hit]]]:
