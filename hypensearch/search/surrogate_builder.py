@@ -73,7 +73,10 @@ def typical_queries(index: FlatIndex, *, seed: int = 0) -> list[str]:
     rows = np.random.default_rng(seed).permutation(index.num_docs)[:QUERIES]
     texts = []
     for row in sorted(rows.tolist()):
-        document = index.document(index.docid(row))
+        try:
+            document = index.document(index.docid(row))
+        except HypensearchError as error:
+            raise HypensearchError(f"{error}; or give typical queries with --topics") from None
         assert document is not None
         texts.append(" ".join(document.contents().split()[:QUERY_WORDS]))
     if not any(texts):
