@@ -123,7 +123,9 @@ def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
     group.add_argument(
-        "--threads", type=positive_int, help="CPU threads; as many as there are cores by default (Pyserini: 1)"
+        "--threads",
+        type=positive_int,
+        help="CPU threads of exhaustive search; as many as cores by default (Pyserini: 1)",
     )
     group.add_argument("--fp16", action="store_true", help="scan in float16; hits still get their exact scores")
     group.add_argument("--bf16", action="store_true", help="scan in bfloat16; hits still get their exact scores")
