@@ -86,8 +86,8 @@ from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.flags import PRECISIONS
 from hypensearch.search.flags import build_parser as search_parser
-from hypensearch.search.scorer import PRECISIONS
 from hypensearch.search.strategy import SearchOptions
 from tests import reference
 from tests.commands import encode, refuse, search, succeed, write_corpus, write_topics

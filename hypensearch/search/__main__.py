@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
-from hypensearch.search.flags import build_parser, check
+from hypensearch.search.flags import build_parser, check, precision
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "width": args.width,
         "backbone_config": args.backbone_config,
         "searcher": "auto" if args.searcher == "simple" else args.searcher,  # Pyserini's name of its default
-        "precision": "fp16" if args.fp16 else "bf16" if args.bf16 else "fp32",
+        "precision": precision(args),
+        "scorer": args.scorer,
         "block_rows": args.block_rows,
         "max_scored": args.max_scored,
         "target_recall": args.target_recall,

@@ -15,6 +15,8 @@ from hypensearch.formats.ids import flaw_of_id
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
 SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
+SCORERS = ("auto", "fused", "eager")  # those of hypensearch.search.scorers
 
 _NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
 _CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"
@@ -96,8 +98,26 @@ def check(args: argparse.Namespace) -> None:
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
     if not 0 < args.target_recall <= 1:
         raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
+    precision(args)
+    if args.scorer not in SCORERS:
+        raise HypensearchError(f"--scorer {args.scorer}: wanted {', '.join(SCORERS[:-1])} or {SCORERS[-1]}")
+
+
+def precision(args: argparse.Namespace) -> str:
+    """Return the precision of the scan: that of ``--precision``, or of its short forms.
+
+    :raises HypensearchError: When they contradict each other, or it is unknown.
+    """
     if args.fp16 and args.bf16:
         raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
+    short = "fp16" if args.fp16 else "bf16" if args.bf16 else None
+    if args.precision is None:
+        return short or PRECISIONS[0]
+    if args.precision not in PRECISIONS:
+        raise HypensearchError(f"--precision {args.precision}: wanted {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
+    if short not in (None, args.precision):
+        raise HypensearchError(f"--precision {args.precision} and --{short} exclude each other: give one")
+    return str(args.precision)
 
 
 def _add_run_flags(group: argparse._ArgumentGroup) -> None:
@@ -127,8 +147,15 @@ def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
         type=positive_int,
         help="CPU threads of exhaustive search; as many as cores by default (Pyserini: 1)",
     )
-    group.add_argument("--fp16", action="store_true", help="scan in float16; hits still get their exact scores")
-    group.add_argument("--bf16", action="store_true", help="scan in bfloat16; hits still get their exact scores")
+    group.add_argument(
+        "--precision",
+        help="of the scan over all documents: fp32 (default), bf16, fp16 or int8; hits have exact scores in each",
+    )
+    group.add_argument("--fp16", action="store_true", help="the same as --precision fp16")
+    group.add_argument("--bf16", action="store_true", help="the same as --precision bf16")
+    group.add_argument(
+        "--scorer", default="auto", help=f"what scores the documents: {', '.join(SCORERS)}; auto: the first that fits"
+    )
     group.add_argument("--block-rows", type=positive_int, help="vectors read at a time; changes memory use only")
 
 

@@ -22,10 +22,10 @@ from torch import Tensor
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets, activation
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TILE_ROWS = 512
 CUDA_TILE_ROWS = 16384
-_ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
+ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 _LAYER_NORM_EPS = 1e-5
 _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
 
@@ -38,7 +38,7 @@ class Scorer:
 
     :param q_nets: The q-nets.
     :param device: Where to compute.
-    :param precision: A key of :data:`PRECISIONS`; sums inside a matrix product are in float32 at least.
+    :param precision: A key of :data:`DTYPES`; sums inside a matrix product are in float32 at least.
     :param tile_rows: Rows of a tile; None for the device's default.
     :param threads: CPU threads; None for as many as torch uses.
     """
@@ -52,7 +52,7 @@ class Scorer:
         tile_rows: int | None = None,
         threads: int | None = None,
     ) -> None:
-        self.dtype = PRECISIONS[precision]
+        self.dtype = DTYPES[precision]
         self.device = device
         self.tile_rows = tile_rows or (CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS)
         self._q_nets = q_nets.to(device, self.dtype)
@@ -147,7 +147,7 @@ class _Workspace:
         """Copy vectors into the tile; rows that fill it up to a multiple of 16 are computed along and thrown away."""
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
-        self._count, self._rows = len(vectors), -(-len(vectors) // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
+        self._count, self._rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
         self._tile[: self._count].copy_(vectors)
 
     def score(self, query: int) -> Tensor:

@@ -28,7 +28,8 @@ class SearchOptions:
 
     :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "auto" is surrogate search where the index has
         codes for it, else exhaustive search.
-    :param precision: Of exhaustive search: "fp32", "bf16" or "fp16".
+    :param precision: Of exhaustive search: one of :data:`hypensearch.search.flags.PRECISIONS`.
+    :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this.
@@ -42,6 +43,7 @@ class SearchOptions:
 
     searcher: str = "auto"
     precision: str = "fp32"
+    scorer: str = "auto"
     block_rows: int | None = None
     max_scored: int | None = None
     target_recall: float = 0.998
@@ -90,7 +92,7 @@ class _Exhaustive:
     def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions) -> None:
         if options.max_scored is not None and options.max_scored < index.num_docs:
             raise HypensearchError("--max-scored bounds graph and surrogate search; exhaustive search scores all")
-        self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows)
+        self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows, options.scorer)
 
     def search(
         self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None

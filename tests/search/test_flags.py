@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.search.flags import build_parser, check
+from hypensearch.search.flags import build_parser, check, precision
 
 PYSERINI_DEFAULTS = {
     "hits": 1000,
@@ -130,6 +130,9 @@ def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], rea
         (["--output-format", "kilt"], "--output-format kilt .* needs --topics-format kilt"),
         (["--searcher", "bpr"], "--searcher bpr: wanted auto, exhaustive, graph or surrogate"),
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
+        (["--fp16", "--precision", "bf16"], "--precision bf16 and --fp16 exclude each other"),
+        (["--precision", "fp8"], "--precision fp8: wanted fp32, bf16, fp16 or int8"),
+        (["--scorer", "fast"], "--scorer fast: wanted auto, fused or eager"),
         (["--run-tag", "my run"], "--run-tag: the tag 'my run' holds white space"),
         (["--run-tag", ""], "--run-tag: the tag is empty"),
         (["--encoded-queries", "q", "--width", "8"], "--width 8: the q-nets in q have the width"),
@@ -153,6 +156,20 @@ def test_values_that_cannot_be(words: list[str], said: str) -> None:
 )
 def test_pyserinis_harmless_values_are_taken(words: Sequence[str]) -> None:
     check(parse(*words))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ([], "fp32"),
+        (["--bf16"], "bf16"),
+        (["--fp16"], "fp16"),
+        (["--precision", "int8"], "int8"),
+        (["--precision", "bf16", "--bf16"], "bf16"),
+    ],
+)
+def test_precision_and_its_short_forms(words: Sequence[str], meant: str) -> None:
+    assert precision(parse(*words)) == meant
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,8 @@ def test_blocks_and_precision_change_no_hit(index_dir: Path, model: DualEncoder,
 
 
 def test_unknown_precision(index_dir: Path) -> None:
-    with pytest.raises(HypensearchError, match="unknown precision 'int8': known are fp32, bf16, fp16"):
-        HypencoderSearcher(index_dir, precision="int8")
+    with pytest.raises(HypensearchError, match="unknown precision 'fp8': known are fp32, bf16, fp16, int8"):
+        HypencoderSearcher(index_dir, precision="fp8")
 
 
 def test_eight_threads_share_one_searcher(index_dir: Path, tiny_checkpoint: Path, searcher: HypencoderSearcher) -> None:
