@@ -31,6 +31,12 @@ def parity_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep notes of the tests' indexes out of the user's cache."""
+    os.environ["HYPENSEARCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session", params=VARIANTS)
 def variant(request: pytest.FixtureRequest, parity_root: Path) -> Path:
     """The folder of one variant of the authors' outputs."""

@@ -12,9 +12,11 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
@@ -23,6 +25,7 @@ from hypensearch.errors import HypensearchError
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_LINE_BYTES = 64 * 2**20
 UTF8_BOM = b"\xef\xbb\xbf"
+CACHE_VARIABLE = "HYPENSEARCH_CACHE"
 
 _BUFFER_BYTES = 2**20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,6 +97,14 @@ def sha256_of(path: PathLike) -> str:
         while block := file.read(_BUFFER_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Give the user's folder for what can be had again: ``HYPENSEARCH_CACHE``, or ``~/.cache/hypensearch``."""
+    try:
+        return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/hypensearch").expanduser()
+    except RuntimeError:  # nobody's home
+        return Path(tempfile.gettempdir()) / f"hypensearch-{os.getuid()}"
 
 
 class FileLock:

@@ -19,8 +19,10 @@ import numpy as np
 
 import hypensearch
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import replace_when_whole, sha256_of
+from hypensearch.formats.checked import check_once
+from hypensearch.formats.files import replace_when_whole
 from hypensearch.index.flat import FlatIndex
+from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import FileRecord
 from hypensearch.index.surrogate import vectors_digest
 
@@ -135,9 +137,7 @@ class GraphIndex:
         :raises HypensearchError: When the file has changed, or a document has itself, a document twice, or a row that
             is none as a neighbour.
         """
-        path = os.path.join(self.folder, NEIGHBOURS)
-        if sha256_of(path) != self.manifest.neighbours.sha256:
-            raise HypensearchError(f"{path}: its content has changed since it was written; {_again(self.folder)}")
+        path = self._verify_bytes()
         for start in range(0, self.num_docs, _CHECKED_ROWS):
             rows = np.arange(start, min(start + _CHECKED_ROWS, self.num_docs))
             flawed = rows_with_flaws(self.neighbours[start : start + _CHECKED_ROWS], rows, self.num_docs)
@@ -146,6 +146,20 @@ class GraphIndex:
                     f"{path}: row {flawed[0]} has itself, a row twice or a row that is none as a neighbour; "
                     f"{_again(self.folder)}"
                 )
+
+    def check_once(self) -> None:
+        """Compare the file with its digest, unless that was done since it was last touched.
+
+        :raises HypensearchError: When the file has changed.
+        """
+        path = os.path.join(self.folder, NEIGHBOURS)
+        check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._verify_bytes)
+
+    def _verify_bytes(self) -> str:
+        path = os.path.join(self.folder, NEIGHBOURS)
+        for damage in file_damages(path, self.manifest.neighbours):
+            raise HypensearchError(f"{damage}; {_again(self.folder)}")
+        return path
 
 
 def graph_names(index: FlatIndex) -> list[str]:

@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole
 from hypensearch.index.manifest import MANIFEST
 
 REGISTRY_VARIABLE = "HYPENSEARCH_PREBUILT_INDEXES"
-CACHE_VARIABLE = "HYPENSEARCH_CACHE"
 _CHUNK_BYTES = 2**20
 
 
@@ -60,7 +59,7 @@ def find_prebuilt_index(name: str) -> Path:
         )
     record = records[name]
     algorithm, digest = _expected_hash(name, record)
-    folder = _cache() / "indexes" / f"{name}.{digest}"
+    folder = cache_folder() / "indexes" / f"{name}.{digest}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.is_dir():
@@ -69,10 +68,6 @@ def find_prebuilt_index(name: str) -> Path:
             _unpack(archive, folder)
             archive.unlink()
     return _index_in(folder)
-
-
-def _cache() -> Path:
-    return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/hypensearch").expanduser()
 
 
 def _expected_hash(name: str, record: Mapping[str, Any]) -> tuple[str, str]:

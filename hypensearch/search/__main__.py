@@ -73,6 +73,7 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "max_iter": args.max_iter,
         "early_stop": not args.no_early_stop,
         "seeds": args.seeds,
+        "check": not args.no_check,
     }
     if os.path.exists(args.index) or os.sep in args.index:
         searcher = HypencoderSearcher(args.index, args.encoder, **options)

@@ -174,6 +174,11 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-iter", type=positive_int, default=16, help="iterations, at most")
     group.add_argument("--no-early-stop", action="store_true", help="walk on when no hit was found in an iteration")
     group.add_argument("--seeds", metavar="RUN", help="run whose documents graph search starts from as well")
+    group.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not compare the index with its checksums, as the first search after a copy does",
+    )
 
 
 def _add_refused_flags(parser: argparse.ArgumentParser) -> None:

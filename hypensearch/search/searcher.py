@@ -104,7 +104,10 @@ class HypencoderSearcher:
             "revision": revision,
             "width": width,
         }
-        self._strategy = make_strategy(self.index, self.device, SearchOptions(**search_options))
+        options = SearchOptions(**search_options)
+        if options.check:
+            self.index.check_once()
+        self._strategy = make_strategy(self.index, self.device, options)
         self._loading = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
         self._encoder_name = _checkpoint_name(query_encoder)

@@ -39,6 +39,7 @@ class SearchOptions:
     :param max_iter: Iterations of graph search, at most.
     :param early_stop: Whether graph search stops before that when it seems useless.
     :param seeds: A run whose documents graph search starts from as well, by topic id.
+    :param check: Whether to compare the index with its checksums, once after it was written or copied.
     """
 
     searcher: str = "auto"
@@ -53,6 +54,7 @@ class SearchOptions:
     max_iter: int = 16
     early_stop: bool = True
     seeds: str | None = None
+    check: bool = True
 
 
 class Strategy(Protocol):
@@ -116,9 +118,12 @@ class _Graph:
         from hypensearch.index.graph import GraphIndex
         from hypensearch.search.graph_search import GraphSearch, seeds_of_run
 
+        graph = GraphIndex.open(index, options.graph)
+        if options.check:
+            graph.check_once()
         self._search = GraphSearch(
             index,
-            GraphIndex.open(index, options.graph),
+            graph,
             device,
             num_entry_points=options.num_entry_points,
             ncandidates=options.ncandidates,

@@ -1,0 +1,99 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hypensearch.formats import checked
+from hypensearch.formats.checked import check_once
+from hypensearch.formats.files import sha256_of
+
+HOUR_NS = 3600 * 10**9
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two files that are settled: a negative time to settle stands for waiting."""
+    monkeypatch.setattr(checked, "_SETTLED_NS", -HOUR_NS)
+    monkeypatch.setenv("HYPENSEARCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "f").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "f" / name).write_text(name)
+    return tmp_path / "f"
+
+
+def look(folder: Path, digests: dict[str, str]) -> bool:
+    """Check a folder's files; gives whether they were read."""
+
+    def check() -> None:
+        for path, digest in digests.items():
+            if sha256_of(path) != digest:
+                raise ValueError(path)
+
+    return check_once(folder, digests, check)
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    return {str(path): sha256_of(path) for path in sorted(folder.iterdir())}
+
+
+def test_files_are_read_once(folder: Path) -> None:
+    digests = digests_of(folder)
+    assert [look(folder, digests) for _ in range(3)] == [True, False, False]
+
+
+def test_other_digests_are_another_check(folder: Path) -> None:
+    digests = digests_of(folder)
+    look(folder, digests)
+    with pytest.raises(ValueError, match="one"):
+        look(folder, {**digests, str(folder / "one"): "other"})
+
+
+@pytest.mark.parametrize("same_times", [False, True])
+def test_what_was_touched_is_read_again(folder: Path, same_times: bool) -> None:
+    digests = digests_of(folder)
+    look(folder, digests)
+    path = folder / "two"
+    before = path.stat()
+    path.write_text("owt")
+    if same_times:  # the time of the last change of the inode cannot be set back
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(ValueError, match="two"):
+        look(folder, digests)
+
+
+def test_a_damaged_file_is_never_noted_as_sound(folder: Path) -> None:
+    digests = digests_of(folder)
+    (folder / "one").write_text("eno")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="one"):
+            look(folder, digests)
+
+
+def test_a_copy_is_read_again(folder: Path) -> None:
+    look(folder, digests_of(folder))
+    copy = folder.with_name("copy")
+    shutil.copytree(folder, copy)
+    assert look(copy, digests_of(copy))
+
+
+def test_what_was_written_a_moment_ago_is_not_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checked, "_SETTLED_NS", HOUR_NS)
+    assert [look(folder, digests_of(folder)) for _ in range(2)] == [True, True]
+
+
+def test_without_a_cache_files_are_read_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPENSEARCH_CACHE", str(folder / "one"))  # a file
+    assert [look(folder, digests_of(folder)) for _ in range(2)] == [True, True]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "null", ""])
+def test_a_damaged_note_is_no_note(folder: Path, content: str) -> None:
+    digests = digests_of(folder)
+    look(folder, digests)
+    (note,) = (folder.parent / "cache" / "checked").iterdir()
+    note.write_text(content)
+    assert look(folder, digests)
+    assert not look(folder, digests)
