@@ -48,6 +48,19 @@ class Docids(Sequence[str]):
         """Give a docid as UTF-8; its bytes order as its code points do."""
         return self._data[int(self._offsets[row]) : int(self._offsets[row + 1]) - 1].tobytes()
 
+    def utf8_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give docids as UTF-8, all at once.
+
+        :param rows: Shape ``(n,)``.
+        :return: The docids as byte strings, and their lengths, shape ``(n,)`` each.
+        """
+        starts = self._offsets[rows].astype(np.int64)
+        lengths = self._offsets[rows + 1].astype(np.int64) - starts - 1
+        places = np.arange(max(int(lengths.max(initial=1)), 1))
+        inside = places < lengths[:, None]
+        letters = np.where(inside, self._data[np.where(inside, starts[:, None] + places, 0)], np.uint8(0))
+        return np.ascontiguousarray(letters).view(f"S{len(places)}")[:, 0], lengths
+
     def _slice(self, start: int, stop: int, step: int) -> list[str]:
         if step != 1 or start >= stop:
             return [self[row] for row in range(start, stop, step)]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -33,6 +33,7 @@ from hypensearch.index.manifest import (
 from hypensearch.index.progress import read_progress
 
 VERIFY = "python -m hypensearch.verify"
+_DOCIDS_AT_ONCE = 1024  # looked up together: bounds memory where docids are long
 
 
 class FlatShard:
@@ -77,6 +78,30 @@ class FlatShard:
             return None
         row = int(self._rows_by_rank[low])
         return row if self.docids.utf8(row) == wanted else None
+
+    def rows_of(self, docids: Sequence[str]) -> np.ndarray:
+        """Find many docids' rows within the shard by one binary search for all, -1 for those that are not here.
+
+        :return: int64, shape ``(len(docids),)``.
+        """
+        rows = np.empty(len(docids), dtype=np.int64)
+        for start in range(0, len(docids), _DOCIDS_AT_ONCE):
+            part = slice(start, start + _DOCIDS_AT_ONCE)
+            rows[part] = self._rows_of([docid.encode("utf-8", "surrogatepass") for docid in docids[part]])
+        return rows
+
+    def _rows_of(self, utf8: list[bytes]) -> np.ndarray:
+        wanted, lengths = np.array(utf8, dtype=np.bytes_), np.array([len(docid) for docid in utf8])
+        low, high = np.zeros(len(utf8), dtype=np.int64), np.full(len(utf8), self.num_docs, dtype=np.int64)
+        while (looking := low < high).any():
+            middle = (low + high) // 2
+            found, _ = self.docids.utf8_of(self._rows_by_rank[np.minimum(middle, self.num_docs - 1)].astype(np.int64))
+            before = found < wanted
+            low = np.where(looking & before, middle + 1, low)
+            high = np.where(looking & ~before, middle, high)
+        rows = self._rows_by_rank[np.minimum(low, self.num_docs - 1)].astype(np.int64)
+        found, found_lengths = self.docids.utf8_of(rows)
+        return np.where((found == wanted) & (found_lengths == lengths), rows, -1)
 
     def document(self, row: int) -> IndexedDocument:
         """Read the document of a row of the shard."""
@@ -199,6 +224,18 @@ class FlatIndex:
             if (row := shard.row_of(docid)) is not None:
                 return shard.start + row
         return None
+
+    def rows_of(self, docids: Sequence[str]) -> np.ndarray:
+        """Find many docids' rows, -1 for those that the index does not hold; faster than one by one.
+
+        :return: int64, shape ``(len(docids),)``.
+        """
+        rows = np.full(len(docids), -1, dtype=np.int64)
+        for shard in self.shards:
+            left = np.flatnonzero(rows < 0)
+            found = shard.rows_of([docids[place] for place in left.tolist()])
+            rows[left] = np.where(found < 0, -1, found + shard.start)
+        return rows
 
     def document(self, docid: str) -> IndexedDocument | None:
         """Read a document, None when the index does not hold it.

@@ -59,8 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     required.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
     required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
     required.add_argument("--output", required=True, help="run file to write")
-    _add_run_flags(parser.add_argument_group("the run"))
-    _add_encoder_flags(parser.add_argument_group("the query encoder"))
+    add_run_flags(parser.add_argument_group("the run"))
+    add_encoder_flags(parser.add_argument_group("the query encoder"))
     _add_scoring_flags(parser.add_argument_group("scoring"))
     _add_search_flags(parser.add_argument_group("the way to search"))
     _add_refused_flags(parser)
@@ -76,6 +76,21 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, flag.removeprefix("--").replace("-", "_"))
         if value not in harmless:
             raise HypensearchError(f"{flag} has no meaning here: {reason}")
+    check_shared(args)
+    if args.searcher not in (*SEARCHERS, "simple"):
+        raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
+    if not 0 < args.target_recall <= 1:
+        raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
+    precision(args)
+    if args.scorer not in SCORERS:
+        raise HypensearchError(f"--scorer {args.scorer}: wanted {', '.join(SCORERS[:-1])} or {SCORERS[-1]}")
+
+
+def check_shared(args: argparse.Namespace) -> None:
+    """Check the flags of topics, run and query encoder against each other.
+
+    :raises HypensearchError: Names the flag, and why.
+    """
     if args.encoder_class not in (None, *ENCODER_CLASSES):
         raise HypensearchError(
             f"--encoder-class {args.encoder_class}: wanted one of {', '.join(ENCODER_CLASSES)}; other encoders make no "
@@ -94,13 +109,6 @@ def check(args: argparse.Namespace) -> None:
             f"--width {args.width}: the q-nets in {args.encoded_queries} have the width they were encoded with; give "
             "--width to python -m hypensearch.encode.query"
         )
-    if args.searcher not in (*SEARCHERS, "simple"):
-        raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
-    if not 0 < args.target_recall <= 1:
-        raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
-    precision(args)
-    if args.scorer not in SCORERS:
-        raise HypensearchError(f"--scorer {args.scorer}: wanted {', '.join(SCORERS[:-1])} or {SCORERS[-1]}")
 
 
 def precision(args: argparse.Namespace) -> str:
@@ -120,7 +128,8 @@ def precision(args: argparse.Namespace) -> str:
     return str(args.precision)
 
 
-def _add_run_flags(group: argparse._ArgumentGroup) -> None:
+def add_run_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that say how a run is written."""
     group.add_argument("--output-format", default="trec", choices=["trec", "msmarco", "kilt"], help="form of the run")
     group.add_argument("--hits", type=positive_int, default=1000, help="hits of each topic")
     group.add_argument("--run-tag", default=DEFAULT_TAG, help="last column of a TREC run")
@@ -130,7 +139,8 @@ def _add_run_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--remove-query", action="store_true", help="drop the hit whose docid is the topic's id")
 
 
-def _add_encoder_flags(group: argparse._ArgumentGroup) -> None:
+def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that say how topics become q-nets."""
     group.add_argument("--encoder", help="checkpoint folder or hub name; the index's own model by default")
     group.add_argument("--encoder-class", help="auto, hypencoder or biencoder; the checkpoint tells, so never needed")
     group.add_argument("--encoded-queries", help="folder of q-nets made by python -m hypensearch.encode.query")

@@ -30,6 +30,10 @@ def test_what_is_written_is_read(tmp_path, texts, block_rows, dtype):
         assert [index.row_of(docid) for docid in texts] == list(range(len(texts)))
         assert sorted(texts) == [texts[row] for row in np.argsort(index.shards[0].docid_rank)]
         assert index.row_of("no such docid") is None
+        asked = [*texts, "no such docid", texts[0] + "\0", texts[-1][:-1], *reversed(texts)]
+        wanted = [-1 if (row := index.row_of(docid)) is None else row for docid in asked]
+        assert index.rows_of(asked).tolist() == wanted
+        assert index.rows_of([]).tolist() == []
         index.verify()
 
 

@@ -25,6 +25,7 @@ def test_joined_index_counts_rows_through(tmp_path, folders, capsys):
         assert list(index.docids()) == ["n", "b", "z", "m", "a"]
         assert [index.docid(row) for row in range(5)] == ["n", "b", "z", "m", "a"]
         assert [index.row_of(docid) for docid in "nbzma"] == [0, 1, 2, 3, 4]
+        assert index.rows_of("amxb").tolist() == [4, 3, -1, 1]
         np.testing.assert_array_equal(index.shards[1].vectors, vectors_of(3) * 10)
         index.verify()
 
