@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": ("hypensearch.bench.__main__", "searches of an index measured against each other"),
     "mine": ("hypensearch.mine.__main__", "run -> training data with hard negatives"),
     "train": ("hypensearch.train.__main__", "training data -> checkpoint"),
+    "convert": ("hypensearch.convert.__main__", "checkpoint -> another layout, or the hub"),
     "demo": ("hypensearch.demo.__main__", "the whole pipeline on documentation strings, offline"),
     "pyserini": ("hypensearch.pyserini.__main__", "any Pyserini command, under a JDK that fits"),
 }

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "java": BASE,
     "formats": BASE,
     "index": BASE | {"formats", "cli"},
-    "models": BASE,
+    "models": BASE | {"formats"},
     "eval": BASE | {"formats", "cli", "pyserini_bridge"},
     "pyserini_bridge": BASE | {"formats", "java"},
     "pyserini": BASE | {"cli", "pyserini_bridge"},
@@ -44,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": BASE | {"cli", "eval", "formats", "index", "models", "search", "topics"},
     "mine": BASE | {"cli", "formats"},
     "train": BASE | {"cli", "device", "formats", "models"},
+    "convert": BASE | {"cli", "models"},
     "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
     "__main__": BASE | {"cli"},
 }

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
 from hypensearch.models import bundled
 from hypensearch.models.compact import METADATA_KEY, expand
 
@@ -84,6 +85,32 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise HypensearchError(f"{path}: holds something else than named tensors")
     return dict(weights), path
+
+
+def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool = False) -> None:
+    """Write a checkpoint's tensors in place of those it had; a reader finds the old file, the new one, or both.
+
+    :param compact: See :mod:`hypensearch.models.compact`.
+    """
+    from safetensors.torch import save_file
+
+    from hypensearch.models.compact import save_compact
+
+    name = COMPACT if compact else "model.safetensors"
+    with replace_when_whole(folder / name) as file:  # safetensors writes to a name, so it gets that of the open file
+        if compact:
+            save_compact(weights, Path(file.name))
+        else:
+            save_file(dict(weights), file.name, metadata={"format": "pt"})
+    for other in WEIGHT_FILES:
+        if other != name:
+            (folder / other).unlink(missing_ok=True)
+
+
+def write_config(raw: Mapping[str, Any], folder: Path) -> None:
+    """Write a checkpoint's ``config.json``."""
+    with replace_when_whole(folder / CONFIG, "w") as file:
+        file.write(json.dumps(raw, indent=2) + "\n")
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], *, shared: bool, where: Path) -> None:

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -239,21 +239,31 @@ class DualEncoder(nn.Module):
         :param compact: Store weights in 8 bits, embeddings in 6 (:mod:`hypensearch.models.compact`): about a fifth of
             the size; only hypensearch reads it.
         """
-        from safetensors.torch import save_file
-
-        from hypensearch.models.compact import save_compact
-
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
-        for name in checkpoints.WEIGHT_FILES:
-            (folder / name).unlink(missing_ok=True)
-        if compact:
-            save_compact(self.released_weights(), folder / checkpoints.COMPACT)
-        else:
-            save_file(self.released_weights(), folder / "model.safetensors", metadata={"format": "pt"})
-        (folder / checkpoints.CONFIG).write_text(json.dumps(self._own_config(), indent=2) + "\n", encoding="utf-8")
+        checkpoints.write_weights(self.released_weights(), folder, compact=compact)
+        checkpoints.write_config(self.own_config(), folder)
+
+    def push_to_hub(self, repository: str, *, compact: bool = False, private: bool = False) -> str:
+        """Upload the checkpoint in our own format to the hub, with a model card where the repository has none yet.
+
+        :param repository: ``user/name``.
+        :param compact: See :meth:`save_pretrained`.
+        :param private: Whether a new repository is private.
+        :return: Address of the commit.
+        :raises HypensearchError: Without a token, or when the hub refuses or cannot be reached.
+        """
+        from hypensearch.models import hub
+        from hypensearch.models.card import write_missing_card
+
+        hub.check_may_upload(repository)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, compact=compact)
+            if not hub.has_card(repository):
+                write_missing_card(folder, self, repository)
+            return hub.upload(folder, repository, private=private)
 
     def released_weights(self) -> dict[str, Tensor]:
         """Return the weights under the released names, a shared transformer's once."""
@@ -262,7 +272,8 @@ class DualEncoder(nn.Module):
             weights = {name: tensor for name, tensor in weights.items() if not name.startswith("passage_encoder.")}
         return {name: tensor.contiguous() for name, tensor in weights.items()}
 
-    def _own_config(self) -> dict[str, Any]:
+    def own_config(self) -> dict[str, Any]:
+        """Return the content of ``config.json`` in our own format, the transformers' configurations embedded."""
         return {
             **self.config.raw,
             "backbone_configs": {
