@@ -9,8 +9,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
 
@@ -80,6 +80,29 @@ def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     parser.add_argument(
         "--width", type=positive_int, help="hidden width to cut q-nets to (Matryoshka checkpoints); full by default"
     )
+
+
+def add_refused_flags(parser: argparse.ArgumentParser, refused: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Add flags of Pyserini that mean nothing here, so that they are answered with a reason; they have no help.
+
+    :param refused: Flag to the values that change nothing, and why others are refused.
+    """
+    for flag, (harmless, _) in refused.items():
+        if harmless == (False,):
+            parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
+        else:
+            kind = int if 0 in harmless else str
+            parser.add_argument(flag, type=kind, default=None, help=argparse.SUPPRESS)
+
+
+def check_refused_flags(args: argparse.Namespace, refused: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
+    """Refuse the flags of :func:`add_refused_flags` where they would change something.
+
+    :raises HypensearchError: Names the flag, and why.
+    """
+    for flag, (harmless, reason) in refused.items():
+        if getattr(args, flag.removeprefix("--").replace("-", "_")) not in harmless:
+            raise HypensearchError(f"{flag} has no meaning here: {reason}")
 
 
 def progress_bar(total: int, *, unit: str, description: str, show: bool = True) -> tqdm[NoReturn]:

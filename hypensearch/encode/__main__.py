@@ -93,12 +93,15 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     before, parts = _split(list(argv), parser.groups)
     parser.parse_args(before)
     args = argparse.Namespace()
-    for name, group in zip(GROUPS, parser.groups, strict=True):
-        if name not in parts and name != "encoder":
+    groups = dict(zip(GROUPS, parser.groups, strict=True))
+    for name in parts:  # so that `encode encoder --help` needs no other group
+        setattr(args, name, groups[name].parse_args(parts[name]))
+    for name in set(GROUPS) - set(parts):
+        if name != "encoder":
             parser.error(
                 f"the group '{name}' is missing; wanted: {parser.format_usage().removeprefix('usage: ').strip()}"
             )
-        setattr(args, name, group.parse_args(parts.get(name, [])))
+        setattr(args, name, groups[name].parse_args([]))
     _check_together(parser, args)
     return args
 

@@ -5,9 +5,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hypensearch import cli
+
+_CHECKPOINT_KNOWS = "the checkpoint knows, and q-nets made otherwise would not fit the document vectors"
+_NO_PREFIX = "Hypencoders are trained without prefixes; put one into the topics if yours is not"
+_SPARSE = "it belongs to sparse encoders, whose output are weights of terms"
+
+# Flags of pyserini.encode.query -> (values that change nothing, why others are refused)
+_REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
+    "--pooling": ((None,), _CHECKPOINT_KNOWS),
+    "--l2-norm": ((False,), _CHECKPOINT_KNOWS),
+    "--prefix": ((None, ""), _NO_PREFIX),
+    "--prefx": ((None, ""), _NO_PREFIX),  # what Pyserini 1.6 calls it
+    "--weight-range": ((None,), _SPARSE),
+    "--quant-range": ((None,), _SPARSE),
+    "--bpr": ((False,), "binary codes cannot be scored by a q-net"),
+}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--max-length", type=cli.positive_int, default=256, help="tokens kept of a query")
     cli.add_model_arguments(parser)
+    cli.add_refused_flags(parser, _REFUSED)
     return parser
 
 
@@ -44,6 +61,7 @@ def _encode_queries(args: argparse.Namespace) -> None:
     from hypensearch.models.stored import architecture_facts, to_arrays
     from hypensearch.topics import load_topics
 
+    cli.check_refused_flags(args, _REFUSED)
     check_may_write(args.output)
     topics = load_topics(args.topics, args.topics_format)
     device = resolve_device(args.device)

@@ -386,9 +386,16 @@ def _hyper_head(config: ModelConfig) -> HyperHead:
 
 def _transformer(config: ModelConfig, side: str, name: str, folder: Path, given: str | None) -> nn.Module:
     embedded: Mapping[str, Any] | None = config.backbone_configs.get(side)
-    if given and "," in given:
-        given = given.split(",", 1)[side == "document"]
+    if given and "," in given and not Path(given).expanduser().exists():
+        given = _divided(given)[side == "document"]
     return build_transformer(find_backbone_config(name, checkpoint=folder, embedded=embedded, given=given))
+
+
+def _divided(given: str) -> tuple[str, str]:
+    """Divide two names at the comma between them; a path may have commas of its own."""
+    pairs = [(given[:place], given[place + 1 :]) for place, letter in enumerate(given) if letter == ","]
+    existing = [pair for pair in pairs if all(Path(name).expanduser().exists() for name in pair)]
+    return (existing or pairs)[0]
 
 
 def _check_sizes(config: ModelConfig, query: nn.Module, document: nn.Module, folder: Path) -> None:

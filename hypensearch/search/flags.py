@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from hypensearch.cli import CommandParser, add_model_arguments, positive_int
+from hypensearch.cli import CommandParser, add_model_arguments, add_refused_flags, check_refused_flags, positive_int
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import flaw_of_id
 
@@ -63,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_encoder_flags(parser.add_argument_group("the query encoder"))
     _add_scoring_flags(parser.add_argument_group("scoring"))
     _add_search_flags(parser.add_argument_group("the way to search"))
-    _add_refused_flags(parser)
+    add_refused_flags(parser, _REFUSED)
     return parser
 
 
@@ -72,10 +72,7 @@ def check(args: argparse.Namespace) -> None:
 
     :raises HypensearchError: Names the flag, and why.
     """
-    for flag, (harmless, reason) in _REFUSED.items():
-        value = getattr(args, flag.removeprefix("--").replace("-", "_"))
-        if value not in harmless:
-            raise HypensearchError(f"{flag} has no meaning here: {reason}")
+    check_refused_flags(args, _REFUSED)
     check_shared(args)
     if args.searcher not in (*SEARCHERS, "simple"):
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
@@ -155,7 +152,7 @@ def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--threads",
         type=positive_int,
-        help="CPU threads of exhaustive search; as many as cores by default (Pyserini: 1)",
+        help="CPU threads of the search; as many as cores by default (Pyserini: 1)",
     )
     group.add_argument(
         "--precision",
@@ -189,12 +186,3 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="do not compare the index with its checksums, as the first search after a copy does",
     )
-
-
-def _add_refused_flags(parser: argparse.ArgumentParser) -> None:
-    for flag, (harmless, _) in _REFUSED.items():
-        if harmless == (False,):
-            parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
-        else:
-            kind = int if 0 in harmless else str
-            parser.add_argument(flag, type=kind, default=None, help=argparse.SUPPRESS)

@@ -192,7 +192,7 @@ class HypencoderSearcher:
 
         :param query: The query's text, or its q-net.
         :param k: Hits wanted; fewer where the index has fewer documents.
-        :param threads: CPU threads of exhaustive search; None, and in other searches, as many as torch uses.
+        :param threads: CPU threads of the search; None for as many as torch uses.
         :param remove_dups: As in Pyserini; an index has no repeated docid, so nothing is ever removed.
         :param return_vector: Whether to return the q-net and hits with their document vectors.
         :return: Hits, best first.

@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
@@ -15,8 +18,6 @@ from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import SEARCHERS
 
 if TYPE_CHECKING:
-    import torch
-
     from hypensearch.index.flat import FlatIndex
     from hypensearch.models.q_net import QNets
     from hypensearch.search.surrogate_search import SurrogateSearch
@@ -109,7 +110,8 @@ class _Surrogate:
     def search(
         self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
     ) -> tuple[list[list[Hit]], int]:
-        hits = self._search.search(q_nets, k)
+        with _torch_threads(threads):
+            hits = self._search.search(q_nets, k)
         return hits, sum(stats.documents_scored for stats in self._search.stats)
 
 
@@ -136,5 +138,17 @@ class _Graph:
     def search(
         self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
     ) -> tuple[list[list[Hit]], int]:
-        hits = self._search.search(q_nets, k, topic_ids)
+        with _torch_threads(threads):
+            hits = self._search.search(q_nets, k, topic_ids)
         return hits, sum(stats.documents_scored for stats in self._search.stats)
+
+
+@contextmanager
+def _torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads within."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

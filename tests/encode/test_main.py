@@ -101,6 +101,7 @@ def test_flags_that_are_right_anyway(corpus, tiny_checkpoint, tmp_path):
     ("argv", "said"),
     [
         ([], "the group 'input' is missing"),
+        (["encoder", "--bogus"], "unrecognized arguments: --bogus (see python -m hypensearch.encode encoder --help)"),
         (["input", "--corpus", "c", "encoder", "--encoder", "m"], "the group 'output' is missing"),
         (["input", "--corpus", "c", "output", "--embeddings", "o"], "--encoder MODEL is missing"),
         (["input", "output", "--embeddings", "o"], "exactly one of --corpus and --vectors"),
@@ -122,6 +123,14 @@ def test_wrong_command_lines(argv, said, capsys):
     assert message.count("\n") == 1
     assert said in message
     assert "(see python -m hypensearch.encode" in message
+
+
+@pytest.mark.parametrize(("group", "flag"), [("input", "--corpus"), ("output", "--dtype"), ("encoder", "--prefix")])
+def test_a_group_alone_shows_its_help(group, flag, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([group, "--help"])
+    assert end.value.code == 0
+    assert flag in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("missing", ["corpus", "checkpoint"])

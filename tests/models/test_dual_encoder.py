@@ -74,6 +74,15 @@ def test_sides_of_different_widths(save: Callable[..., Path]) -> None:
     _remove_backbones(folder)
     configs = f"{_write(folder, 'q.json', bert_config())},{_write(folder, 'd.json', bert_config(24, heads=3))}"
     assert load_model(str(folder), backbone_config=configs).dim == 24
+    (folder / "a,b").mkdir()
+    within = f"{_write(folder / 'a,b', 'q,1.json', bert_config())},{_write(folder / 'a,b', 'd.json', bert_config(24))}"
+    assert load_model(str(folder), backbone_config=within).dim == 24
+
+
+def test_a_comma_in_the_path_of_the_backbones_configuration(save: Callable[..., Path]) -> None:
+    folder = save(hypencoder_config())
+    _remove_backbones(folder)
+    assert load_model(str(folder), backbone_config=str(_write(folder, "a,b.json", bert_config()))).dim == DIM
 
 
 def test_no_block_at_all(save: Callable[..., Path]) -> None:

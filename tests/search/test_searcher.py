@@ -22,6 +22,8 @@ from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex
 from hypensearch.models import DualEncoder, QNetConfig, QNets, load_model
 from hypensearch.search import HypencoderSearcher
+from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.surrogate_search import SurrogateSearch
 from tests import reference
 from tests.commands import encode, succeed, write_corpus
 from tests.models.checkpoints import biencoder_config, hypencoder_config, save_checkpoint
@@ -385,3 +387,22 @@ def _copy(checkpoint: Path, folder: Path) -> Path:
     """Copy a checkpoint and the folder of its backbone beside it."""
     shutil.copytree(checkpoint.parent / "base_encoder", folder / "base_encoder")
     return Path(shutil.copytree(checkpoint, folder / "checkpoint"))
+
+
+@pytest.mark.parametrize("kind", ["graph", "surrogate"])
+def test_threads_are_those_of_every_way_to_search(
+    index_dir: Path, model: DualEncoder, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    flags = ["--surrogate"] if kind == "surrogate" else ["--degree", 3]
+    folder = shutil.copytree(index_dir, tmp_path / "index")
+    succeed("index", "--index", folder, *flags)
+    used: list[int] = []
+    way: type[GraphSearch] | type[SurrogateSearch] = GraphSearch if kind == "graph" else SurrogateSearch
+    find = way.search
+    monkeypatch.setattr(way, "search", lambda *given: (used.append(torch.get_num_threads()), find(*given))[1])
+    torch.set_num_threads(2)
+    with HypencoderSearcher(folder, model, searcher=kind) as searcher:
+        searcher.search("water", k=2, threads=1)
+        searcher.search("water", k=2)
+    assert used == [1, 2]
+    assert torch.get_num_threads() == 2
