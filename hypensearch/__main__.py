@@ -16,6 +16,7 @@ COMMANDS = {
     "index": ("hypensearch.index.__main__", "index -> graph or codes for approximate search"),
     "index.join": ("hypensearch.index.join", "indexes of shards -> one index"),
     "search": ("hypensearch.search.__main__", "index and topics -> run"),
+    "rerank": ("hypensearch.rerank.__main__", "run -> run, its candidates scored with q-nets"),
     "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),
     "bench": ("hypensearch.bench.__main__", "searches of an index measured against each other"),
     "mine": ("hypensearch.mine.__main__", "run -> training data with hard negatives"),

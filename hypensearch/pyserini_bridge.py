@@ -108,15 +108,42 @@ def named_qrels(name: str) -> dict[str, dict[str, int]]:
     return read_qrels(path)
 
 
-def lucene_searcher(index_dir: str | Path) -> Any:
+def lucene_searcher(index: str | Path) -> Any:
     """Open a Lucene index with Pyserini's LuceneSearcher.
 
+    :param index: A folder, or the name of a prebuilt index, which Pyserini downloads once.
     :raises HypensearchError: When there is no Lucene index or Pyserini cannot be imported.
     """
-    _check_lucene_index(Path(index_dir))
+    is_name = not Path(index).exists() and os.sep not in str(index)
+    if not is_name:
+        _check_lucene_index(Path(index))
     prepare()
     with _explained():
-        return _resolve("pyserini.search.lucene", "LuceneSearcher")(str(index_dir))
+        searcher = _resolve("pyserini.search.lucene", "LuceneSearcher")
+    if not is_name:
+        with _explained():
+            return searcher(str(index))
+    with (
+        _fetched("Lucene index", str(index), "a folder that index.lucene made"),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
+        found = searcher.from_prebuilt_index(str(index))
+        if found is None:  # Pyserini's way to say that it knows no such name
+            raise ValueError(index)
+        return found
+
+
+def stored_documents(
+    searcher: Any, docids: Sequence[str], threads: int = 1
+) -> dict[str, tuple[str | None, str | None]]:
+    """Read documents from a Lucene index.
+
+    :param searcher: What :func:`lucene_searcher` gave.
+    :param docids: Which ones.
+    :return: ``raw`` and ``contents`` of each, None for what the index does not store; without those it does not have.
+    """
+    found = searcher.batch_doc(list(docids), threads)
+    return {str(docid): (document.raw(), document.contents()) for docid, document in found.items()}
 
 
 def hybrid_searcher(dense: Any, sparse: Any) -> Any:

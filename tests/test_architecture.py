@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "topics": BASE | {"formats", "pyserini_bridge"},
     "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
     "search": BASE | {"cli", "device", "formats", "index", "models", "topics"},
+    "rerank": BASE | {"cli", "device", "formats", "index", "models", "search", "topics", "pyserini_bridge"},
     "bench": BASE | {"cli", "eval", "formats", "index", "models", "search", "topics"},
     "mine": BASE | {"cli", "formats"},
     "train": BASE | {"cli", "device", "formats", "models"},
@@ -52,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
 COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
-    "torch": {"models", "search", "device", "encode", "train", "mine", "demo", "index", "bench"},
+    "torch": {"models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank"},
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
     "ir_measures": {"eval"},
@@ -64,7 +65,13 @@ LIBRARIES = {
     "matplotlib": {"train", "bench"},
 }
 # What parts that work with tensors may load when they are imported. All else waits until it is needed.
-MAY_LOAD = {"models": {"torch"}, "search": {"torch"}, "bench": {"torch"}, "train": {"torch", "transformers"}}
+MAY_LOAD = {
+    "models": {"torch"},
+    "search": {"torch"},
+    "rerank": {"torch"},
+    "bench": {"torch"},
+    "train": {"torch", "transformers"},
+}
 
 
 def modules() -> list[Path]:

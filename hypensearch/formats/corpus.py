@@ -114,6 +114,25 @@ def read_corpus(
     return _read_files(files, rule, shard_id, shard_num, start)
 
 
+def text_of(
+    raw: str,
+    *,
+    fields: Sequence[str] = ("text",),
+    delimiter: str = "\n",
+    title_field: str | None = "title",
+) -> str:
+    """Give the text of one document's JSON, by the rule of :func:`read_corpus`; it may be empty.
+
+    :raises HypensearchError: When it is not JSON, or lacks a field.
+    """
+    rule = _TextRule(tuple(fields), None, delimiter, title_field, allow_empty=True)
+    rule.check()
+    try:
+        return _LONE_SURROGATES.sub("\ufffd", rule.text(_parse_json(raw.strip(" \t\r\n"))))
+    except _Flaw as flaw:
+        raise HypensearchError(str(flaw)) from None
+
+
 def corpus_files(path: PathLike) -> list[str]:
     """List the files of a corpus in reading order.
 
@@ -162,7 +181,7 @@ class _TextRule:
         if not isinstance(record, dict):
             raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
         docid = self._docid(record)
-        text = self._text(record)
+        text = self.text(record)
         if not text and not self.allow_empty:
             raise _Flaw(f"document {docid!r} has no text; --allow-empty takes such documents")
         return docid, text
@@ -181,7 +200,9 @@ class _TextRule:
             raise _Flaw(f"the id {flaw}")
         return docid
 
-    def _text(self, record: dict[str, Any]) -> str:
+    def text(self, record: Any) -> str:
+        if not isinstance(record, dict):
+            raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
         for name in self.fields:
             if name not in record:
                 return self._split_contents(record)
