@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.files import FileLock, replace_when_whole
 
 FORMAT = "hypensearch q-nets"
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 BLOCK_QUERIES = 64
 _MAX_MANIFEST_BYTES = 2**31
-_OUR_FILE = re.compile(r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial")
+LOCK = ".lock"
+_OUR_FILE = re.compile(r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial|\.lock")
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,29 @@ def write_q_nets(
     """Write q-nets; the folder holds its old ones, if any, until the new ones are complete.
 
     :param blocks: Tensors by name for each :data:`BLOCK_QUERIES` topics, *Shape:* ``(num_queries, ...)``.
-    :raises HypensearchError: When the folder cannot be written.
+    :raises HypensearchError: When the folder cannot be written, or another process is writing there.
     """
-    from safetensors.numpy import save
-
     path = Path(folder)
     check_may_write(path)
-    old = _old_files(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with FileLock(path / LOCK):
+            try:
+                files = _write_blocks(path, blocks)
+                _write_manifest(path, architecture, model, topics, files)
+            finally:
+                _remove_unnamed(path)
+    finally:
+        with suppress(OSError):
+            path.rmdir()  # only when there is nothing in it
+
+
+def _write_blocks(path: Path, blocks: Iterable[Mapping[str, np.ndarray]]) -> list[tuple[str, str]]:
+    from safetensors.numpy import save
+
     files = []
     for number, tensors in enumerate(blocks):
         content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
@@ -115,6 +133,16 @@ def write_q_nets(
         with replace_when_whole(path / name) as file:
             file.write(content)
         files.append((name, digest))
+    return files
+
+
+def _write_manifest(
+    path: Path,
+    architecture: Mapping[str, Any],
+    model: Mapping[str, Any],
+    topics: Mapping[str, str],
+    files: Sequence[tuple[str, str]],
+) -> None:
     facts = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -124,9 +152,20 @@ def write_q_nets(
         "files": files,
     }
     with replace_when_whole(path / MANIFEST, "w") as file:
-        json.dump(facts, file)  # in ASCII, which carries even a folder's name that is not UTF-8
-    for name in old - {name for name, _ in files}:
-        (path / name).unlink(missing_ok=True)
+        # in ASCII, which carries even a folder's name that is not UTF-8
+        json.dump({**facts, "checksum": _checksum(facts)}, file)
+
+
+def _checksum(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _remove_unnamed(path: Path) -> None:
+    """Remove what the manifest does not name: older q-nets, what a failed or killed writer left."""
+    named = _old_files(path) | {MANIFEST, LOCK}
+    for entry in list(path.iterdir()):
+        if entry.name not in named and _OUR_FILE.fullmatch(entry.name):
+            entry.unlink(missing_ok=True)
 
 
 def check_may_write(folder: str | os.PathLike[str]) -> None:
@@ -181,6 +220,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         facts = json.loads(where.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ValueError(f"format is {facts['format']!r}")
+        wanted = facts.pop("checksum", None)  # version 0.1 wrote none
+        if wanted not in (None, _checksum(facts)) and facts["version"] == FORMAT_VERSION:
+            raise ValueError("its content does not match its checksum")
         return dict(facts)
     except FileNotFoundError:
         raise HypensearchError(

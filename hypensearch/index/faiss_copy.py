@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 
 import numpy as np
 
@@ -25,6 +26,8 @@ def write_faiss_copy(folder: str, shard_folder: str, num_docs: int, dim: int) ->
     :param dim: Size of a document vector.
     """
     vectors = np.load(os.path.join(shard_folder, VECTORS), mmap_mode="r")
+    with suppress(FileNotFoundError):  # two files cannot change at once: new vectors never stand beside old docids
+        os.unlink(os.path.join(folder, FAISS_DOCID))
     with replace_when_whole(os.path.join(folder, FAISS_INDEX)) as file:
         file.write(faiss_flat_header(num_docs, dim))
         for start in range(0, num_docs, BLOCK_ROWS):

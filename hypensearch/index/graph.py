@@ -27,7 +27,7 @@ from hypensearch.index.manifest import FileRecord
 from hypensearch.index.surrogate import vectors_digest
 
 FORMAT = "hypensearch graph"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 GRAPHS = "graphs"
 GRAPH = "graph.json"
 NEIGHBOURS = "neighbours.npy"
@@ -51,6 +51,8 @@ class GraphManifest:
     :param recall_sample: Documents in that sample.
     :param settings: What else the builder was told or found.
     :param created_by: The version that wrote it.
+    :param file: Name of the file of neighbours; another one when a graph replaces an older one, so that a rename of the
+        manifest changes both at once.
     """
 
     num_docs: int
@@ -63,10 +65,14 @@ class GraphManifest:
     recall_sample: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
+    file: str = NEIGHBOURS
 
     def to_bytes(self) -> bytes:
         """Give the file's content; it carries a digest of itself."""
         facts = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
+        if self.file == NEIGHBOURS:  # as version 1 has it
+            facts["version"] = 1
+            del facts["file"]
         return _dump({**facts, "checksum": hashlib.sha256(_dump(facts)).hexdigest()})
 
     def write(self, folder: str) -> None:
@@ -103,6 +109,8 @@ class GraphIndex:
         """
         folder = os.path.join(index.folder, GRAPHS, _only_name(index) if name is None else name)
         manifest = _read_manifest(index, folder)
+        if not os.path.exists(os.path.join(folder, manifest.file)):
+            manifest = _read_manifest(index, folder)  # another process may have replaced it meanwhile
         check_belongs(index, manifest, folder)
         return cls(folder, manifest, _map_neighbours(folder, manifest))
 
@@ -152,11 +160,11 @@ class GraphIndex:
 
         :raises HypensearchError: When the file has changed.
         """
-        path = os.path.join(self.folder, NEIGHBOURS)
+        path = os.path.join(self.folder, self.manifest.file)
         check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._verify_bytes)
 
     def _verify_bytes(self) -> str:
-        path = os.path.join(self.folder, NEIGHBOURS)
+        path = os.path.join(self.folder, self.manifest.file)
         for damage in file_damages(path, self.manifest.neighbours):
             raise HypensearchError(f"{damage}; {_again(self.folder)}")
         return path
@@ -238,11 +246,13 @@ def _parse(content: bytes, path: str) -> GraphManifest:
 
 def _build(facts: Mapping[str, Any]) -> GraphManifest:
     own = {key: value for key, value in facts.items() if key not in ("format", "version", "checksum")}
+    if os.path.basename(own.get("file", NEIGHBOURS)) != own.get("file", NEIGHBOURS):
+        raise ValueError("a file outside of its folder")
     return GraphManifest(**{**own, "neighbours": FileRecord(**own["neighbours"])})
 
 
 def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
-    path = os.path.join(folder, NEIGHBOURS)
+    path = os.path.join(folder, manifest.file)
     try:
         found = os.stat(path).st_size
         neighbours = np.load(path, mmap_mode="r", allow_pickle=False)

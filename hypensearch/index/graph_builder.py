@@ -18,7 +18,7 @@ import numpy as np
 
 from hypensearch.cli import progress_bar
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole, sha256_of
+from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole
 from hypensearch.formats.graph_jsonl import NeighbourList, read_graph_jsonl
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import (
@@ -214,12 +214,13 @@ class GraphWriter:
     def finish(self) -> GraphIndex:
         """Make the graph visible; a reader of the one that it replaces keeps that."""
         self._open_file.write_shape()
+        try:
+            digest = self._open_file.whole_digest()
+        except ValueError as error:
+            raise HypensearchError(f"{error}; remove {self._partial} to begin anew") from None
         self._close_file()
-        path = os.path.join(self._partial, NEIGHBOURS)
-        record = FileRecord(os.path.getsize(path), sha256_of(path))
-        replace(self._manifest, neighbours=record).write(self._partial)
-        os.unlink(os.path.join(self._partial, _PROGRESS))
-        self._move_into_place()
+        record = FileRecord(os.path.getsize(os.path.join(self._partial, NEIGHBOURS)), digest)
+        self._make_visible(replace(self._manifest, neighbours=record))
         return GraphIndex.open(self._index, self._name)
 
     def __enter__(self) -> GraphWriter:
@@ -262,32 +263,36 @@ class GraphWriter:
             raise HypensearchError(f"{self.folder}: is a complete graph; give --overwrite to replace it, or --name")
 
     def _go_on(self) -> None:
-        num_rows = self._rows_done()
+        num_rows, digest = self._rows_done()
         if not num_rows:
             shutil.rmtree(self._partial, ignore_errors=True)
         os.makedirs(self._partial, exist_ok=True)
         try:
             path = os.path.join(self._partial, NEIGHBOURS)
-            self._file = GrowingArray(path, np.int32, width=self._manifest.degree, num_rows=num_rows)
+            self._file = GrowingArray(path, np.int32, width=self._manifest.degree, num_rows=num_rows, digested=True)
+            if num_rows and self._file.digest != digest:
+                raise ValueError(f"{path}: its content has changed since it was written")
         except ValueError as error:
             raise HypensearchError(f"{error}; remove {self._partial} to begin anew") from None
         self._write_progress()
 
-    def _rows_done(self) -> int:
+    def _rows_done(self) -> tuple[int, str]:
+        """Give how many rows an unfinished graph has, and their digest."""
         path = os.path.join(self._partial, _PROGRESS)
         try:
             with open(path, encoding="utf-8") as file:
                 progress = json.load(file)
-            num_rows, settings = int(progress["num_rows"]), dict(progress["settings"])
+            num_rows, digest = int(progress["num_rows"]), str(progress["digest"])
+            settings = dict(progress["settings"])
         except FileNotFoundError:
-            return 0
+            return 0, ""
         except (ValueError, KeyError, TypeError):
             if self._overwrite:
-                return 0
+                return 0, ""
             raise HypensearchError(f"{path}: damaged; give --overwrite to begin anew") from None
         difference = first_difference(settings, self._settings)
         if difference is None or self._overwrite:
-            return 0 if difference else num_rows
+            return (0, "") if difference else (num_rows, digest)
         raise HypensearchError(
             f"{self.folder}: unfinished graph ({num_rows:,} documents) begun with {difference[0]} {difference[1]}, now "
             f"it is {difference[2]}; run it as before to go on, or give --overwrite to begin anew"
@@ -295,19 +300,36 @@ class GraphWriter:
 
     def _write_progress(self) -> None:
         with replace_when_whole(os.path.join(self._partial, _PROGRESS), "w") as file:
-            json.dump({"settings": self._settings, "num_rows": self.num_rows}, file)
+            progress = {"settings": self._settings, "num_rows": self.num_rows, "digest": self._open_file.digest}
+            json.dump(progress, file)
 
-    def _move_into_place(self) -> None:
-        fsync_folder(self._partial)
-        old = f"{self._partial}.old"
-        shutil.rmtree(old, ignore_errors=True)
-        with suppress(FileNotFoundError):
-            os.rename(self.folder, old)
-        os.rename(self._partial, self.folder)
+    def _make_visible(self, manifest: GraphManifest) -> None:
+        """Put the file of neighbours beside that of an older graph, then change over by one rename of the manifest."""
+        os.makedirs(self.folder, exist_ok=True)
+        if os.path.exists(os.path.join(self.folder, GRAPH)):
+            name = f"neighbours-{str(manifest.neighbours.sha256)[:12]}.npy"
+            manifest = replace(manifest, file=name)
+        _link(os.path.join(self._partial, NEIGHBOURS), os.path.join(self.folder, manifest.file))
+        fsync_folder(self.folder)
+        manifest.write(self.folder)
         fsync_folder(os.path.dirname(self.folder))
-        shutil.rmtree(old, ignore_errors=True)
+        for name in set(os.listdir(self.folder)) - {GRAPH, manifest.file}:
+            os.unlink(os.path.join(self.folder, name))
+        shutil.rmtree(self._partial, ignore_errors=True)
 
     def _close_file(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _link(source: str, target: str) -> None:
+    """Give a file a second name, in place of what has it; where the file system knows no links, the only one."""
+    other = f"{target}.partial"
+    with suppress(FileNotFoundError):
+        os.unlink(other)
+    try:
+        os.link(source, other)
+    except PermissionError:  # a file system without links, FAT for one
+        other = source
+    os.replace(other, target)

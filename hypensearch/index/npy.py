@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 HEADER_BYTES = 192
+_PIECE_BYTES = 2**20
 
 
 def npy_header(dtype: np.dtype, shape: Sequence[int]) -> bytes:
@@ -30,10 +32,13 @@ class GrowingFile:
 
     :param path: The file; made when it is not there.
     :param size: Keep this many bytes of it, and go on behind them.
+    :param digested: Whether to keep a digest of all that is appended. What is kept of the file is read for it.
     :raises ValueError: When the file is shorter than that.
     """
 
-    def __init__(self, path: str, size: int = 0) -> None:
+    header_bytes = 0
+
+    def __init__(self, path: str, size: int = 0, *, digested: bool = False) -> None:
         self.path = path
         self._file = io.FileIO(path, "r+" if os.path.exists(path) else "w+")
         found = self._file.seek(0, os.SEEK_END)
@@ -43,10 +48,40 @@ class GrowingFile:
         self._file.truncate(size)
         self._file.seek(size)
         self.size = size
+        self._digest = self._digest_on_disk()[1] if digested else None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was appended so far, a header left out; "" where none is kept."""
+        return "" if self._digest is None else self._digest.hexdigest()
 
     def append(self, data: bytes | memoryview) -> None:
         """Write behind the end."""
         view = memoryview(data).cast("B")
+        if self._digest is not None:
+            self._digest.update(view)
+        self._write(view)
+
+    def whole_digest(self) -> str:
+        """Read the file back, and give the SHA-256 of all of it.
+
+        :raises ValueError: When what was appended is not what is there.
+        """
+        whole, data = self._digest_on_disk()
+        if self._digest is not None and data.digest() != self._digest.digest():
+            raise ValueError(f"{self.path}: its content has changed since it was written")
+        return whole.hexdigest()
+
+    def _digest_on_disk(self) -> tuple[hashlib._Hash, hashlib._Hash]:
+        header = os.pread(self._file.fileno(), min(self.header_bytes, self.size), 0)
+        whole, data, at = hashlib.sha256(header), hashlib.sha256(), len(header)
+        while piece := os.pread(self._file.fileno(), _PIECE_BYTES, at):
+            whole.update(piece)
+            data.update(piece)
+            at += len(piece)
+        return whole, data
+
+    def _write(self, view: memoryview) -> None:
         while view:
             written = self._file.write(view)
             self.size += written
@@ -68,15 +103,26 @@ class GrowingArray(GrowingFile):
     :param dtype: Type of an element; may be a structure.
     :param width: Length of the second axis, None for a 1-D array.
     :param num_rows: Keep this many rows of it.
+    :param digested: Whether to keep a digest of all rows.
     """
 
-    def __init__(self, path: str, dtype: npt.DTypeLike, *, width: int | None = None, num_rows: int = 0) -> None:
+    header_bytes = HEADER_BYTES
+
+    def __init__(
+        self,
+        path: str,
+        dtype: npt.DTypeLike,
+        *,
+        width: int | None = None,
+        num_rows: int = 0,
+        digested: bool = False,
+    ) -> None:
         self.dtype = np.dtype(dtype)
         self.width = width
         self.row_bytes = self.dtype.itemsize * (1 if width is None else width)
-        super().__init__(path, HEADER_BYTES + num_rows * self.row_bytes if num_rows else 0)
+        super().__init__(path, HEADER_BYTES + num_rows * self.row_bytes if num_rows else 0, digested=digested)
         if not num_rows:
-            super().append(npy_header(self.dtype, self._shape(0)))
+            self._write(memoryview(npy_header(self.dtype, self._shape(0))))
 
     @property
     def num_rows(self) -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -30,6 +31,7 @@ class Progress:
     :param docid_bytes: Size of the docid file.
     :param documents_bytes: Size of the stored documents.
     :param blocks: Digests of the complete blocks of vectors.
+    :param digests: Digests of what else is written so far, by the file's name: a resumed run blesses no damage.
     :param resume_at: Where the source goes on; its reader's business.
     """
 
@@ -44,12 +46,14 @@ class Progress:
     docid_bytes: int = 0
     documents_bytes: int = 0
     blocks: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
     resume_at: dict[str, Any] | None = None
 
     def write(self, folder: str) -> None:
         """Put it into the index folder, at once and whole."""
+        facts = {"format": FORMAT, **asdict(self)}
         with replace_when_whole(os.path.join(folder, PROGRESS), "w") as file:
-            json.dump({"format": FORMAT, **asdict(self)}, file)
+            json.dump({**facts, "checksum": _checksum(facts)}, file)
 
     def after(self, **changes: Any) -> Progress:
         """Give a copy with some facts changed."""
@@ -65,13 +69,19 @@ def read_progress(folder: str) -> Progress | None:
     try:
         with open(path, encoding="utf-8") as file:
             facts = json.load(file)
-        if facts.pop("format") != FORMAT:
+        found = facts.pop("checksum", None)  # version 0.1 wrote none
+        if facts["format"] != FORMAT or found not in (None, _checksum(facts)):
             raise ValueError
+        del facts["format"]
         return Progress(**facts)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise HypensearchError(f"{path}: damaged; encode again with --overwrite") from None
+
+
+def _checksum(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def first_difference(

@@ -188,6 +188,7 @@ class FlatIndexWriter:
                 docid_bytes=self._shard.docid.size,
                 documents_bytes=self._shard.documents.size if self._shard.documents else 0,
                 blocks=list(self._shard.blocks),
+                digests=self._shard.digests(),
                 resume_at=None if resume_at is None else dict(resume_at),
             )
             self._progress.write(self.folder)
@@ -205,7 +206,8 @@ class FlatIndexWriter:
             raise HypensearchError(f"{self.folder}: no documents were given, and an index wants at least one")
         with self._io():
             old = readable_manifest(self.folder)
-            files = self._shard.finish()
+            with self._told_of_damage():
+                files = self._shard.finish()
             if to_faiss:
                 write_faiss_copy(self.folder, self._shard.folder, progress.num_docs, progress.dim)
             shard = ShardRecord(progress.shard, progress.num_docs, files, progress.documents)
@@ -310,10 +312,9 @@ class FlatIndexWriter:
         folder = os.path.join(self.folder, progress.shard)
         os.makedirs(folder, exist_ok=True)
         fsync_folder(self.folder)
-        try:
+        with self._told_of_damage():
             self._files = _ShardFiles(folder, progress)
-        except ValueError as error:
-            raise HypensearchError(f"{error}; delete {PROGRESS} in {self.folder} to begin anew") from None
+            self._files.check(progress.digests)
         if progress.num_docs:
             docids = self._files.docids()
             for start in range(0, len(docids), BLOCK_ROWS):
@@ -346,6 +347,13 @@ class FlatIndexWriter:
                 "store float32 (--dtype float32)",
             )
         return stored
+
+    @contextmanager
+    def _told_of_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise HypensearchError(f"{error}; delete {PROGRESS} in {self.folder} to begin anew") from None
 
     @contextmanager
     def _io(self) -> Iterator[None]:
@@ -471,18 +479,37 @@ class _ShardFiles:
         self._dim = progress.dim
         num_docs = progress.num_docs
         self.vectors = GrowingArray(self._path(VECTORS), progress.dtype, width=progress.dim, num_rows=num_docs)
-        self.docid = GrowingFile(self._path(DOCID), progress.docid_bytes)
-        self.offsets = GrowingArray(self._path(DOCID_OFFSETS), np.uint64, num_rows=num_docs + 1 if num_docs else 0)
+        self.docid = GrowingFile(self._path(DOCID), progress.docid_bytes, digested=True)
+        self.offsets = GrowingArray(
+            self._path(DOCID_OFFSETS), np.uint64, num_rows=num_docs + 1 if num_docs else 0, digested=True
+        )
         if not num_docs:
             self.offsets.append_rows(np.zeros(1, np.uint64))
         self.positions: GrowingArray | None = None
         self.documents: GrowingFile | None = None
         if progress.documents is not None:
-            self.positions = GrowingArray(self._path(DOCUMENT_POSITIONS), POSITION_DTYPE, num_rows=num_docs)
+            self.positions = GrowingArray(
+                self._path(DOCUMENT_POSITIONS), POSITION_DTYPE, num_rows=num_docs, digested=True
+            )
         if progress.documents is not None and progress.documents["files"] == [{"path": DOCUMENTS}]:
-            self.documents = GrowingFile(self._path(DOCUMENTS), progress.documents_bytes)
+            self.documents = GrowingFile(self._path(DOCUMENTS), progress.documents_bytes, digested=True)
         self.blocks = list(progress.blocks)
         self._open_block = hashlib.sha256(self.vectors.read_rows(len(self.blocks) * BLOCK_ROWS, num_docs))
+
+    def digests(self) -> dict[str, str]:
+        """Give digests of all that is written, complete blocks of vectors left out."""
+        digests = {os.path.basename(file.path): file.digest for file in self._all() if file.digest}
+        return {**digests, VECTORS: self._open_block.hexdigest()}
+
+    def check(self, digests: Mapping[str, str]) -> None:
+        """Compare what is on disk with the digests of an earlier run.
+
+        :raises ValueError: Naming the file that has changed.
+        """
+        found = self.digests()
+        for name, digest in digests.items():
+            if found.get(name) != digest:
+                raise ValueError(f"{self._path(name)}: its content has changed since it was written")
 
     def docids(self) -> Docids:
         """Give the docids written so far."""
@@ -524,9 +551,11 @@ class _ShardFiles:
         if self.vectors.num_rows % BLOCK_ROWS:
             blocks.append(self._open_block.hexdigest())
         records = {VECTORS: FileRecord(self.vectors.size, blocks)}
-        for name in (DOCID, DOCID_OFFSETS, DOCID_RANK, DOCUMENT_POSITIONS, DOCUMENTS):
-            if os.path.exists(self._path(name)):
-                records[name] = FileRecord(os.path.getsize(self._path(name)), sha256_of(self._path(name)))
+        for file in self._all():
+            if file is not self.vectors:
+                records[os.path.basename(file.path)] = FileRecord(file.size, file.whole_digest())
+        rank = self._path(DOCID_RANK)
+        records[DOCID_RANK] = FileRecord(os.path.getsize(rank), sha256_of(rank))
         fsync_folder(self.folder)
         return records
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.files import fsync_folder
 from hypensearch.hits import Hit
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,9 @@ def write_records(
             positives, negatives = ([texts[docid] for docid in docids] for docids in chosen[topic])
             file.write(json.dumps(_record(topics[topic], positives, negatives, score), ensure_ascii=False) + "\n")
             file.flush()
+        os.fsync(file.fileno())
     os.replace(partial, output)
+    fsync_folder(partial.parent)
     return len(topic_ids) - done
 
 

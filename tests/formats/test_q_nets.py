@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,49 @@ def test_a_manifest_that_names_another_file(tmp_path: Path, raw: bytes | None) -
         open_q_nets(tmp_path / "q").read(["t0"])
 
 
+def test_one_wrong_byte_of_the_manifest_is_never_another_content(tmp_path: Path) -> None:
+    write(tmp_path, numbered(2))
+    path = tmp_path / MANIFEST
+    whole, good = path.read_bytes(), open_q_nets(tmp_path)
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with suppress(HypensearchError):
+            assert open_q_nets(tmp_path) == good
+
+
+def test_a_failed_write_leaves_the_old_q_nets_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path / "q", numbered(3))
+    before = content(tmp_path / "q")
+
+    def failing() -> Iterator[dict[str, np.ndarray]]:
+        yield from blocks(BLOCK_QUERIES, 1.0)
+        raise HypensearchError("the encoder failed")
+
+    for folder in ("q", "new"):
+        with pytest.raises(HypensearchError, match="the encoder failed"):
+            write_q_nets(tmp_path / folder, ARCHITECTURE, MODEL, numbered(BLOCK_QUERIES + 1), failing())
+    assert content(tmp_path / "q") == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    write(tmp_path, numbered(1))
+    (tmp_path / "q_nets-00007-0123abcd.safetensors").write_bytes(b"half")
+    (tmp_path / ".q_nets-00008.0123abcd.partial").write_bytes(b"half")
+    write(tmp_path, numbered(2), offset=1)
+    assert len(content(tmp_path)) == 2
+
+
+def test_two_writers(tmp_path: Path) -> None:
+    def and_another() -> Iterator[dict[str, np.ndarray]]:
+        with pytest.raises(HypensearchError, match="locked by process"):
+            write(tmp_path, numbered(1))
+        yield from blocks(1)
+
+    write_q_nets(tmp_path, ARCHITECTURE, MODEL, numbered(1), and_another())
+    assert numbers(tmp_path, ["t0"]) == [0]
+
+
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(HypensearchError, match=r"nowhere: no folder of q-nets .*encode.query makes one"):
         open_q_nets(tmp_path / "nowhere")
@@ -177,5 +221,6 @@ def test_no_folder(tmp_path: Path) -> None:
 
 def _change_manifest(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     facts = json.loads((folder / MANIFEST).read_text())
+    del facts["checksum"]  # as the first version wrote it
     change(facts)
     (folder / MANIFEST).write_text(json.dumps(facts))

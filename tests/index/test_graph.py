@@ -85,8 +85,8 @@ def test_damage_is_found(index: FlatIndex) -> None:
 def test_newer_format_is_named(index: FlatIndex) -> None:
     graph = build_graph(index, CPU, degree=2)
     path = Path(graph.folder) / "graph.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 2}))
-    with pytest.raises(HypensearchError, match="format version 2, this hypensearch reads up to version 1"):
+    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
+    with pytest.raises(HypensearchError, match="format version 3, this hypensearch reads up to version 2"):
         GraphIndex.open(index)
 
 

@@ -288,3 +288,39 @@ def test_faiss_copy_goes_with_its_index(tmp_path):
     write_index(tmp_path, overwrite=True)
     assert not (tmp_path / "index").exists()
     assert not (tmp_path / "docid").exists()
+
+
+@pytest.mark.parametrize("name", ["vectors.npy", "docid", "docid.offsets.npy"])
+def test_going_on_never_blesses_damage(tmp_path, name):
+    with FlatIndexWriter(tmp_path) as writer:
+        writer.begin(dim=3)
+        writer.append(DOCIDS[:4], vectors_of(4), resume_at={"row": 4})
+    (path,) = tmp_path.glob(f"shard-*/{name}")
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+    with FlatIndexWriter(tmp_path) as writer:
+        with pytest.raises(HypensearchError, match=f"{name}: its content has changed since it was written; delete"):
+            writer.begin(dim=3)
+
+
+def test_damage_before_the_end_is_not_blessed(tmp_path):
+    with FlatIndexWriter(tmp_path) as writer:
+        writer.begin(dim=3)
+        writer.append(DOCIDS, vectors_of(7))
+        (path,) = tmp_path.glob("shard-*/docid")
+        path.write_bytes(path.read_bytes().replace(b"doc3", b"doc8"))
+        with pytest.raises(HypensearchError, match="docid: its content has changed since it was written"):
+            writer.finish()
+    with pytest.raises(HypensearchError, match="unfinished index"):
+        FlatIndex.open(tmp_path)
+
+
+def test_one_wrong_byte_of_the_progress_is_refused(tmp_path):
+    unfinished(tmp_path)
+    path = tmp_path / "progress.json"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(HypensearchError, match="damaged"):
+            FlatIndexWriter(tmp_path, overwrite=False)
