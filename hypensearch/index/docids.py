@@ -21,8 +21,8 @@ class Docids(Sequence[str]):
     """
 
     def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
-        self._data = data
-        self._offsets = offsets
+        self._data = np.asarray(data)  # views of a memory map are slow to make
+        self._offsets = np.asarray(offsets)
 
     def __len__(self) -> int:
         return len(self._offsets) - 1

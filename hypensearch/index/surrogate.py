@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a surrogate search needs beside a flat index: a short code of each document, made once for all queries.
 
-``INDEX/surrogate/`` holds ``surrogate.json`` (written last, with one rename), ``head.npy``, ``tail.npy`` (leading
-and the remaining principal components of each document's feature, float16) and ``sample.npy`` (the rows that every
-query scores first).
+``INDEX/surrogate/`` holds ``surrogate.json`` (written last, with one rename), ``head.npy`` and ``tail.npy`` (leading
+principal components of each document's feature, bfloat16 as processors multiply it, its bits as uint16; the remaining
+ones, float16) and ``sample.npy`` (the rows that every query scores first).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hypensearch.index.npy import GrowingArray
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = "surrogate.json"
 _ARRAYS = ("head", "tail", "sample")
 
@@ -36,7 +36,7 @@ _ARRAYS = ("head", "tail", "sample")
 class Surrogate:
     """The codes of an index's documents, mapped.
 
-    :param head: Leading components, float16, *Shape:* ``(num_docs, head_size)``.
+    :param head: Leading components, the bits of bfloat16 as uint16, *Shape:* ``(num_docs, head_size)``.
     :param tail: Remaining components, float16, *Shape:* ``(num_docs, tail_size)``.
     :param sample: Rows that are scored first, in order, int64, *Shape:* ``(sample_size,)``.
     :param facts: How it was made.
@@ -46,10 +46,6 @@ class Surrogate:
     tail: np.ndarray
     sample: np.ndarray
     facts: Mapping[str, Any]
-
-    def codes(self, rows: np.ndarray) -> np.ndarray:
-        """Return whole codes, float32, *Shape:* ``(len(rows), head_size + tail_size)``."""
-        return np.concatenate([self.head[rows], self.tail[rows]], axis=1).astype(np.float32)
 
 
 def open_surrogate(index: FlatIndex) -> Surrogate | None:
@@ -67,8 +63,8 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
         return None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HypensearchError(f"{path}: damaged ({error}); {again}") from None
-    if version > FORMAT_VERSION:
-        raise HypensearchError(f"{path}: format version {version}: upgrade hypensearch, or {again}")
+    if version != FORMAT_VERSION:
+        raise HypensearchError(f"{path}: format version {version}, wanted {FORMAT_VERSION}: {again}")
     if belongs_to != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {again}")
     try:
@@ -81,20 +77,19 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
 
 
 def write_surrogate(
-    index: FlatIndex, sample: np.ndarray, head_size: int, blocks: Iterable[np.ndarray], facts: Mapping[str, Any]
+    index: FlatIndex, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], facts: Mapping[str, Any]
 ) -> Surrogate:
     """Write codes beside an index, in place of older ones.
 
     :param sample: Rows that are scored first, *Shape:* ``(sample_size,)``.
-    :param head_size: Components that make the head.
-    :param blocks: Codes in the order of rows, *Shape:* ``(num_rows, code_size)``.
+    :param blocks: Heads and tails in the order of rows, as in :class:`Surrogate`.
     :param facts: How they were made, as JSON.
     """
     folder = Path(index.folder) / FOLDER
     folder.mkdir(exist_ok=True)
     with FileLock(folder / ".lock"):
         (folder / _MANIFEST).unlink(missing_ok=True)
-        shapes = _write_codes(folder, head_size, blocks)
+        shapes = _write_codes(folder, blocks)
         with replace_when_whole(folder / "sample.npy") as file:
             np.save(file, sample.astype(np.int64))
         manifest = {
@@ -117,14 +112,14 @@ def vectors_digest(index: FlatIndex) -> str:
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
-def _write_codes(folder: Path, head_size: int, blocks: Iterable[np.ndarray]) -> dict[str, list[int]]:
+def _write_codes(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, list[int]]:
     files: dict[str, GrowingArray] = {}
-    for block in blocks:
-        for name, part in zip(("head", "tail"), np.split(block, [head_size], axis=1), strict=True):
+    for head, tail in blocks:
+        for name, part in (("head", head), ("tail", tail)):
             if name not in files:
                 path = folder / f"{name}.npy"
                 path.unlink(missing_ok=True)  # a reader that has it mapped keeps it
-                files[name] = GrowingArray(os.fspath(path), np.float16, width=part.shape[1])
+                files[name] = GrowingArray(os.fspath(path), part.dtype, width=part.shape[1])
             files[name].append_rows(part)
     shapes = {}
     for name, file in files.items():

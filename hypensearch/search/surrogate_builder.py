@@ -54,8 +54,8 @@ def build_surrogate(
         basis = torch.nn.functional.pad(basis, (0, 1))
     head_size = min(HEAD_SIZE, basis.shape[1] - 1)
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
-        blocks = _codes(scorer, index, center, basis, bar.update)
-        return write_surrogate(index, sample, head_size, blocks, facts)
+        blocks = _codes(scorer, index, center, basis, head_size, bar.update)
+        return write_surrogate(index, sample, blocks, facts)
 
 
 def mean_q_net(q_nets: QNets) -> QNets:
@@ -96,12 +96,14 @@ def _principal_components(scorer: Scorer, index: FlatIndex, chance: np.random.Ge
 
 
 def _codes(
-    scorer: Scorer, index: FlatIndex, center: Tensor, basis: Tensor, done: Callable[[int], object]
-) -> Iterator[np.ndarray]:
+    scorer: Scorer, index: FlatIndex, center: Tensor, basis: Tensor, head_size: int, done: Callable[[int], object]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for shard in index.shards:
         for start in range(0, shard.num_docs, _BLOCK_ROWS):
             block = shard.vectors[start : start + _BLOCK_ROWS]
-            yield ((scorer.last_states(block) - center) @ basis).cpu().numpy()
+            codes = ((scorer.last_states(block) - center) @ basis).cpu()
+            head = codes[:, :head_size].bfloat16().view(torch.int16).numpy().view(np.uint16)
+            yield head, codes[:, head_size:].half().numpy()
             done(len(block))
 
 

@@ -15,6 +15,7 @@ Hits have their exact scores. Every search estimates its own recall from the err
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ from hypensearch.search.surrogate_builder import gather
 _RIDGE = 0.03
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 64
+_FAR = 6.0  # errors away from a bar, nothing is expected above it
+_ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class SurrogateOptions:
     """How hard a search tries.
 
     :param sample: Documents scored before the first fit.
-    :param step: Documents scored a round; None for half of k, at least 64.
+    :param step: Documents scored a round; None for half of k, at least 32.
     :param shortlist: Documents that rounds choose from; None for 8 k, at least 2,048.
     :param target_recall: Stop when the estimated recall of the best k reaches this.
     :param max_scored: Documents scored, at most; None for no bound.
@@ -81,16 +84,15 @@ class SurrogateSearch:
         self.options = options or SurrogateOptions()
         #: What the last search did, a record for each query.
         self.stats: list[SurrogateStats] = []
-        self._surrogate = surrogate
         self._device = device
-        self._head = as_tensor(surrogate.head).to(device)
+        self._codes = _Codes(surrogate, device)
         self._sample = surrogate.sample[: self.options.sample]
         self._sample_vectors = gather(index, self._sample)
-        codes = torch.from_numpy(surrogate.codes(self._sample)).to(device)
-        self._sample_codes = codes
-        head = codes[:, : self._head.shape[1]]
-        self._head_solver = torch.linalg.solve(_regularised(head), head.T)
-        self._gram = _regularised(codes)
+        codes = self._codes.of(torch.from_numpy(self._sample))
+        self._prior = _prior(codes)
+        head = codes[:, : self._codes.head.shape[1]]
+        self._head_solver = _prior(head) @ head.T
+        self._solver = self._prior @ codes.T
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
@@ -99,40 +101,49 @@ class SurrogateSearch:
         :param k: Hits wanted of each query; fewer where the index, or ``max_scored``, is smaller.
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
-        scorer = Scorer(q_nets, self._device)
-        sample_scores = scorer.score(self._sample_vectors)
-        means = sample_scores.mean(dim=1, keepdim=True)
-        weights = self._head_solver @ (sample_scores - means).T
-        rough = self._head @ weights.to(self._head.dtype)
+        together = max(1, _ROUGH_SCORES // self.index.num_docs)
         found = [
-            self._search_one(scorer, query, sample_scores[query], rough[:, query].float(), k)
-            for query in range(len(q_nets))
+            result
+            for start in range(0, len(q_nets), together)
+            for result in self._search_some(q_nets[start : start + together], k)
         ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
+    def _search_some(self, q_nets: QNets, k: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
+        scorer = Scorer(q_nets, self._device)
+        sample_scores = scorer.score(self._sample_vectors)
+        means = sample_scores.mean(dim=1, keepdim=True)
+        deviations = (sample_scores - means).T
+        rough = self._codes.head @ (self._head_solver @ deviations).to(self._codes.head.dtype)
+        weights = self._solver @ deviations
+        for query in range(len(q_nets)):
+            fit = _Fit(self._prior, weights[:, query], float(means[query]))
+            yield self._search_one(scorer, query, sample_scores[query], rough[:, query].float(), fit, k)
+
     def _search_one(
-        self, scorer: Scorer, query: int, sample_scores: Tensor, rough: Tensor, k: int
+        self, scorer: Scorer, query: int, sample_scores: Tensor, rough: Tensor, fit: _Fit, k: int
     ) -> tuple[list[Hit], SurrogateStats]:
         options = self.options
         k = min(k, self.index.num_docs)
-        step = options.step or max(64, k // 2)
+        step = options.step or max(32, k // 2)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        shortlist = _Shortlist(self._surrogate, rough, max(options.shortlist or max(2048, 8 * k), k), self._sample)
-        fit = _Fit(self._gram, self._sample_codes, sample_scores)
+        size = max(options.shortlist or max(2048, 8 * k), k)
+        shortlist = _Shortlist(self._codes, rough.cpu().numpy(), size, self._sample, fit)
         found = _Found(self._sample, sample_scores.cpu().numpy(), k)
         rounds, recall = 0, 0.0
         while rounds < _MAX_ROUNDS:
             count = min(step, budget - len(found.rows), shortlist.left)
             if count <= 0:
                 break
-            chosen = shortlist.choose(fit.weights(), fit.mean, count)
-            scores = scorer.score_one(query, gather(self.index, shortlist.rows[chosen]))
+            chosen = shortlist.choose(count)
+            rows = shortlist.rows[chosen.cpu().numpy()]
+            scores = scorer.score_one(query, gather(self.index, rows))
             error = scores - shortlist.predictions[chosen]
             fit.add(shortlist.codes[chosen], scores)
-            found.add(shortlist.rows[chosen], scores.cpu().numpy())
+            found.add(rows, scores.cpu().numpy())
             rounds += 1
-            recall = shortlist.recall(fit.weights(), fit.mean, found, float(error.pow(2).mean().sqrt()))
+            recall = shortlist.recall(found, float(error.square().mean().sqrt()), options.target_recall)
             if recall >= options.target_recall:
                 break
         if len(found.rows) == self.index.num_docs:
@@ -140,63 +151,98 @@ class SurrogateSearch:
         return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
 
 
+class _Codes:
+    """The codes as tensors; on a CPU they stay mapped, the head in the type that processors multiply fastest."""
+
+    def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
+        self.head = as_tensor(np.asarray(surrogate.head).view(np.int16)).view(torch.bfloat16).to(device)
+        self._tail = as_tensor(np.asarray(surrogate.tail))
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return whole codes of documents, float32, *Shape:* ``(len(rows), code_size)``."""
+        device, width = self.head.device, self.head.shape[1]
+        codes = torch.empty(len(rows), width + self._tail.shape[1], device=device)
+        codes[:, :width] = self.head.index_select(0, rows.to(device))  # several times faster than head[rows]
+        codes[:, width:] = self._tail.index_select(0, rows)
+        return codes
+
+
 class _Shortlist:
-    """The documents that one query's rounds choose from."""
+    """The documents that one query's rounds choose from.
 
-    def __init__(self, surrogate: Surrogate, rough: Tensor, size: int, scored: np.ndarray) -> None:
-        size = min(size, len(rough))
-        by_row = rough.cpu().numpy()
-        self.rows = np.argpartition(by_row, len(by_row) - size)[len(by_row) - size :]
+    :param rough: Every document's score by the first scan, without the mean, *Shape:* ``(num_docs,)``; is changed.
+    :param scored: Rows that are scored already, which are left out.
+    """
+
+    def __init__(self, codes: _Codes, rough: np.ndarray, size: int, scored: np.ndarray, fit: _Fit) -> None:
+        rough[scored] = -np.inf
+        size = min(size, len(rough) - len(scored))
+        self.rows = np.argpartition(rough, -size)[-size:] if size else np.empty(0, np.intp)
         self.rows.sort()
-        self.codes = torch.from_numpy(surrogate.codes(self.rows)).to(rough.device)
-        self.predictions = rough[torch.from_numpy(self.rows).to(rough.device)]
-        self._rough = self.predictions
-        self._outside = np.delete(by_row, self.rows)
-        self._open = torch.from_numpy(~np.isin(self.rows, scored)).to(rough.device)
-        self.left = int(self._open.sum())
+        self.codes = codes.of(torch.from_numpy(self.rows))
+        self.left = size
+        self._fit = fit
+        self._rough = rough[self.rows]
+        self._outside = rough
+        self._outside[self.rows] = -np.inf
+        self._open = torch.ones(size, dtype=torch.bool, device=self.codes.device)
+        self.predictions = fit.predict(self.codes)
 
-    def choose(self, weights: Tensor, mean: Tensor, count: int) -> Tensor:
+    def choose(self, count: int) -> Tensor:
         """Take the most promising documents that are not scored yet; returns their places in the list."""
-        self.predictions = self.codes @ weights + mean
         chosen = torch.where(self._open, self.predictions, -torch.inf).topk(count).indices
         self._open[chosen] = False
         self.left -= count
         return chosen
 
-    def recall(self, weights: Tensor, mean: Tensor, found: _Found, error: float) -> float:
-        """Estimate the share of the true best k that is found already.
+    def recall(self, found: _Found, error: float, enough: float) -> float:
+        """Predict anew, and estimate the share of the true best k that is found already.
 
         A document that was not scored is taken to have its predicted score plus a normal error: as large as the
-        error of the last round's predictions inside of the list, as that of the first scan outside of it.
+        error of the last round's predictions inside of the list, as that of the first scan outside of it, where it
+        is only looked at when what is inside leaves ``enough``.
         """
+        self.predictions = self._fit.predict(self.codes)
         worst = found.worst_hit
         if worst is None:
             return 0.0
-        predictions = self.codes @ weights + mean
-        inside = _chance_above(worst, predictions[self._open], error)
-        rough_error = predictions - (self._rough + mean)
-        bias, spread = float(rough_error.mean()), float(rough_error.std())
-        outside = _chance_above(worst, torch.from_numpy(self._outside) + mean.cpu() + bias, spread)
-        return found.k / (found.k + inside + outside)
+        missing = _expected_above(worst, self.predictions[self._open].cpu().numpy(), error)
+        recall = found.k / (found.k + missing)
+        if recall < enough:
+            return recall
+        rough_error = self.predictions.cpu().numpy() - self._rough
+        missing += _expected_above(worst - float(rough_error.mean()), self._outside, float(rough_error.std()))
+        return found.k / (found.k + missing)
 
 
 class _Fit:
-    """Ridge regression of one query's scores on codes, added to round by round."""
+    """Ridge regression of one query's scores on codes, added to round by round (recursive least squares).
 
-    def __init__(self, gram: Tensor, codes: Tensor, scores: Tensor) -> None:
-        self.mean = scores.mean()
-        self._gram = gram.clone()
-        self._moment = codes.T @ (scores - self.mean)
+    :param prior: Inverse of the sample's regularised Gram matrix, *Shape:* ``(code_size, code_size)``.
+    :param weights: The fit to the sample, *Shape:* ``(code_size,)``.
+    :param mean: The sample's mean score.
+    """
+
+    def __init__(self, prior: Tensor, weights: Tensor, mean: float) -> None:
+        self._inverse, self._weights, self._mean = prior, weights, mean
+        self._half: Tensor | None = None  # what the inverse has still to lose
 
     def add(self, codes: Tensor, scores: Tensor) -> None:
         """Learn from documents that the fit itself chose: they lie where it must be right."""
-        self._gram.addmm_(codes.T, codes, alpha=_CHOSEN_WEIGHT)
-        self._moment.addmv_(codes.T, scores - self.mean, alpha=_CHOSEN_WEIGHT)
+        if self._half is not None:
+            self._inverse = torch.addmm(self._inverse, self._half.T, self._half, alpha=-1)
+        gain = codes @ self._inverse
+        inner = gain @ codes.T
+        inner.diagonal().add_(1 / _CHOSEN_WEIGHT)
+        factor = torch.linalg.cholesky(inner)
+        self._half = torch.linalg.solve_triangular(factor, gain, upper=False)
+        surprise = (scores - self.predict(codes)).unsqueeze(1)
+        step = torch.linalg.solve_triangular(factor, surprise, upper=False)
+        self._weights = torch.addmv(self._weights, self._half.T, step.squeeze(1))
 
-    def weights(self) -> Tensor:
-        """Solve for the weights of the codes."""
-        factor = torch.linalg.cholesky(self._gram)
-        return torch.cholesky_solve(self._moment.unsqueeze(1), factor).squeeze(1)
+    def predict(self, codes: Tensor) -> Tensor:
+        """Predict scores of codes, *Shape:* ``(num_docs,)``."""
+        return codes @ self._weights + self._mean
 
 
 class _Found:
@@ -225,15 +271,16 @@ class _Found:
         return in_rank_order(hits)[: self.k]
 
 
-def _regularised(codes: Tensor) -> Tensor:
-    """Return the Gram matrix of codes, its diagonal raised by a share of its mean."""
-    gram = codes.T @ codes
+def _prior(codes: Tensor) -> Tensor:
+    """Return the inverse of the Gram matrix of codes, its diagonal raised by a share of its mean."""
+    gram = codes.double().T @ codes.double()
     raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
-    return gram + raise_by * torch.eye(len(gram), device=gram.device)
+    return torch.linalg.inv(gram + raise_by * torch.eye(len(gram), device=gram.device)).float()
 
 
-def _chance_above(bar: float, predictions: Tensor, error: float) -> float:
+def _expected_above(bar: float, predictions: np.ndarray, error: float) -> float:
     """Expected number of predictions whose true value lies above a bar."""
     if error <= 0:
         return float((predictions > bar).sum())
-    return float(torch.special.ndtr((predictions - bar) / error).sum())
+    near = predictions[predictions > bar - _FAR * error]
+    return float(torch.special.ndtr(torch.from_numpy((near - bar) / error)).sum())

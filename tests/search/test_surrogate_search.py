@@ -15,6 +15,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.index import FlatIndex
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, QNets
+from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.surrogate_builder import build_surrogate
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
@@ -113,3 +114,31 @@ def test_damaged_codes_are_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(HypensearchError, match="damaged"):
         open_surrogate(index)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 24), st.integers(1, 40), st.lists(st.integers(1, 30), max_size=5), st.integers(0, 1000))
+def test_fit_in_rounds_is_ridge_regression_of_all_that_was_scored(
+    width: int, sample_size: int, rounds: list[int], seed: int
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    codes = torch.randn(sample_size, width, generator=chance)
+    scores = torch.randn(sample_size, generator=chance)
+    mean, prior = scores.mean(), module._prior(codes)
+    fit = module._Fit(prior, prior @ codes.T @ (scores - mean), float(mean))
+    gram, moment = torch.linalg.inv(prior.double()), codes.double().T @ (scores - mean).double()
+    for size in rounds:
+        added, added_scores = torch.randn(size, width, generator=chance), torch.randn(size, generator=chance)
+        fit.add(added, added_scores)
+        gram += module._CHOSEN_WEIGHT * added.double().T @ added.double()
+        moment += module._CHOSEN_WEIGHT * added.double().T @ (added_scores - mean).double()
+    expected = codes.double() @ torch.linalg.solve(gram, moment) + mean
+    torch.testing.assert_close(fit.predict(codes).double(), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_queries_in_parts_give_the_same_hits(index: FlatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    q_nets, search = related_q_nets(5), surrogate_search(index)
+    whole = search.search(q_nets, 10)
+    monkeypatch.setattr(module, "_ROUGH_SCORES", 2 * index.num_docs)
+    assert search.search(q_nets, 10) == whole
+    assert len(search.stats) == 5
