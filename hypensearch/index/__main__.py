@@ -16,6 +16,8 @@ from hypensearch.index.graph import DISTANCES, GraphIndex
 if TYPE_CHECKING:
     import torch
 
+_CENTROIDS = 2_000
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -23,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _make_codes(args) if args.surrogate else _make_graph(args))
+    make = _make_codes if args.surrogate else _make_centroids if args.centroids else _make_graph
+    return cli.run(lambda: make(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,6 +50,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--min-recall", type=_share, default=0.95, help="share of the exact neighbours that --builder faiss is to find"
     )
+    parser.add_argument(
+        "--centroids",
+        metavar="N",
+        type=cli.positive_int,
+        nargs="?",
+        const=_CENTROIDS,
+        help=f"instead of a graph: find the documents nearest to N k-means centroids ({_CENTROIDS:,}), where graph "
+        "search may start (--entry centroids); needs Faiss",
+    )
     parser.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
     parser.add_argument("--name", help="name of the graph; tells distance and degree by default")
     parser.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
@@ -66,17 +78,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _make_codes(args: argparse.Namespace) -> None:
     from hypensearch.search.searcher import HypencoderSearcher
-    from hypensearch.search.surrogate_builder import QUERIES, build_surrogate, typical_queries
+    from hypensearch.search.surrogate_builder import QUERIES, build_surrogate
+    from hypensearch.search.typical_queries import typical_queries
     from hypensearch.topics import load_topics
 
     options = {"device": args.device, "width": args.width, "backbone_config": args.backbone_config}
     with HypencoderSearcher(args.index, args.encoder, searcher="exhaustive", **options) as searcher:
-        queries = list(load_topics(args.topics).values())[:QUERIES] if args.topics else typical_queries(searcher.index)
+        if args.topics:
+            queries = list(load_topics(args.topics).values())[:QUERIES]
+        else:
+            queries = typical_queries(searcher.index, QUERIES)
         build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)
     print(
         f"codes of {searcher.num_docs:,} documents are in {args.index}; search: python -m hypensearch.search "
         f"--searcher surrogate --index {args.index} --topics TOPICS --output RUN"
     )
+
+
+def _make_centroids(args: argparse.Namespace) -> None:
+    from hypensearch.index.centroids import build_centroids
+
+    with FlatIndex.open(args.index) as index:
+        found = len(build_centroids(index, args.centroids))
+        print(
+            f"the {found:,} documents of {index.num_docs:,} that are nearest to centroids are named in {args.index}; "
+            f"search: python -m hypensearch.search --searcher graph --entry centroids --index {args.index} "
+            "--topics TOPICS --output RUN"
+        )
 
 
 def _make_graph(args: argparse.Namespace) -> None:

@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import is_gzip_name, open_stream
+
+_SKIPPED_BYTES = 2**20
+_STORE_DOCUMENTS = "encode it again with --store-documents to keep the text inside the index"
 
 
 @dataclass(frozen=True)
@@ -75,27 +79,69 @@ class DocumentFiles:
 
         :raises HypensearchError: When its text cannot be had; says why and what to do.
         """
+        facts, positions = self._known()
+        place = positions[row]
+        path = self._checked(facts["files"][int(place["file"])])
+        if is_gzip_name(path):
+            raise HypensearchError(
+                f"{path}: documents cannot be read one by one from a gzipped corpus; {_STORE_DOCUMENTS}"
+            )
+        with open(path, "rb") as file:
+            file.seek(int(place["offset"]))
+            return self._document(file.read(int(place["length"])), docid)
+
+    def read_many(self, rows: np.ndarray, docids: Sequence[str]) -> list[IndexedDocument]:
+        """Read some documents in one pass over each file, so that gzipped ones can be read too.
+
+        :param rows: Shape ``(n,)``.
+        :param docids: Their docids.
+        :raises HypensearchError: As :meth:`read`.
+        """
+        facts, positions = self._known()
+        places = positions[rows]
+        found: dict[int, IndexedDocument] = {}
+        for number in np.unique(places["file"]).tolist():
+            path = self._checked(facts["files"][number])
+            inside = np.flatnonzero(places["file"] == number)
+            inside = inside[np.argsort(places["offset"][inside], kind="stable")]
+            for i, raw in zip(inside.tolist(), _read_parts(path, places[inside]), strict=True):
+                found[i] = self._document(raw, docids[i])
+        return [found[i] for i in range(len(rows))]
+
+    def _document(self, raw: bytes, docid: str) -> IndexedDocument:
+        facts, _ = self._known()
+        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
+        return IndexedDocument(docid, text, tuple(facts.get("fields", ())))
+
+    def _known(self) -> tuple[Mapping[str, Any], np.ndarray]:
         if self._facts is None or self._positions is None:
             raise HypensearchError(
                 f"{self._folder}: the index knows no text, its vectors were imported without; "
                 "encode the corpus itself to have it"
             )
-        place = self._positions[row]
-        path = self._checked(self._facts["files"][int(place["file"])])
-        with open(path, "rb") as file:
-            file.seek(int(place["offset"]))
-            raw = file.read(int(place["length"])).removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
-        return IndexedDocument(docid, raw, tuple(self._facts.get("fields", ())))
+        return self._facts, self._positions
 
     def _checked(self, file: Mapping[str, Any]) -> str:
         path = os.path.join(self._folder, file["path"])
-        hint = "encode it again with --store-documents to keep the text inside the index"
-        if path.endswith(".gz"):
-            raise HypensearchError(f"{path}: documents cannot be read one by one from a gzipped corpus; {hint}")
         try:
             found = os.stat(path)
         except OSError as error:
-            raise HypensearchError(f"{path}: the encoded corpus is not there ({error.strerror}); {hint}") from None
+            raise HypensearchError(
+                f"{path}: the encoded corpus is not there ({error.strerror}); {_STORE_DOCUMENTS}"
+            ) from None
         if "bytes" in file and (found.st_size, found.st_mtime_ns) != (file["bytes"], file["mtime_ns"]):
-            raise HypensearchError(f"{path}: the corpus has changed since it was encoded; {hint}")
+            raise HypensearchError(f"{path}: the corpus has changed since it was encoded; {_STORE_DOCUMENTS}")
         return path
+
+
+def _read_parts(path: str, places: np.ndarray) -> Iterator[bytes]:
+    """Read documents in the order of their offsets, each once, unpacking what lies between them in a gzipped file."""
+    with open_stream(path) as stream:
+        position, read = 0, (-1, b"")
+        for offset, length in zip(places["offset"].tolist(), places["length"].tolist(), strict=True):
+            if offset != read[0]:  # a document may be asked for twice
+                while position < offset:
+                    position += len(stream.read(min(_SKIPPED_BYTES, offset - position))) or offset
+                read = (offset, stream.read(length))
+                position += length
+            yield read[1]

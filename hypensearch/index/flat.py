@@ -107,6 +107,10 @@ class FlatShard:
         """Read the document of a row of the shard."""
         return self._documents.read(row, self.docids[row])
 
+    def documents(self, rows: np.ndarray) -> list[IndexedDocument]:
+        """Read the documents of some rows of the shard, gzipped or not."""
+        return self._documents.read_many(rows, [self.docids[int(row)] for row in rows])
+
     def damages(self) -> Iterator[Damage]:
         """Read every file and compare it with its digest; takes as long as the disk does."""
         return shard_damages(self.folder, self.record, self.dim, str(self.vectors.dtype))
@@ -247,6 +251,19 @@ class FlatIndex:
             return None
         shard = self._shard_of(row)
         return shard.document(row - shard.start)
+
+    def documents(self, rows: Sequence[int] | np.ndarray) -> list[IndexedDocument]:
+        """Read the documents of some rows, in one pass over each corpus file: gzipped ones can be read too.
+
+        :raises HypensearchError: When their text cannot be had: no corpus named, or a changed one.
+        """
+        wanted = np.asarray(rows, dtype=np.int64)
+        found: dict[int, IndexedDocument] = {}
+        for shard in self.shards:
+            here = wanted[(wanted >= shard.start) & (wanted < shard.start + shard.num_docs)]
+            if len(here):
+                found.update(zip(here.tolist(), shard.documents(here - shard.start), strict=True))
+        return [found[row] for row in wanted.tolist()]
 
     def verify(self) -> None:
         """Compare every byte with the manifest's digests; takes as long as the disk does.

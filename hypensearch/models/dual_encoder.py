@@ -23,6 +23,7 @@ from hypensearch.models.backbone import build_transformer, find_backbone_config,
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
+from hypensearch.stages import stage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -74,7 +75,9 @@ class QueryEncoder(nn.Module):
         :param input_ids: *Shape:* ``(num_queries, seq_len)``.
         :param attention_mask: *Shape:* ``(num_queries, seq_len)``.
         """
-        q_nets: QNets = self.hyper_head(token_states(self.transformer, input_ids, attention_mask), attention_mask)
+        states = token_states(self.transformer, input_ids, attention_mask)
+        with stage("generate"):
+            q_nets: QNets = self.hyper_head(states, attention_mask)
         return q_nets
 
 

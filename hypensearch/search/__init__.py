@@ -5,7 +5,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypensearch.search.searcher import HypencoderSearcher, SearchStats
+    from hypensearch.search.report import SearchStats
+    from hypensearch.search.searcher import HypencoderSearcher
 
 __all__ = ["HypencoderSearcher", "SearchStats"]
 

@@ -5,17 +5,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
 from hypensearch.hits import Hit
 from hypensearch.search.flags import build_parser, check, precision
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
+from hypensearch.stages import clocked, stage
 
 if TYPE_CHECKING:
+    from hypensearch.search.report import QueryReport
     from hypensearch.search.searcher import HypencoderSearcher
 
 
@@ -33,9 +38,16 @@ def _search(args: argparse.Namespace) -> None:
     check_output(args.output)
     topics = _topics(args)
     with _searcher(args) as searcher:
+        if not args.encoded_queries:
+            searcher.query_encoder  # noqa: B018 -- loaded here, before anything is timed
         print(f"Running {args.topics} topics, saving to {args.output}...")
-        write_run(args, _search_batches(args, topics, searcher))
-        print(_summary(args, searcher))
+        reports: dict[str, QueryReport] = {}
+        with clocked() as clock, stage("output"):
+            write_run(args, _search_batches(args, topics, searcher, reports))
+        searcher.stats.seconds["output"] = clock.seconds["output"]
+        if args.report:
+            _write_report(args.report, searcher, reports)
+        print(f"{searcher.stats} on {searcher.device}; the run is {args.output}")
 
 
 def _topics(args: argparse.Namespace) -> dict[str, str]:
@@ -59,6 +71,9 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "max_scored": args.max_scored,
         "target_recall": args.target_recall,
         "graph": args.graph,
+        "variant": args.variant,
+        "entry": args.entry,
+        "entry_seed": args.entry_seed,
         "num_entry_points": args.num_entry_points,
         "ncandidates": args.ncandidates,
         "max_iter": args.max_iter,
@@ -78,7 +93,10 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
 
 
 def _search_batches(
-    args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher
+    args: argparse.Namespace,
+    topics: Mapping[str, str],
+    searcher: HypencoderSearcher,
+    reports: dict[str, QueryReport],
 ) -> Iterator[tuple[str, list[Hit]]]:
     ids = list(topics)
     stored = StoredQueries(args.encoded_queries, topics, searcher) if args.encoded_queries else None
@@ -86,20 +104,18 @@ def _search_batches(
     with cli.progress_bar(len(ids), unit="topic", description="searching") as bar:
         for start in range(0, len(ids), args.batch_size):
             batch = ids[start : start + args.batch_size]
-            queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
+            with stage("encode"):
+                queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
             found = searcher.batch_search(queries, batch, k, args.threads)
+            reports.update(zip(batch, searcher.report, strict=True))
             bar.update(len(batch))
             yield from found.items()
 
 
-def _summary(args: argparse.Namespace, searcher: HypencoderSearcher) -> str:
-    stats = searcher.stats
-    each = 1000 / max(1, stats.queries)
-    return (
-        f"{stats.queries:,} topics, {stats.documents_scored / max(1, stats.queries):,.0f} of {searcher.num_docs:,} "
-        f"documents scored for each: {stats.encode_seconds * each:.1f} ms to encode and "
-        f"{stats.search_seconds * each:.1f} ms to search a topic on {searcher.device}; the run is {args.output}"
-    )
+def _write_report(path: str, searcher: HypencoderSearcher, reports: Mapping[str, QueryReport]) -> None:
+    topics = {topic: asdict(report) for topic, report in reports.items()}
+    with replace_when_whole(path, "w") as file:
+        json.dump({**searcher.stats.facts(), "device": str(searcher.device), "topics": topics}, file, indent=1)
 
 
 if __name__ == "__main__":

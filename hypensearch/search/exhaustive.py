@@ -18,6 +18,7 @@ from hypensearch.search.cuda_vectors import CudaVectors
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.scorers import Case, choose_scorer, make_scorer
 from hypensearch.search.top_k import TopK
+from hypensearch.stages import stage
 
 CPU_BLOCK_ROWS = 65536
 
@@ -74,7 +75,9 @@ class ExhaustiveSearch:
         case = Case(self.device, self.precision, q_nets.config, len(q_nets), shard.num_docs, threads)
         scorer = make_scorer(q_nets, case, self.scorer)
         for first_row, vectors in self._blocks(shard):
-            best.add(first_row, scorer.score(vectors))
+            with stage("score"):
+                scores = scorer.score(vectors)
+            best.add(first_row, scores)
         return [self._hits(shard, q_nets[query], best, query)[:k] for query in range(len(q_nets))]
 
     def _hits(self, shard: FlatShard, q_net: QNets, best: TopK, query: int) -> list[Hit]:

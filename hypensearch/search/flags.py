@@ -14,6 +14,8 @@ from hypensearch.formats.ids import flaw_of_id
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
+VARIANTS = ("paper", "released")  # those of hypensearch.search.graph_search
+ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
 SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 SCORERS = ("auto", "fused", "eager")  # those of hypensearch.search.scorers
@@ -59,6 +61,9 @@ def build_parser() -> argparse.ArgumentParser:
     required.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
     required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
     required.add_argument("--output", required=True, help="run file to write")
+    required.add_argument(
+        "--report", metavar="JSON", help="file to write: documents scored and rounds of each topic, seconds by stage"
+    )
     add_run_flags(parser.add_argument_group("the run"))
     add_encoder_flags(parser.add_argument_group("the query encoder"))
     _add_scoring_flags(parser.add_argument_group("scoring"))
@@ -176,7 +181,26 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
     group.add_argument("--target-recall", type=float, default=0.998, help="estimated recall that surrogate stops at")
     group.add_argument("--graph", help="name of the graph, where the index has several")
-    group.add_argument("--num-entry-points", type=positive_int, default=10_000, help="random documents to start from")
+    group.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        default="released",
+        help="paper: Algorithm 1, offers --ncandidates in an iteration; released: the authors' code, at least --hits",
+    )
+    group.add_argument(
+        "--entry",
+        choices=ENTRIES,
+        default="random",
+        help="where graph search starts: random documents; those nearest to the corpus' centroids; the best by cosine "
+        "of the document encoder; the hits of surrogate search, whose surroundings it then looks at",
+    )
+    group.add_argument(
+        "--num-entry-points",
+        type=positive_int,
+        help="documents to start from; by default 10,000 random ones, all centroids, 1,000 of the bi-encoder's, or as "
+        "many of the surrogate's as --hits",
+    )
+    group.add_argument("--entry-seed", type=int, default=43, help="chooses random documents to start from")
     group.add_argument("--ncandidates", type=positive_int, default=64, help="documents expanded in an iteration")
     group.add_argument("--max-iter", type=positive_int, default=16, help="iterations, at most")
     group.add_argument("--no-early-stop", action="store_true", help="walk on when no hit was found in an iteration")

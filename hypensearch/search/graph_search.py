@@ -29,6 +29,7 @@ from hypensearch.index.graph import GraphIndex, check_belongs
 from hypensearch.index.manifest import DOCID, DOCID_OFFSETS
 from hypensearch.models.q_net import QNets
 from hypensearch.search.scorer import Scorer, as_tensor
+from hypensearch.stages import stage
 
 VARIANTS = ("paper", "released")
 
@@ -83,6 +84,8 @@ class GraphSearch:
     :param max_scored: Documents scored for a query, at most; None for no bound. Seeds come before random entry points,
         and neighbours of better documents before others.
     :param seeds: Docids to start from by topic id, best first; see :func:`seeds_of_run`.
+    :param entry_rows: Rows that every walk starts from in place of random ones, the first ``num_entry_points``; see
+        :mod:`hypensearch.index.centroids`.
     :raises HypensearchError: When the graph belongs to other vectors, or a parameter makes no sense.
     """
 
@@ -100,6 +103,7 @@ class GraphSearch:
         seed: int = 43,
         max_scored: int | None = None,
         seeds: Mapping[str, Sequence[str]] | None = None,
+        entry_rows: np.ndarray | None = None,
     ) -> None:
         _check_parameters(num_entry_points, ncandidates, max_iter, variant, max_scored)
         check_belongs(index, graph.manifest, graph.folder)
@@ -118,8 +122,10 @@ class GraphSearch:
         self._documents = _Documents(index, device)
         self._neighbours = _on_device(graph.neighbours, device, graph.folder)
         self._docid_rank = torch.from_numpy(_docid_rank(index).view(np.int32)).to(device)
-        entries = random.Random(seed).sample(range(index.num_docs), self.num_entry_points)[: self.max_scored]
-        self._entry_rows = np.array(entries, dtype=np.int64)
+        if entry_rows is None:
+            drawn = random.Random(seed).sample(range(index.num_docs), self.num_entry_points)
+            entry_rows = np.array(drawn, dtype=np.int64)
+        self._entry_rows = entry_rows[: self.num_entry_points][: self.max_scored]
         self._entries = torch.from_numpy(self._entry_rows).to(device)
         self._entry_vectors = self._documents.gather(self._entries)
 
@@ -251,7 +257,9 @@ class GraphSearch:
     def _score_all_places(self, q_nets: QNets, frontier: Tensor) -> Tensor:
         rows = frontier.clamp(max=self.index.num_docs - 1)
         size = max(1, _GPU_ROWS // len(rows))
-        return torch.cat([q_nets.score_each(self._documents.gather(part)) for part in rows.split(size, dim=1)], dim=1)
+        with stage("score"):
+            parts = [q_nets.score_each(self._documents.gather(part)) for part in rows.split(size, dim=1)]
+        return torch.cat(parts, dim=1)
 
     def _start(
         self, q_nets: QNets, seeds: Sequence[np.ndarray], scores_of: Callable[[Tensor], Tensor]

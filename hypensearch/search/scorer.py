@@ -21,6 +21,7 @@ from torch import Tensor
 
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets, activation
+from hypensearch.stages import stage
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TILE_ROWS = 512
@@ -114,11 +115,12 @@ class Scorer:
                 work(workspace, start, len(tile))
             self._idle.put(workspace)
 
-        if self._threads == 1 or len(starts) < 2:
-            for start in starts:
-                do(start)
-        else:
-            list(_pool(self._threads).map(do, starts))
+        with stage("score"):
+            if self._threads == 1 or len(starts) < 2:
+                for start in starts:
+                    do(start)
+            else:
+                list(_pool(self._threads).map(do, starts))
 
     def _workspace(self) -> _Workspace:
         try:

@@ -7,8 +7,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -21,7 +21,9 @@ from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
-from hypensearch.search.strategy import SearchOptions, make_strategy
+from hypensearch.search.report import QueryReport, SearchStats
+from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
+from hypensearch.stages import clocked, stage
 
 if TYPE_CHECKING:
     from hypensearch.index import IndexedDocument
@@ -43,22 +45,6 @@ class VectorHit:
     docid: str
     score: float
     vectors: np.ndarray
-
-
-@dataclass
-class SearchStats:
-    """What a searcher did since it was made.
-
-    :param queries: Queries searched.
-    :param documents_scored: Documents scored, summed over queries.
-    :param encode_seconds: Seconds spent turning query text into q-nets.
-    :param search_seconds: Seconds spent scoring and ranking.
-    """
-
-    queries: int = 0
-    documents_scored: int = 0
-    encode_seconds: float = 0.0
-    search_seconds: float = 0.0
 
 
 class HypencoderSearcher:
@@ -98,7 +84,6 @@ class HypencoderSearcher:
         self.prebuilt_index_name = prebuilt_index_name
         self.device = resolve_device(device)
         self.max_length = max_length
-        self.stats = SearchStats()
         self._load_options: dict[str, Any] = {
             "backbone_config": backbone_config,
             "revision": revision,
@@ -107,8 +92,13 @@ class HypencoderSearcher:
         options = SearchOptions(**search_options)
         if options.check:
             self.index.check_once()
-        self._strategy = make_strategy(self.index, self.device, options)
+        self._strategy = make_strategy(self.index, self.device, options, self._embed)
+        #: What was done since the searcher was made, time by stage.
+        self.stats = SearchStats(self._strategy.name, self.index.num_docs)
+        #: What the last call did, for each of its queries.
+        self.report: list[QueryReport] = []
         self._loading = threading.Lock()
+        self._counting = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
         self._encoder_name = _checkpoint_name(query_encoder)
         if self._query_encoder is not None:
@@ -257,10 +247,9 @@ class HypencoderSearcher:
 
     def encode(self, queries: Sequence[str]) -> QNets:
         """Return the q-nets of queries."""
-        started = time.perf_counter()
-        q_nets = self.query_encoder.encode_queries(list(queries), max_length=self.max_length)
-        self.stats.encode_seconds += time.perf_counter() - started
-        return q_nets
+        encoder = self.query_encoder
+        with self._clocked(), stage("encode"):
+            return encoder.encode_queries(list(queries), max_length=self.max_length)
 
     def doc(self, docid: str) -> IndexedDocument | None:
         """Return a document's text, None when the index has no such docid.
@@ -290,12 +279,28 @@ class HypencoderSearcher:
             raise HypensearchError(f"k is {k}: wanted at least 1 hit")
         threads = _checked_threads(threads)
         q_nets = self._as_q_nets(queries)
-        started = time.perf_counter()
-        hits, documents_scored = self._strategy.search(q_nets, min(k, self.num_docs), threads, ids)
-        self.stats.search_seconds += time.perf_counter() - started
-        self.stats.queries += len(q_nets)
-        self.stats.documents_scored += documents_scored
+        texts = [query for query in queries if isinstance(query, str)]
+        with self._clocked(), stage("search"):
+            hits, report = self._strategy.search(
+                Batch(q_nets, min(k, self.num_docs), threads, ids, texts if len(texts) == len(queries) else None)
+            )
+        self.report = report
+        with self._counting:
+            self.stats.queries += len(q_nets)
+            self.stats.documents_scored += sum(of_query.documents_scored for of_query in report)
+            self.stats.rounds += sum(of_query.rounds for of_query in report)
         return q_nets, hits
+
+    @contextmanager
+    def _clocked(self) -> Iterator[None]:
+        with clocked() as clock:
+            yield
+        with self._counting:
+            self.stats.add_seconds(clock.seconds)
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode queries as documents are."""
+        return self.query_encoder.encode_documents(list(texts), max_length=self.max_length)
 
     def _as_q_nets(self, queries: Sequence[Query]) -> QNets:
         texts = [query for query in queries if isinstance(query, str)]

@@ -9,18 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.flags import SEARCHERS
+from hypensearch.search.flags import ENTRIES, SEARCHERS
+from hypensearch.search.report import QueryReport
 
 if TYPE_CHECKING:
     from hypensearch.index.flat import FlatIndex
     from hypensearch.models.q_net import QNets
+    from hypensearch.search.entry_points import Embed, EntryPoints
     from hypensearch.search.surrogate_search import SurrogateSearch
+
+_RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,11 @@ class SearchOptions:
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this.
     :param graph: Name of the graph; None for the only one.
-    :param num_entry_points: Random documents that graph search starts from.
+    :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
+    :param entry: Where graph search starts: one of :data:`hypensearch.search.flags.ENTRIES`.
+    :param entry_seed: Chooses random documents to start from.
+    :param num_entry_points: Documents that graph search starts from; None for 10,000 random ones, all centroids, 1,000
+        of the bi-encoder's, or as many of the surrogate's as hits are wanted.
     :param ncandidates: Documents whose neighbours graph search looks at, in each iteration.
     :param max_iter: Iterations of graph search, at most.
     :param early_stop: Whether graph search stops before that when it seems useless.
@@ -50,7 +59,10 @@ class SearchOptions:
     max_scored: int | None = None
     target_recall: float = 0.998
     graph: str | None = None
-    num_entry_points: int = 10_000
+    variant: str = "released"
+    entry: str = "random"
+    entry_seed: int = 43
+    num_entry_points: int | None = None
     ncandidates: int = 64
     max_iter: int = 16
     early_stop: bool = True
@@ -58,89 +70,116 @@ class SearchOptions:
     check: bool = True
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Queries that are searched together.
+
+    :param q_nets: Their q-nets.
+    :param k: Hits wanted of each.
+    :param threads: CPU threads of exhaustive search; None for as many as torch uses.
+    :param topic_ids: Their ids, where they have any.
+    :param texts: Their text; None where they came as q-nets.
+    """
+
+    q_nets: QNets
+    k: int
+    threads: int | None = None
+    topic_ids: Sequence[str] | None = None
+    texts: Sequence[str] | None = None
+
+
 class Strategy(Protocol):
     """A way to search: q-nets to ranked lists with exact scores."""
 
-    def search(
-        self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
-    ) -> tuple[list[list[Hit]], int]:
-        """Return a ranked list for each q-net, and how many documents were scored in all."""
+    name: str
+
+    def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        """Return a ranked list for each query, and what was done for it."""
         ...
 
 
-def make_strategy(index: FlatIndex, device: torch.device, options: SearchOptions) -> Strategy:
+def make_strategy(
+    index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None = None
+) -> Strategy:
     """Make what the options name.
 
+    :param embed: Texts to vectors by the document encoder, for the entry points that want it.
     :raises HypensearchError: When the name is unknown, or the index lacks what it needs; says how to make it.
     """
     if options.searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {options.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
     if options.searcher == "graph":
-        return _Graph(index, device, options)
-    codes = open_surrogate(index) if options.searcher in ("auto", "surrogate") else None
-    if codes is not None:
-        from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
-
-        effort = SurrogateOptions(target_recall=options.target_recall, max_scored=options.max_scored)
-        return _Surrogate(SurrogateSearch(index, codes, device, effort))
-    if options.searcher == "surrogate":
-        raise HypensearchError(
-            f"{index.folder} has no codes for surrogate search; make them with: python -m hypensearch.index --index "
-            f"{index.folder} --surrogate"
-        )
+        return _Graph(index, device, options, embed)
+    if options.searcher == "surrogate" or (options.searcher == "auto" and open_surrogate(index) is not None):
+        return _Surrogate(_surrogate_search(index, device, options))
     return _Exhaustive(index, device, options)
 
 
 class _Exhaustive:
+    name = "exhaustive"
+
     def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions) -> None:
         if options.max_scored is not None and options.max_scored < index.num_docs:
             raise HypensearchError("--max-scored bounds graph and surrogate search; exhaustive search scores all")
         self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows, options.scorer)
 
-    def search(
-        self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
-    ) -> tuple[list[list[Hit]], int]:
-        return self._search.search(q_nets, k, threads), len(q_nets) * self._search.index.num_docs
+    def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        hits = self._search.search(batch.q_nets, batch.k, batch.threads)
+        return hits, [QueryReport(self._search.index.num_docs)] * len(hits)
 
 
 class _Surrogate:
+    name = "surrogate"
+
     def __init__(self, search: SurrogateSearch) -> None:
         self._search = search
 
-    def search(
-        self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
-    ) -> tuple[list[list[Hit]], int]:
-        with _torch_threads(threads):
-            hits = self._search.search(q_nets, k)
-        return hits, sum(stats.documents_scored for stats in self._search.stats)
+    def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        with _torch_threads(batch.threads):
+            hits = self._search.search(batch.q_nets, batch.k)
+        return hits, [
+            QueryReport(stats.documents_scored, stats.rounds, stats.estimated_recall) for stats in self._search.stats
+        ]
 
 
 class _Graph:
-    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions) -> None:
+    name = "graph"
+
+    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None) -> None:
         from hypensearch.index.graph import GraphIndex
         from hypensearch.search.graph_search import GraphSearch, seeds_of_run
 
         graph = GraphIndex.open(index, options.graph)
         if options.check:
             graph.check_once()
+        rows, number = _fixed_entry_points(index, options)
+        self._entries = _entry_points(index, device, options, embed)
         self._search = GraphSearch(
             index,
             graph,
             device,
-            num_entry_points=options.num_entry_points,
+            num_entry_points=number,
             ncandidates=options.ncandidates,
             max_iter=options.max_iter,
             early_stop=options.early_stop,
+            variant=options.variant,
+            seed=options.entry_seed,
             max_scored=options.max_scored,
             seeds=seeds_of_run(options.seeds) if options.seeds else None,
+            entry_rows=rows,
         )
 
-    def search(
-        self, q_nets: QNets, k: int, threads: int | None, topic_ids: Sequence[str] | None
-    ) -> tuple[list[list[Hit]], int]:
-        with _torch_threads(threads):
-            hits = self._search.search(q_nets, k, topic_ids)
-        return hits, sum(stats.documents_scored for stats in self._search.stats)
+    def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        rows, before = None, [0] * len(batch.q_nets)
+        with _torch_threads(batch.threads):
+            if self._entries is not None:
+                rows = self._entries.find(batch.q_nets, batch.texts, batch.k)
+                before = self._entries.scored
+            hits = self._search.search(batch.q_nets, batch.k, batch.topic_ids, rows)
+        return hits, [
+            QueryReport(stats.documents_scored + scored, stats.iterations)
+            for stats, scored in zip(self._search.stats, before, strict=True)
+        ]
 
 
 @contextmanager
@@ -152,3 +191,44 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _fixed_entry_points(index: FlatIndex, options: SearchOptions) -> tuple[np.ndarray | None, int]:
+    """Give the entry points that all queries share, None for random ones, and how many there are."""
+    if options.entry == "centroids":
+        from hypensearch.index.centroids import open_centroids
+
+        rows = open_centroids(index)
+        return rows, len(rows) if options.num_entry_points is None else options.num_entry_points
+    if options.entry == "random":
+        return None, _RANDOM_ENTRY_POINTS if options.num_entry_points is None else options.num_entry_points
+    return None, 0
+
+
+def _entry_points(
+    index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None
+) -> EntryPoints | None:
+    """Give what finds the entry points of each query, None where all share them."""
+    from hypensearch.search.entry_points import FromBiEncoder, FromSurrogate
+
+    if options.entry not in ENTRIES:
+        raise HypensearchError(f"--entry {options.entry}: wanted {', '.join(ENTRIES[:-1])} or {ENTRIES[-1]}")
+    if options.entry == "bi-encoder":
+        assert embed is not None
+        return FromBiEncoder(index, embed, options.num_entry_points or _BI_ENCODER_ENTRY_POINTS, device)
+    if options.entry == "surrogate":
+        return FromSurrogate(_surrogate_search(index, device, options), options.num_entry_points)
+    return None
+
+
+def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOptions) -> SurrogateSearch:
+    from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
+
+    codes = open_surrogate(index)
+    if codes is None:
+        raise HypensearchError(
+            f"{index.folder} has no codes for surrogate search; make them with: python -m hypensearch.index --index "
+            f"{index.folder} --surrogate"
+        )
+    effort = SurrogateOptions(target_recall=options.target_recall, max_scored=options.max_scored)
+    return SurrogateSearch(index, codes, device, effort)

@@ -143,7 +143,7 @@ def test_what_is_printed(collection: Collection) -> None:
     output = collection.folder / "new" / "folder" / "run.txt"
     said = succeed("search", *search(collection.index, collection.topics, output)).splitlines()
     assert said[0] == f"Running {collection.topics} topics, saving to {output}..."
-    assert said[-1].startswith(f"4 topics, {NUM_DOCS} of {NUM_DOCS} documents scored for each: ")
+    assert said[-1].startswith(f"4 topics by exhaustive search, {NUM_DOCS} of {NUM_DOCS} documents scored for each ")
     assert said[-1].endswith(f"the run is {output}")
 
 
@@ -256,3 +256,15 @@ def test_documents_of_the_authors_are_found_again(variant: Path, authors_index: 
 
 def _plain(measure: str) -> str:
     return measure.replace("(rel=1)", "")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_report_says_what_was_done(collection: Collection, size: int) -> None:
+    told = collection.folder / "report.json"
+    collection.run("--hits", 5, "--report", told, "--batch-size", size)
+    report = json.loads(told.read_text())
+    assert (report["searcher"], report["queries"], report["documents_scored"]) == ("exhaustive", 4, 4 * NUM_DOCS)
+    assert set(report["seconds"]) == {"encode", "generate", "search", "score", "output"}
+    assert all(seconds > 0 for seconds in report["seconds"].values())
+    assert set(report["topics"]) == set(TOPICS)
+    assert report["topics"]["7"] == {"documents_scored": NUM_DOCS, "rounds": 1, "estimated_recall": None}

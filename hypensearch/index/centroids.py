@@ -1,0 +1,116 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Documents that stand for the parts of a corpus: those nearest to its k-means centroids.
+
+Graph search may start from them in place of random documents. ``INDEX/centroids/`` holds ``rows.npy``, and
+``centroids.json``, which is written last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.index.flat import FlatIndex
+from hypensearch.index.nearest import gather_rows, read_rows
+from hypensearch.index.surrogate import vectors_digest
+
+FOLDER = "centroids"
+FORMAT = "hypensearch centroids"
+FORMAT_VERSION = 1
+_MANIFEST = "centroids.json"
+_ROWS = "rows.npy"
+_TRAINED_ON = 128  # documents a centroid
+_READ_ROWS = 16384
+_ITERATIONS = 10
+
+
+def build_centroids(index: FlatIndex, count: int, *, seed: int = 0) -> np.ndarray:
+    """Cluster the documents (Faiss' k-means, squared distances) and store the one nearest to each centroid.
+
+    :param index: The document vectors.
+    :param count: Centroids; fewer where there are fewer documents.
+    :param seed: Of k-means.
+    :return: Rows, largest cluster first, each once, int64, *Shape:* ``(at most count,)``.
+    :raises HypensearchError: Without Faiss.
+    """
+    rows, sizes = _nearest_documents(index, _k_means(index, min(count, index.num_docs), seed))
+    order = np.lexsort((rows, -sizes))
+    chosen = rows[order][np.sort(np.unique(rows[order], return_index=True)[1])]
+    _write(index, chosen, {"count": count, "seed": seed})
+    return chosen
+
+
+def open_centroids(index: FlatIndex) -> np.ndarray:
+    """Read the rows of the documents nearest to the centroids, *Shape:* ``(num_centroids,)``.
+
+    :raises HypensearchError: When there are none, or they are damaged or of other vectors; says what to do.
+    """
+    folder = os.path.join(index.folder, FOLDER)
+    again = f"make them with: python -m hypensearch.index --index {index.folder} --centroids"
+    try:
+        with open(os.path.join(folder, _MANIFEST), "rb") as file:
+            facts = json.load(file)
+        if facts["version"] > FORMAT_VERSION:
+            raise HypensearchError(f"{folder}: format version {facts['version']}: upgrade hypensearch, or {again}")
+        if facts["vectors"] != vectors_digest(index):
+            raise HypensearchError(f"{folder}: were made of other vectors than {index.folder} holds; {again}")
+        rows: np.ndarray = np.load(os.path.join(folder, _ROWS), allow_pickle=False)
+        if rows.shape != (facts["rows"],) or rows.dtype != np.int64 or not _are_rows(rows, index.num_docs):
+            raise ValueError("rows.npy is not what the manifest says")
+    except FileNotFoundError:
+        raise HypensearchError(f"{index.folder} has no centroids to start from; {again}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HypensearchError(f"{folder}: damaged ({error}); {again}") from None
+    return rows
+
+
+def _are_rows(rows: np.ndarray, num_docs: int) -> bool:
+    return bool(len(rows)) and int(rows.min()) >= 0 and int(rows.max()) < num_docs
+
+
+def _k_means(index: FlatIndex, count: int, seed: int) -> np.ndarray:
+    try:
+        import faiss
+    except ImportError:
+        raise HypensearchError("--centroids needs Faiss: pip install 'hypensearch[faiss]'") from None
+    sample = np.sort(np.random.default_rng(seed).permutation(index.num_docs)[: _TRAINED_ON * count])
+    k_means = faiss.Kmeans(index.dim, count, niter=_ITERATIONS, seed=seed, min_points_per_centroid=1)
+    k_means.train(np.ascontiguousarray(gather_rows(index, sample).numpy()))
+    return np.asarray(k_means.centroids)
+
+
+def _nearest_documents(index: FlatIndex, centroids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the row of each centroid's nearest document, and how many documents are nearest to each centroid."""
+    import faiss
+
+    engine = faiss.IndexFlatL2(index.dim)
+    engine.add(centroids)
+    best = np.full(len(centroids), np.inf, dtype=np.float32)
+    rows = np.zeros(len(centroids), dtype=np.int64)
+    sizes = np.zeros(len(centroids), dtype=np.int64)
+    for start in range(0, index.num_docs, _READ_ROWS):
+        block = np.ascontiguousarray(read_rows(index, start, min(start + _READ_ROWS, index.num_docs)), dtype=np.float32)
+        sizes += np.bincount(engine.search(block, 1)[1][:, 0], minlength=len(centroids))
+        of_block = faiss.IndexFlatL2(index.dim)
+        of_block.add(block)
+        distances, places = of_block.search(centroids, 1)
+        nearer = distances[:, 0] < best
+        best[nearer], rows[nearer] = distances[nearer, 0], places[nearer, 0] + start
+    return rows, sizes
+
+
+def _write(index: FlatIndex, rows: np.ndarray, facts: dict[str, Any]) -> None:
+    folder = os.path.join(index.folder, FOLDER)
+    os.makedirs(folder, exist_ok=True)
+    with FileLock(os.path.join(folder, ".lock")):
+        with replace_when_whole(os.path.join(folder, _ROWS)) as file:
+            np.save(file, rows)
+        manifest = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": vectors_digest(index), "rows": len(rows)}
+        with replace_when_whole(os.path.join(folder, _MANIFEST), "w") as file:
+            json.dump({**manifest, **facts}, file, indent=1)

@@ -1,0 +1,73 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a searcher did: how many documents it scored, in how many rounds, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hypensearch.stages import STAGES
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReport:
+    """What a search did for one query.
+
+    :param documents_scored: Exact scores computed.
+    :param rounds: Passes over documents, iterations of graph search, or fits of surrogate search.
+    :param estimated_recall: Surrogate search's own estimate; None for the others.
+    """
+
+    documents_scored: int
+    rounds: int = 1
+    estimated_recall: float | None = None
+
+
+@dataclass
+class SearchStats:
+    """What a searcher did since it was made.
+
+    :param searcher: Which one: "exhaustive", "graph" or "surrogate".
+    :param num_docs: Documents in the index.
+    :param queries: Queries searched.
+    :param documents_scored: Documents scored, summed over queries.
+    :param rounds: Rounds, summed over queries.
+    :param seconds: Wall-clock seconds by stage (:data:`hypensearch.stages.STAGES`), summed over calls.
+    """
+
+    searcher: str = ""
+    num_docs: int = 0
+    queries: int = 0
+    documents_scored: int = 0
+    rounds: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+
+    @property
+    def encode_seconds(self) -> float:
+        """Seconds spent turning query text into q-nets."""
+        return self.seconds["encode"] + self.seconds["generate"]
+
+    @property
+    def search_seconds(self) -> float:
+        """Seconds spent scoring and ranking."""
+        return self.seconds["search"] + self.seconds["score"]
+
+    def add_seconds(self, seconds: Mapping[str, float]) -> None:
+        """Add up the seconds of a call."""
+        for name, value in seconds.items():
+            self.seconds[name] += value
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        each = 1 / max(1, self.queries)
+        times = ", ".join(f"{name} {1000 * each * value:.1f}" for name, value in self.seconds.items())
+        return (
+            f"{self.queries:,} topics by {self.searcher} search, {self.documents_scored * each:,.0f} of "
+            f"{self.num_docs:,} documents scored for each in {self.rounds * each:,.1f} rounds; milliseconds a topic: "
+            f"{times}"
+        )
