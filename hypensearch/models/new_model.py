@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.models import bundled
+from hypensearch.models.checkpoint import CONFIG, read_config
 from hypensearch.models.config import QNetConfig, parse_config
-from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
 from hypensearch.models.hyper_head import HyperHead
 
 if TYPE_CHECKING:
@@ -23,11 +25,15 @@ if TYPE_CHECKING:
 def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase]:
     """Load a pretrained transformer and its tokenizer.
 
-    :param name_or_path: A folder or a hub name.
+    :param name_or_path: A folder or a hub name; of a Hypencoder or bi-encoder, its document encoder is taken.
     :raises HypensearchError: When there is none; says why.
     """
     from transformers import AutoModel, AutoTokenizer
 
+    if name_or_path == bundled.NAME or _is_dual_encoder(Path(name_or_path)):
+        model = load_model(name_or_path)
+        assert model.tokenizer is not None
+        return model.passage_encoder.transformer, model.tokenizer
     try:
         with torch.random.fork_rng(devices=[]):
             transformer = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
@@ -40,6 +46,10 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
     return transformer.eval(), tokenizer
+
+
+def _is_dual_encoder(folder: Path) -> bool:
+    return (folder / CONFIG).is_file() and "passage_encoder_kwargs" in read_config(folder)
 
 
 def new_hypencoder(

@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 
 from hypensearch import cli
-from hypensearch.train.config import add_flags, read_config
+from hypensearch.train.config import add_flags, read_config, recipes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,7 +18,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Train a Hypencoder, or its bi-encoder baseline. Defaults are the paper's recipe.",
         formatter_class=argparse.HelpFormatter,
     )
-    parser.add_argument("--config", help="YAML file of settings; flags come last", default=None)
+    names = ", ".join(recipes())
+    parser.add_argument("--config", help=f"YAML file of settings, or a recipe: {names}; flags come last", default=None)
     add_flags(parser)
     return parser
 

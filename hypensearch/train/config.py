@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypensearch
 from hypensearch.errors import HypensearchError
 
 ARCHITECTURES = ("hypencoder", "biencoder", "twin")
@@ -27,6 +28,11 @@ _AT_LEAST_ONE = (
     "eval_steps",
     "blend_steps",
     "keep_checkpoints",
+)
+RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
+_MAY_CHANGE = frozenset(
+    {"output", "cache", "resume", "max_steps", "patience", "keep_checkpoints", "compact", "push_to_hub"}
+    | {"blend", "blend_steps", "blend_tolerance"}
 )
 LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl")
 
@@ -43,9 +49,10 @@ def _setting(help_text: str, default: Any = dataclasses.MISSING, **options: Any)
 class TrainingConfig:
     """All settings; each is a key of the YAML file and, with dashes, a flag."""
 
-    backbone: str = _setting("folder or hub name of the transformer to start from")
     train: list[str] = _setting("files of training records")
     output: str = _setting("folder of the finished checkpoint; the run's own files go to its folder training")
+    backbone: str = _setting("folder or hub name of the transformer to start from; a checkpoint's encoder as well", "")
+    start_from: str = _setting("checkpoint to train on, as it is, instead of a new model over a backbone", "")
     validation: list[str] = _setting("folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics", [])
 
     architecture: str = _setting("hypencoder, biencoder, or twin: two linear maps over frozen encoders", "hypencoder")
@@ -88,6 +95,7 @@ class TrainingConfig:
     max_grad_norm: float = _setting("longest gradient, longer ones are cut", 1.0)
     seed: int = _setting("of start values, order, draws and dropout", 42)
     bf16: bool = _setting("bfloat16 autocast", False)
+    chunk_size: int = _setting("texts encoded at once, activations made again for gradients; 0: the whole batch", 0)
     gradient_checkpointing: bool = _setting("recompute activations to save memory", False)
 
     eval_steps: int = _setting("steps between validations and checkpoints", 2500)
@@ -97,6 +105,7 @@ class TrainingConfig:
     blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
     compact: bool = _setting("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
+    push_to_hub: str = _setting("repository on the hub, user/name, to upload the finished checkpoint to", "")
     resume: bool = _setting("go on from the last checkpoint of the output folder", False)
 
     def __post_init__(self) -> None:
@@ -107,21 +116,37 @@ class TrainingConfig:
 def read_config(path: str | None, flags: Mapping[str, Any]) -> TrainingConfig:
     """Merge a YAML file and flags.
 
-    :param path: The file; None for flags alone.
+    :param path: The file, or the name of one of :func:`recipes`; None for flags alone.
     :param flags: Settings that were given as flags.
     :raises HypensearchError: For an unknown key (with the nearest known), a wrong type or a missing setting.
     """
-    settings = {**(_read_yaml(path) if path else {}), **flags}
+    settings = {**(_read_yaml(_recipe_or_file(path)) if path else {}), **flags}
     fields = {field.name: field for field in dataclasses.fields(TrainingConfig)}
     for key in settings:
         if key not in fields:
             near = difflib.get_close_matches(key, fields, n=1)
             raise HypensearchError(f"{path}: unknown key {key!r}{f', did you mean {near[0]!r}?' if near else ''}")
     missing = [name for name, field in fields.items() if _is_required(field) and not settings.get(name)]
+    if not (settings.get("backbone") or settings.get("start_from")):
+        missing.append("backbone or start_from")
     if missing:
         raise HypensearchError(f"missing settings: {', '.join(missing)} (in --config or as flags)")
     hints = typing.get_type_hints(TrainingConfig)
     return TrainingConfig(**{key: _checked(value, hints[key], key) for key, value in settings.items()})
+
+
+def recipes() -> dict[str, Path]:
+    """Return the files of the recipes that come with the package, the paper's, by name."""
+    return {path.stem: path for path in sorted(RECIPES.glob("*.yaml"))}
+
+
+def differences(config: TrainingConfig, earlier: Mapping[str, Any]) -> list[str]:
+    """Return the names of settings that a run cannot change halfway.
+
+    :param earlier: The settings it was started with.
+    """
+    now = dataclasses.asdict(config)
+    return [name for name, value in earlier.items() if name not in _MAY_CHANGE and now.get(name) != value]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -140,6 +165,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         else:
             options |= {"type": kind, "metavar": kind.__name__.upper()}
         parser.add_argument(flag, **options)
+
+
+def backbone_name(config: TrainingConfig) -> str:
+    """Return what to call the transformer: the last part of a folder, a hub name as it is."""
+    name = config.backbone or config.start_from
+    return Path(name).name if Path(name).exists() else name
 
 
 def to_json(config: TrainingConfig) -> str:
@@ -177,9 +208,23 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
         found.append(("freeze_encoder", "a bi-encoder has nothing else to train: use the architecture twin"))
     if config.mined_negatives and config.architecture != "twin" and not config.freeze_encoder:
         found.append(("mined_negatives", "only frozen encoders mine while training: use python -m hypensearch.mine"))
+    if config.start_from:
+        for name in ("backbone", "head_from", "start_maps"):
+            if getattr(config, name):
+                found.append((name, "the checkpoint of --start-from has its own: leave one of them out"))
+        if config.start == "warm" or config.architecture == "twin":
+            found.append(("start_from", "a checkpoint starts as it is: no warm start, no twin"))
+    if config.chunk_size < 0:
+        found.append(("chunk_size", f"{config.chunk_size} is less than 0"))
     if config.patience and not config.validation:
         found.append(("patience", "stopping early needs --validation"))
     return found
+
+
+def _recipe_or_file(path: str) -> str:
+    if Path(path).exists() or path not in recipes():
+        return path
+    return str(recipes()[path])
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
@@ -187,6 +232,10 @@ def _read_yaml(path: str) -> dict[str, Any]:
 
     try:
         raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HypensearchError(
+            f"--config {path}: no such file, and not one of the recipes {', '.join(recipes())}"
+        ) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise HypensearchError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
@@ -241,4 +290,4 @@ def _shown(value: Any) -> str:
     return str(value) if value != "" else "none"
 
 
-__all__ = ["TrainingConfig", "add_flags", "read_config", "to_json"]
+__all__ = ["TrainingConfig", "add_flags", "backbone_name", "differences", "read_config", "recipes", "to_json"]

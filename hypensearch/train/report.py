@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.train.config import TrainingConfig
+from hypensearch.models.card import header, usage
+from hypensearch.train.config import TrainingConfig, backbone_name
 
 CARD, CURVES = "README.md", "curves.png"
 
@@ -42,8 +43,10 @@ def read_history(path: Path) -> list[Entry]:
 def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves: bool) -> str:
     """Return the card: what was trained on what, all settings that are not the default, and what was measured."""
     kind = {"hypencoder": "Hypencoder", "biencoder": "Bi-encoder", "twin": "Hypencoder of two linear maps"}
+    name = backbone_name(config)
     lines = [
-        f"# {kind[config.architecture]} over {Path(config.backbone).name}",
+        *header(name),
+        f"# {kind[config.architecture]} over {name.rpartition('/')[2]}",
         "",
         f"Trained with hypensearch in {report['steps']} steps ({report['seconds']} seconds) on:",
         "",
@@ -56,6 +59,7 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         "",
         "    python -m hypensearch.train --config training/config.json",
         "",
+        *usage(config.push_to_hub or Path(config.output).name),
     ]
     return "\n".join([*lines, *(["![Loss and MRR@10](curves.png)", ""] if has_curves else [])])
 
@@ -104,5 +108,5 @@ def _measures(report: Mapping[str, Any]) -> list[str]:
 
 
 def _changed(config: TrainingConfig) -> dict[str, Any]:
-    usual = asdict(TrainingConfig(backbone="", train=[], output=""))
+    usual = asdict(TrainingConfig(train=[], output=""))
     return {name: value for name, value in asdict(config).items() if value != usual[name]}

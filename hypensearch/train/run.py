@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,10 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
+from hypensearch.models.hub import check_may_upload, upload
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
 from hypensearch.models.warm_start import LinearMaps, warm_start
-from hypensearch.train.config import TrainingConfig, to_json
+from hypensearch.train.config import TrainingConfig, backbone_name, differences, to_json
 from hypensearch.train.data import Examples, RecordFile
 from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
@@ -50,14 +51,19 @@ def train(config: TrainingConfig) -> DualEncoder:
     :raises HypensearchError: For bad settings or data, and when the loss is not a number.
     """
     folder = Path(config.output) / "training"
-    folder.mkdir(parents=True, exist_ok=True)
     checkpoint = last_checkpoint(folder) if config.resume else None
     if not config.resume and last_checkpoint(folder) is not None:
         raise HypensearchError(f"{folder}: holds the checkpoints of another run: --resume it, or remove the folder")
-    with replace_when_whole(folder / "config.json", "w") as file:
-        file.write(to_json(config) + "\n")
+    if checkpoint is not None:
+        _check_same_run(config, folder)
+    if config.push_to_hub:
+        check_may_upload(config.push_to_hub)
     with untouched_randomness():
         run = _prepare(config)
+        config = run.config
+        folder.mkdir(parents=True, exist_ok=True)
+        with replace_when_whole(folder / "config.json", "w") as file:
+            file.write(to_json(config) + "\n")
         trainer = HypensearchTrainer(run.loss_model, config, folder, run.examples, run.collator, run.validation)
         report = _steps(trainer, config, checkpoint)
         model = run.finish()
@@ -66,11 +72,25 @@ def train(config: TrainingConfig) -> DualEncoder:
     return model
 
 
+def _check_same_run(config: TrainingConfig, folder: Path) -> None:
+    earlier = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if changed := differences(config, earlier):
+        shown = ", ".join(f"{name} {earlier[name]!r}" for name in changed)
+        raise HypensearchError(
+            f"--resume: the run in {folder} has {shown}: go on with the same, or use another --output"
+        )
+
+
 def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path | None) -> dict[str, object]:
     report: dict[str, object] = {}
     started = time.monotonic()
     if trainer.validation is not None and checkpoint is None:
-        report["start"] = trainer.evaluate()
+        trainer.evaluate()
+    elif trainer.validation is not None:
+        history = read_history(trainer.folder / HISTORY)
+        trainer.at_start = next((dict(e) for e in history if "eval_mrr" in e and not e["step"]), {})
+    if trainer.at_start:
+        report["start"] = trainer.at_start
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.load_best()
     if config.blend and trainer.validation is not None:
@@ -110,7 +130,15 @@ def _prepare(config: TrainingConfig) -> _Run:
     files = _open_files(config)
     examples = Examples(files, num_negatives=config.num_negatives, seed=config.seed)
     collections = [read_collection(folder) for folder in config.validation]
-    transformer, tokenizer = load_backbone(config.backbone)
+    given = load_model(config.start_from) if config.start_from else None
+    if given is None:
+        transformer, tokenizer = load_backbone(config.backbone)
+        document_transformer = transformer
+    else:
+        assert given.tokenizer is not None
+        config = _settled(config, given)
+        transformer, tokenizer = given.query_encoder.transformer, given.tokenizer  # type: ignore[assignment]
+        document_transformer = given.passage_encoder.transformer
     tokens = TokenInputs(tokenizer, query_length=config.query_length, document_length=config.document_length)
     sample = _sample(files, tokenizer)
     frozen = config.freeze_encoder or config.architecture == "twin"
@@ -119,7 +147,7 @@ def _prepare(config: TrainingConfig) -> _Run:
         records = [record for file in files for record in file]
         texts = [item.text for record in records for item in (*record.positives, *record.negatives)]
         inputs = FrozenInputs(
-            *_caches(config, transformer, tokenizer),
+            *_caches(config, transformer, document_transformer, tokenizer),
             [record.query for record in records] + [topic for c in collections for topic in c.topics],
             texts + [text for c in collections for text in c.documents],
         )
@@ -130,7 +158,10 @@ def _prepare(config: TrainingConfig) -> _Run:
         sources = [list(file) for file in files]
         mined = MinedNegatives(first, inputs, sources, depth=config.mined_negatives, margin=config.mining_margin)
         logger.info("mined negatives for %d records", len(examples))
-    model, scorer = _scorer(config, transformer, tokenizer, maps, sample)
+    if given is None:
+        model, scorer = _scorer(config, transformer, tokenizer, maps, sample)
+    else:
+        model, scorer = given, _given_scorer(config, given)
     return _Run(
         config=config,
         transformer=transformer,
@@ -168,13 +199,44 @@ def _open_files(config: TrainingConfig) -> list[RecordFile]:
 
 
 def _caches(
-    config: TrainingConfig, transformer: nn.Module, tokenizer: PreTrainedTokenizerBase
+    config: TrainingConfig,
+    transformer: nn.Module,
+    document_transformer: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[EmbeddingCache, EmbeddingCache]:
     queries, documents = (
-        EmbeddingCache(config.cache, transformer, tokenizer, pooling=pooling, max_length=max_length, bf16=config.bf16)
-        for pooling, max_length in ((None, config.query_length), (config.pooling, config.document_length))
+        EmbeddingCache(config.cache, encoder, tokenizer, pooling=pooling, max_length=max_length, bf16=config.bf16)
+        for encoder, pooling, max_length in (
+            (transformer, None, config.query_length),
+            (document_transformer, config.pooling, config.document_length),
+        )
     )
     return queries, documents
+
+
+def _settled(config: TrainingConfig, given: DualEncoder) -> TrainingConfig:
+    """Let a given checkpoint decide what it is."""
+    q_net = given.config.q_net
+    return replace(
+        config,
+        architecture=given.kind,
+        num_blocks=config.num_blocks if q_net is None else q_net.num_blocks,
+        pooling=given.passage_encoder.pooling,
+        shared_encoder=given.config.shared_encoder,
+        widths=list(given.config.widths),
+    )
+
+
+def _given_scorer(config: TrainingConfig, model: DualEncoder) -> nn.Module:
+    if config.gradient_checkpointing:
+        for encoder in (model.query_encoder, model.passage_encoder):
+            encoder.transformer.gradient_checkpointing_enable()  # type: ignore[operator, union-attr]
+    if isinstance(model.query_encoder, QueryEncoder):
+        head = model.query_encoder.hyper_head
+        head.q_net = replace(head.q_net, dropout=config.dropout)
+        if config.freeze_encoder:
+            return HeadScorer(head, 1.0, 1.0)
+    return TextScorer(model, config.chunk_size)
 
 
 def _scorer(
@@ -190,11 +252,14 @@ def _scorer(
     if config.gradient_checkpointing:
         transformer.gradient_checkpointing_enable()  # type: ignore[operator]
     if config.architecture == "biencoder":
-        name = Path(config.backbone).name
         model = new_biencoder(
-            transformer, tokenizer, pooling=config.pooling, shared_encoder=config.shared_encoder, backbone_name=name
+            transformer,
+            tokenizer,
+            pooling=config.pooling,
+            shared_encoder=config.shared_encoder,
+            backbone_name=backbone_name(config),
         )
-        return model, TextScorer(model)
+        return model, TextScorer(model, config.chunk_size)
     model = _new_hypencoder(config, transformer, tokenizer)
     scale = 1.0
     if config.head_from:
@@ -209,7 +274,7 @@ def _scorer(
             generator=torch.Generator().manual_seed(config.seed),
         )
     if not config.freeze_encoder:
-        return model, TextScorer(model)
+        return model, TextScorer(model, config.chunk_size)
     assert isinstance(model.query_encoder, QueryEncoder)
     query_scale = scale if config.shared_encoder else 1.0
     kind = FixedBlocksScorer if config.fixed_blocks else HeadScorer
@@ -228,7 +293,7 @@ def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: P
         q_net=q_net,
         pooling=config.pooling,
         shared_encoder=config.shared_encoder,
-        backbone_name=Path(config.backbone).name,
+        backbone_name=backbone_name(config),
         widths=tuple(config.widths),
         generator=torch.Generator().manual_seed(config.seed),
     )
@@ -282,6 +347,8 @@ def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[s
         file.write(json.dumps(report, indent=2) + "\n")
     write_report(output, config, read_history(output / "training" / HISTORY), report)
     logger.info("wrote %s", output)
+    if config.push_to_hub:
+        logger.info("uploaded: %s", upload(output, config.push_to_hub))
 
 
 def _on_cpu(maps: LinearMaps) -> LinearMaps:

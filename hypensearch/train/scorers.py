@@ -8,13 +8,15 @@ All three give q-nets for queries and vectors for documents, so losses and valid
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
-from hypensearch.models.dual_encoder import DualEncoder, pool
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, pool, token_states
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
 from hypensearch.models.warm_start import LinearMaps
@@ -36,21 +38,40 @@ class Scorer(Protocol):
 
 
 class TextScorer(nn.Module):
-    """A dual encoder, trained as a whole; batches hold ``input_ids`` and ``attention_mask``."""
+    """A dual encoder, trained as a whole; batches hold ``input_ids`` and ``attention_mask``.
 
-    def __init__(self, model: DualEncoder) -> None:
+    With a chunk size only encodings are kept for the gradient, and the encoder's activations are made again chunk by
+    chunk: the exact gradient of a batch of any size in the memory of a chunk, for one more forward pass. That is what
+    GradCache does, at the encodings.
+
+    :param model: What is trained.
+    :param chunk_size: Texts encoded at once while training; 0 for all of a batch.
+    """
+
+    def __init__(self, model: DualEncoder, chunk_size: int = 0) -> None:
         super().__init__()
         self.model = model
+        self.chunk_size = chunk_size
 
     def q_nets(self, queries: Batch) -> QNets:
         """See :class:`Scorer`."""
-        encoded = self.model.query_encoder(queries["input_ids"], queries["attention_mask"])
-        return encoded if isinstance(encoded, QNets) else QNets.from_vectors(encoded)
+        encoder = self.model.query_encoder
+        if isinstance(encoder, QueryEncoder):
+            states = self._chunked(lambda ids, mask: token_states(encoder.transformer, ids, mask), queries)
+            q_nets: QNets = encoder.hyper_head(states, queries["attention_mask"])
+            return q_nets
+        return QNets.from_vectors(self._chunked(encoder, queries))
 
     def document_vectors(self, documents: Batch) -> Tensor:
         """See :class:`Scorer`."""
-        vectors: Tensor = self.model.passage_encoder(documents["input_ids"], documents["attention_mask"])
-        return vectors
+        return self._chunked(self.model.passage_encoder, documents)
+
+    def _chunked(self, encode: Callable[[Tensor, Tensor], Tensor], texts: Batch) -> Tensor:
+        ids, mask = texts["input_ids"], texts["attention_mask"]
+        if not self.chunk_size or not torch.is_grad_enabled():
+            return encode(ids, mask)
+        chunks = zip(ids.split(self.chunk_size), mask.split(self.chunk_size), strict=True)
+        return torch.cat([checkpoint(encode, *chunk, use_reentrant=False) for chunk in chunks])
 
 
 class HeadScorer(nn.Module):

@@ -56,6 +56,7 @@ class HypensearchTrainer(Trainer):
         self.settings = config
         self.folder = folder
         self.validation = validation
+        self.at_start: dict[str, float] = {}
         self.start = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
         super().__init__(
             model=model,
@@ -85,7 +86,10 @@ class HypensearchTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Measure retrieval on the held-out topics, and keep the weights when they are the best so far."""
+        self._check_finite()
         metrics = self.measure()
+        if not self.state.global_step:
+            self.at_start = metrics
         self.log(metrics)
         if metrics["eval_mrr"] >= max(self._measured()) and self.is_world_process_zero():
             save_model(self._bare(), str(self.folder / BEST))
@@ -166,6 +170,7 @@ class HypensearchTrainer(Trainer):
         return _EpochOrder(self.train_dataset, size, self.settings.seed)  # type: ignore[arg-type]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self._check_finite()
         folder = Path(output_dir or str(self.folder))
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self._bare(), str(folder / WEIGHTS))
@@ -173,8 +178,19 @@ class HypensearchTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_model(model or self._bare(), str(Path(resume_from_checkpoint) / WEIGHTS))
 
+    def _check_finite(self) -> None:
+        """Let no broken weights take the place of good ones."""
+        broken = [name for name, p in self._bare().named_parameters() if not torch.isfinite(p).all()]
+        if broken:
+            raise HypensearchError(
+                f"NaN or infinity in {len(broken)} weights, such as {broken[0]}, after step {self.state.global_step}: "
+                f"stopped, the checkpoints in {self.folder} are whole; try a lower --learning-rate"
+            )
+
     def _measured(self) -> list[float]:
-        return [entry["eval_mrr"] for entry in self.state.log_history if "eval_mrr" in entry]
+        """Return the validations so far; transformers forgets the one before the first step."""
+        later = [e["eval_mrr"] for e in self.state.log_history if "eval_mrr" in e and e["step"]]
+        return ([self.at_start["eval_mrr"]] if self.at_start else []) + later
 
     def _bare(self) -> LossModel:
         model: LossModel = self.accelerator.unwrap_model(self.model)  # type: ignore[assignment]
@@ -285,8 +301,16 @@ def _reporters() -> list[str]:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint of a run."""
-    found = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
     return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Tell whether the file that is written last is complete."""
+    try:
+        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
 
 
 __all__ = ["HISTORY", "HypensearchTrainer", "last_checkpoint", "untouched_randomness"]

@@ -7,13 +7,29 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
+from hypensearch.train.config import TrainingConfig
+
 WORDS = [f"w{i}" for i in range(40)]
 FILLERS = [f"f{i}" for i in range(20)]
+
+COMMON: dict[str, Any] = {
+    "pooling": "mean",
+    "num_blocks": 2,
+    "losses": {"cross_entropy": 1.0},
+    "num_negatives": 1,
+    "batch_size": 16,
+    "scheduler": "constant",
+    "warmup_steps": 0,
+    "max_steps": 40,
+    "eval_steps": 20,
+    "learning_rate": 1e-3,
+}
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +62,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     positives = [r["positive"] for r in records]
     rng.shuffle(positives)
     write(folder / "shuffled.jsonl", [{**r, "positive": d} for r, d in zip(records, positives, strict=True)])
+    write(folder / "scored.jsonl", [scored(rng, r) for r in records])
     held_out = [record(rng, word) for word in WORDS]
     (folder / "held_out").mkdir()
     documents = [{"id": f"d{i}", "contents": r["positive"]} for i, r in enumerate(held_out)]
@@ -55,9 +72,33 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def settings(backbone: Path, data: Path, tmp_path: Path) -> Any:
+    def make(**changes: Any) -> TrainingConfig:
+        train_file = changes.pop("train_file", "train")
+        paths = {
+            "backbone": str(backbone),
+            "train": [str(data / f"{train_file}.jsonl")],
+            "validation": [str(data / "held_out")],
+            "output": str(tmp_path / "model"),
+            "cache": str(tmp_path / "cache"),
+        }
+        return TrainingConfig(**{**COMMON, **paths, **changes})
+
+    return make
+
+
 def record(rng: random.Random, word: str) -> dict[str, object]:
     positive, negative = (" ".join([w, *rng.sample(FILLERS, 4)]) for w in (word, rng.choice(WORDS)))
     return {"query": f"{word} {rng.choice(FILLERS)}", "positive": positive, "negatives": [negative]}
+
+
+def scored(rng: random.Random, record: dict[str, object]) -> dict[str, object]:
+    """The same record with a teacher's scores."""
+    (negative,) = record["negatives"]  # type: ignore[misc]
+    texts = (record["positive"], 5 + rng.random()), (negative, rng.random())
+    items = [{"content": text, "score": score} for text, score in texts]
+    return {"query": {"content": record["query"]}, "items": items}
 
 
 def write(path: Path, records: list[dict[str, object]]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypensearch.train.__main__ import build_parser, main
-from hypensearch.train.config import TrainingConfig, read_config
+from hypensearch.train.config import TrainingConfig, differences, read_config, recipes
 
 REQUIRED = "backbone: b\ntrain: [t.jsonl]\noutput: o\n"
 
@@ -25,6 +25,76 @@ def test_defaults_are_the_papers_recipe(tmp_path: Path) -> None:
     assert config.losses == {"margin_mse": 1.0, "cross_entropy_positives": 1.0}
     assert (config.learning_rate, config.warmup_steps, config.batch_size) == (2e-5, 6000, 64)
     assert (config.num_negatives, config.query_length, config.document_length) == (7, 32, 196)
+
+
+# The released configurations (hypencoder_cb/train/configs) and the paper's section 4; what they leave open is not here.
+RELEASED = {
+    "backbone": "google-bert/bert-base-uncased",
+    "pooling": "cls",
+    "losses": {"margin_mse": 1.0, "cross_entropy_positives": 1.0},
+    "label_key": "score",
+    "num_negatives": 7,
+    "query_length": 32,
+    "document_length": 196,
+    "max_steps": 1_000_000,
+    "batch_size": 64,
+    "gradient_accumulation": 1,
+    "learning_rate": 2e-5,
+    "warmup_steps": 6000,
+    "weight_decay": 0.0,
+    "bf16": True,
+    "eval_steps": 2500,
+    "start": "cold",
+    "dropout": 0.0,
+    "projection_rate": 1.0,
+    "max_grad_norm": 1.0,
+    "widths": [],
+    "freeze_encoder": False,
+}
+FINE_TUNING = {
+    "losses": {"cross_entropy": 1.0},
+    "num_negatives": 1,
+    "query_length": 512,
+    "document_length": 512,
+    "batch_size": 96,
+    "learning_rate": 8e-6,
+    "scheduler": "linear",
+}
+CONSTANT = {"architecture": "hypencoder", "shared_encoder": True, "scheduler": "constant_with_warmup"}
+DOCUMENTED = {
+    **{f"hypencoder-{n}-layer": {**RELEASED, **CONSTANT, "num_blocks": n} for n in (2, 4, 6, 8)},
+    "be-base": {**RELEASED, "architecture": "biencoder", "shared_encoder": False, "scheduler": "linear"},
+    "fine-tune-tot": {**FINE_TUNING, "max_steps": 3300, "warmup_steps": 330},
+    "fine-tune-followir": {**FINE_TUNING, "max_steps": 10_000, "warmup_steps": 1000},
+}
+
+
+def test_every_recipe_is_documented() -> None:
+    assert set(recipes()) == set(DOCUMENTED)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_recipes_are_the_papers(name: str) -> None:
+    start = {} if "backbone" in DOCUMENTED[name] else {"start_from": "jfkback/hypencoder.6_layer"}
+    config = dataclasses.asdict(read_config(name, {"train": ["t.jsonl"], "output": "o", **start}))
+    assert {key: config[key] for key in DOCUMENTED[name]} == DOCUMENTED[name]
+
+
+def test_a_file_comes_before_a_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("be-base").write_text(REQUIRED + "batch_size: 3\n")
+    assert read_config("be-base", {}).batch_size == 3
+
+
+def test_a_config_that_is_not_there_names_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", "be-bas"]) == 2
+    assert "--config be-bas: no such file, and not one of the recipes be-base," in capsys.readouterr().err
+
+
+def test_what_a_resumed_run_may_change(tmp_path: Path) -> None:
+    config = read_config(config_file(tmp_path, ""), {})
+    earlier = dataclasses.asdict(config) | {"learning_rate": 1.0, "max_steps": 7}
+    assert differences(config, earlier) == ["learning_rate"]
 
 
 def test_flags_come_after_the_file(tmp_path: Path) -> None:
@@ -54,6 +124,9 @@ def test_every_setting_is_a_flag_with_help() -> None:
         ("freeze_encoder: true", "cache: frozen encoders need a folder"),
         ("patience: 3", "patience: stopping early needs --validation"),
         ("train: [", "not readable as YAML"),
+        ("start_from: x", "backbone: the checkpoint of --start-from has its own"),
+        ("chunk_size: -1", "chunk-size: -1 is less than 0"),
+        ("- a", "not readable as YAML"),
     ],
 )
 def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
@@ -65,7 +138,7 @@ def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_what_is_missing_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "missing settings: backbone, train, output" in capsys.readouterr().err
+    assert "missing settings: train, output, backbone or start_from" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy() -> None:
