@@ -13,11 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.search.flags import VARIANTS
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hypensearch.bench.measure import Contender, Measurement
     from hypensearch.hits import Hit
+    from hypensearch.models.q_net import QNets
     from hypensearch.search.searcher import HypencoderSearcher
+
+
+SEARCHES = ("exhaustive", "surrogate", "graph", "entries", "faiss")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +50,33 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder", help="checkpoint; the index's own model by default")
     parser.add_argument("--hits", nargs="+", type=cli.positive_int, default=[10, 100], help="values of k")
     parser.add_argument("--max-topics", type=cli.positive_int, default=100, help="topics measured, at most")
+    parser.add_argument(
+        "--searches",
+        nargs="+",
+        choices=SEARCHES,
+        default=list(SEARCHES),
+        help="what to measure; entries: graph search from centroids, bi-encoder and surrogate",
+    )
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
+    parser.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
+    parser.add_argument(
+        "--graph-settings",
+        nargs="+",
+        type=_setting,
+        metavar="E/C/I",
+        help="entry points, candidates and iterations; by default two small ones and the paper's Efficient 1 and 2",
+    )
+    parser.add_argument("--entry-settings", nargs="+", type=_setting, metavar="E/C/I", help="the same of entries")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["released"], help="of graph search")
+    parser.add_argument("--ef-search", nargs="*", type=cli.positive_int, help="of Faiss' HNSW; none to leave it out")
+    parser.add_argument(
+        "--reranked",
+        nargs="*",
+        type=cli.positive_int,
+        default=[],
+        metavar="N",
+        help="also score the best N of Faiss' flat scan with the q-nets",
+    )
     parser.add_argument("--no-faiss", action="store_true", help="leave the bi-encoder in Faiss out")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", help="JSON file to write")
@@ -58,8 +91,12 @@ def _bench(args: argparse.Namespace) -> None:
 
     topics = dict(list(load_topics(args.topics).items())[: args.max_topics])
     with HypencoderSearcher(args.index, args.encoder, device=args.device) as searcher:
-        measurements = list(_measurements(args, topics, searcher))
+        q_nets = searcher.encode(list(topics.values()))
+        generation = {stage: seconds / len(topics) for stage, seconds in searcher.stats.seconds.items() if seconds}
+        print(", ".join(f"{stage} {1000 * seconds:.1f} ms a topic" for stage, seconds in generation.items()))
+        measurements = list(_measurements(args, topics, searcher, q_nets))
         facts = {"machine": _machine(searcher), "documents": searcher.num_docs, "topics": len(topics)}
+        facts["query_encoder_seconds"] = generation
     report = {**facts, "measurements": [measurement.facts() for measurement in measurements]}
     if args.output:
         with replace_when_whole(args.output, "w") as file:
@@ -73,21 +110,18 @@ def _bench(args: argparse.Namespace) -> None:
 
 
 def _measurements(
-    args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher
+    args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher, q_nets: QNets
 ) -> Iterator[Measurement]:
     from hypensearch.bench.measure import measure
     from hypensearch.search.exhaustive import ExhaustiveSearch
 
-    q_nets = searcher.encode(list(topics.values()))
     exact = ExhaustiveSearch(searcher.index, searcher.device).search(q_nets, max(args.hits))
     effectiveness = _effectiveness(args, list(topics))
-    print(
-        _line("search", "k", "overlap", "scored", "p50 ms", "p99 ms", "batch ms", *args.metrics if args.qrels else ())
-    )
+    measures = args.metrics if args.qrels else ()
+    print(_line("search", "k", "overlap", "scored", "p50 ms", "p95 ms", "p99 ms", "a second", "peak MB", *measures))
     for contender in _contenders(args, topics, searcher):
         for k in args.hits:
-            wanted = None if contender.queries is not None else [hits[:k] for hits in exact]
-            found = measure(contender, q_nets, k, searcher.num_docs, wanted, effectiveness)
+            found = measure(contender, q_nets, k, searcher.num_docs, [hits[:k] for hits in exact], effectiveness)
             print(_row(found), flush=True)
             yield found
 
@@ -95,14 +129,29 @@ def _measurements(
 def _contenders(
     args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher
 ) -> Iterator[Contender]:
+    import numpy as np
+
     from hypensearch.bench import contenders
 
-    yield from contenders.exhaustive(searcher.index, searcher.device, args.precision)
-    yield from contenders.surrogates(searcher.index, searcher.device)
-    yield from contenders.graphs(searcher.index, searcher.device)
-    if not args.no_faiss:
-        vectors = searcher.query_encoder.encode_documents(list(topics.values()))
-        yield from contenders.faiss(searcher.index, vectors)
+    index, device, texts = searcher.index, searcher.device, list(topics.values())
+    wanted = set(args.searches) - ({"faiss"} if args.no_faiss else set())
+    if "exhaustive" in wanted:
+        yield from contenders.exhaustive(index, device, args.precision)
+    if "surrogate" in wanted:
+        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS)
+    if "graph" in wanted:
+        yield from contenders.graphs(index, device, args.graph_settings or contenders.GRAPH_SETTINGS, args.variants)
+
+    def embed(queries: Sequence[str]) -> np.ndarray:
+        return searcher.query_encoder.encode_documents(list(queries), max_length=searcher.max_length)
+
+    if "entries" in wanted:
+        settings = args.entry_settings or contenders.ENTRY_SETTINGS
+        yield from contenders.entries(index, device, embed, texts, settings)
+    if "faiss" in wanted:
+        ef_search = contenders.EF_SEARCH if args.ef_search is None else args.ef_search
+        vectors = np.concatenate([embed([text]) for text in texts])
+        yield from contenders.faiss(index, vectors, device, ef_search=ef_search, reranked=args.reranked)
 
 
 def _effectiveness(
@@ -121,13 +170,14 @@ def _effectiveness(
 
 def _row(found: Measurement) -> str:
     overlap = "-" if found.overlap is None else f"{found.overlap:.4f}"
-    times = [f"{1000 * seconds:.1f}" for seconds in (found.p50, found.p99, found.batched)]
+    times = [f"{1000 * seconds:.1f}" for seconds in (found.p50, found.p95, found.p99)]
     measures = [f"{value:.4f}" for value in found.measures.values()]
-    return _line(found.name, found.k, overlap, f"{found.documents_scored:,.0f}", *times, *measures)
+    numbers = (f"{1 / found.batched:,.0f}", found.memory["peak"], *measures)
+    return _line(found.name, found.k, overlap, f"{found.documents_scored:,.0f}", *times, *numbers)
 
 
 def _line(name: str, *cells: Any) -> str:
-    return f"{name:<28}" + "".join(f"{cell!s:>13}" for cell in cells)
+    return f"{name:<44}" + "".join(f"{cell!s:>10}" for cell in cells)
 
 
 def _machine(searcher: HypencoderSearcher) -> dict[str, Any]:
@@ -140,6 +190,14 @@ def _machine(searcher: HypencoderSearcher) -> dict[str, Any]:
         "torch": torch.__version__,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
+
+
+def _setting(text: str) -> tuple[int, int, int]:
+    try:
+        entries, candidates, iterations = (cli.positive_int(part) for part in text.split("/"))
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not ENTRIES/CANDIDATES/ITERATIONS, like 10000/64/16") from None
+    return entries, candidates, iterations
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,17 +12,31 @@ import numpy as np
 import torch
 
 from hypensearch.bench.measure import Contender
+from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import GraphIndex, graph_names
 from hypensearch.index.surrogate import open_surrogate
+from hypensearch.models.q_net import QNets
+from hypensearch.search.entry_points import Embed
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.flags import ENTRIES
 from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.scorer import Scorer
+from hypensearch.search.strategy import Batch, SearchOptions, Strategy, make_strategy
+from hypensearch.search.surrogate_builder import gather
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
 
-# entry points, candidates, iterations; the last two are the paper's Efficient 1 and 2
+logger = logging.getLogger(__name__)
+
+#: Entry points, candidates, iterations; the last two are the paper's Efficient 1 and 2.
 GRAPH_SETTINGS = ((1_000, 16, 8), (1_000, 64, 16), (10_000, 64, 16), (100_000, 328, 20))
+PUBLISHED = {(10_000, 64, 16): " = Efficient 1", (100_000, 328, 20): " = Efficient 2"}
 TARGETS = (0.9, 0.99, 0.998, 0.9999)
+#: The same of walks that start at documents found for the query.
+ENTRY_SETTINGS = ((1_000, 64, 16), (2_000, 64, 16))
+EF_SEARCH = (32, 128, 512)
+HNSW_LINKS = 32
 
 
 def exhaustive(index: FlatIndex, device: torch.device, precisions: Sequence[str]) -> Iterator[Contender]:
@@ -41,23 +56,113 @@ def surrogates(index: FlatIndex, device: torch.device, targets: Sequence[float] 
 
 
 def graphs(
-    index: FlatIndex, device: torch.device, settings: Sequence[tuple[int, int, int]] = GRAPH_SETTINGS
+    index: FlatIndex,
+    device: torch.device,
+    settings: Sequence[tuple[int, int, int]] = GRAPH_SETTINGS,
+    variants: Sequence[str] = ("released",),
 ) -> Iterator[Contender]:
     """The paper's Algorithm 1 at several settings, its own among them, on each graph of the index."""
-    for name in graph_names(index):
+    names = graph_names(index)
+    for name in names:
         graph = GraphIndex.open(index, name)
-        for entries, candidates, iterations in settings:
-            search = GraphSearch(
-                index, graph, device, num_entry_points=entries, ncandidates=candidates, max_iter=iterations
+        for variant in variants:
+            for entries, candidates, iterations in settings:
+                search = GraphSearch(
+                    index,
+                    graph,
+                    device,
+                    num_entry_points=entries,
+                    ncandidates=candidates,
+                    max_iter=iterations,
+                    variant=variant,
+                )
+                setting = (entries, candidates, iterations)
+                label = f"graph-{variant} {entries}/{candidates}/{iterations}{PUBLISHED.get(setting, '')}"
+                yield Contender(label + (f" {name}" if len(names) > 1 else ""), search.search, _scored_by(search))
+
+
+def entries(
+    index: FlatIndex,
+    device: torch.device,
+    embed: Embed,
+    texts: Sequence[str],
+    settings: Sequence[tuple[int, int, int]] = ENTRY_SETTINGS,
+) -> Iterator[Contender]:
+    """Graph search from centroids, from a bi-encoder's best and from the surrogate's hits, where the index has them."""
+    if not graph_names(index):
+        return
+    for entry in ENTRIES[1:]:
+        for number, candidates, iterations in settings:
+            options = SearchOptions(
+                searcher="graph",
+                entry=entry,
+                graph=graph_names(index)[0],
+                num_entry_points=number,
+                ncandidates=candidates,
+                max_iter=iterations,
+                check=False,
             )
-            label = f"graph {entries}/{candidates}/{iterations}"
-            yield Contender(label, search.search, _scored_by(search))
+            try:
+                search = _FromEntries(make_strategy(index, device, options, embed))
+            except HypensearchError as error:
+                logger.info("left out: %s", error)
+                break
+            label = f"graph-{entry} {number}/{candidates}/{iterations}"
+            yield Contender(label, search.search, search.scored, With(None, texts))
 
 
-def faiss(index: FlatIndex, query_vectors: np.ndarray, *, hnsw: bool = True) -> Iterator[Contender]:
+class With:
+    """Q-nets and something else of each query, taken apart together.
+
+    :param q_nets: Set by :meth:`of`.
+    :param others: A query's text or vector, one each.
+    """
+
+    def __init__(self, q_nets: QNets | None, others: Sequence[str] | np.ndarray) -> None:
+        self.q_nets, self.others = q_nets, others
+
+    def of(self, q_nets: QNets) -> With:
+        """Give the same with q-nets."""
+        return With(q_nets, self.others)
+
+    def __len__(self) -> int:
+        return len(self.others)
+
+    def __getitem__(self, part: slice) -> With:
+        assert self.q_nets is not None
+        return With(self.q_nets[part], self.others[part])
+
+
+class _FromEntries:
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+        self._scored: list[int] = []
+
+    def scored(self) -> list[int]:
+        return self._scored
+
+    def search(self, queries: With, k: int) -> list[list[Hit]]:
+        assert queries.q_nets is not None
+        texts = [str(text) for text in queries.others]
+        hits, report = self._strategy.search(Batch(queries.q_nets, k, texts=texts))
+        self._scored = [of_query.documents_scored for of_query in report]
+        return hits
+
+
+def faiss(
+    index: FlatIndex,
+    query_vectors: np.ndarray,
+    device: torch.device,
+    *,
+    ef_search: Sequence[int] = EF_SEARCH,
+    reranked: Sequence[int] = (),
+) -> Iterator[Contender]:
     """A bi-encoder in Faiss over the same document vectors, where Faiss is installed: the cosine of both encodings.
 
     :param query_vectors: The queries encoded as documents are, *Shape:* ``(num_queries, dim)``.
+    :param ef_search: HNSW's at search; without one no HNSW graph is built, which takes a while.
+    :param reranked: Also score so many of the flat scan's best with the q-net: what a scan and as many exact scores
+        take together.
     """
     try:
         import faiss as library
@@ -67,12 +172,49 @@ def faiss(index: FlatIndex, query_vectors: np.ndarray, *, hnsw: bool = True) -> 
     query_vectors = _normalised(query_vectors)
     flat = library.IndexFlatIP(index.dim)
     flat.add(vectors)
-    yield Contender("Faiss flat", _faiss_search(index, flat), queries=query_vectors)
-    if hnsw:
-        graph = library.IndexHNSWFlat(index.dim, 32, library.METRIC_INNER_PRODUCT)
-        graph.add(vectors)
-        graph.hnsw.efSearch = 128
-        yield Contender("Faiss HNSW", _faiss_search(index, graph), queries=query_vectors)
+    yield Contender("Faiss flat", _faiss_search(index, flat), queries=query_vectors, exact=False)
+    for count in reranked:
+        search = _Reranked(index, flat, count, device)
+        yield Contender(f"Faiss+q-net flat, {count} scored", search.search, search.scored, With(None, query_vectors))
+    if not ef_search:
+        return
+    graph = library.IndexHNSWFlat(index.dim, HNSW_LINKS, library.METRIC_INNER_PRODUCT)
+    graph.add(vectors)
+    for ef in ef_search:
+        yield Contender(f"Faiss-HNSW {ef}", _hnsw_search(index, graph, ef), queries=query_vectors, exact=False)
+
+
+class _Reranked:
+    """The best of a flat scan, scored by the q-net."""
+
+    def __init__(self, index: FlatIndex, engine: Any, count: int, device: torch.device) -> None:
+        self._index, self._engine, self._device = index, engine, device
+        self._count = min(count, index.num_docs)
+        self._queries = 0
+
+    def search(self, queries: With, k: int) -> list[list[Hit]]:
+        assert queries.q_nets is not None
+        _, rows = self._engine.search(queries.others, self._count)
+        self._queries = len(rows)
+        return [self._best(queries.q_nets[i : i + 1], of_query, k) for i, of_query in enumerate(rows)]
+
+    def scored(self) -> list[int]:
+        return [self._count] * self._queries
+
+    def _best(self, q_net: QNets, rows: np.ndarray, k: int) -> list[Hit]:
+        scores = Scorer(q_net, self._device).score(gather(self._index, rows))[0].cpu().numpy()
+        best = np.argsort(-scores, kind="stable")[:k]
+        return [Hit(self._index.docid(int(rows[i])), float(scores[i])) for i in best]
+
+
+def _hnsw_search(index: FlatIndex, graph: Any, ef: int) -> Callable[[np.ndarray, int], list[list[Hit]]]:
+    search = _faiss_search(index, graph)
+
+    def search_with(queries: np.ndarray, k: int) -> list[list[Hit]]:
+        graph.hnsw.efSearch = max(ef, k)
+        return search(queries, k)
+
+    return search_with
 
 
 def _normalised(vectors: np.ndarray) -> np.ndarray:

@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hypensearch.bench.__main__ import main as bench
 from hypensearch.bench.measure import mean_overlap
+from hypensearch.bench.memory import memory_mb, reset_peak
+from hypensearch.bench.picture import frontier
 from hypensearch.encode.__main__ import main as encode
 from hypensearch.hits import Hit
 from hypensearch.index.__main__ import main as index
+from tests.commands import refuse, succeed
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +44,60 @@ def test_every_search_is_measured(collection: Path, capsys: pytest.CaptureFixtur
         "--qrels",
         collection / "qrels.txt",
     ]
+    flags += ["--variants", "paper", "released", "--reranked", "60"]
     flags += ["--output", collection / "bench.json", "--picture", collection / "bench.png", "--hits", "5"]
     assert bench([str(flag) for flag in flags]) == 0
     report = json.loads((collection / "bench.json").read_text())
     found = {measurement["name"]: measurement for measurement in report["measurements"]}
     assert found["exhaustive fp32"]["overlap"] == found["surrogate 0.998"]["overlap"] == 1
+    assert found["Faiss flat"]["overlap"] < 1
+    assert found["Faiss flat"]["documents_scored"] == 0
+    assert found["Faiss+q-net flat, 60 scored"]["overlap"] == 1
+    assert found["Faiss+q-net flat, 60 scored"]["documents_scored"] == 60
+    assert found["Faiss-HNSW 32"]["p50"] > 0
+    assert found["graph-surrogate 1000/64/16"]["overlap"] == 1
     assert found["exhaustive fp32"]["documents_scored"] == 60
-    assert found["graph 10000/64/16"]["overlap"] == 1
+    assert found["graph-paper 10000/64/16 = Efficient 1"]["overlap"] == 1
     assert set(found["exhaustive fp32"]["measures"]) == {"nDCG@10", "RR(rel=1)@10"}
-    assert all(0 < m["p50"] <= m["p95"] <= m["p99"] and m["batched"] > 0 for m in found.values())
+    assert all(0 < m["p50"] <= m["p95"] <= m["p99"] and m["queries_per_second"] > 0 for m in found.values())
+    assert all(m["memory"]["peak"] >= m["memory"]["own"] > 0 for m in found.values())
+    for measurement in found.values():
+        assert sum(measurement["stages"].values()) == pytest.approx(measurement["p50"], rel=1)
+    assert found["exhaustive fp32"]["stages"]["score"] > 0
+    assert set(report["query_encoder_seconds"]) == {"encode", "generate"}
     assert (collection / "bench.png").read_bytes().startswith(b"\x89PNG")
     assert "exhaustive fp32" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("setting", ["10/2", "10/2/0", "a/b/c"])
+def test_settings_that_are_none(setting: str) -> None:
+    line = refuse("bench", "--index", "i", "--topics", "t", "--graph-settings", setting)
+    assert "is not ENTRIES/CANDIDATES/ITERATIONS" in line
+
+
+def test_only_what_is_asked_for(collection: Path) -> None:
+    where = ["--index", collection / "index", "--topics", collection / "topics.tsv", "--hits", "5"]
+    what = ["--searches", "graph", "surrogate", "--graph-settings", "20/4/2", "--targets", "0.5"]
+    succeed("bench", *where, *what, "--output", collection / "few.json")
+    report = json.loads((collection / "few.json").read_text())
+    assert [one["name"] for one in report["measurements"]] == ["surrogate 0.5", "graph-released 20/4/2"]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1))
+def test_frontier_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
+    def dominated(point: tuple[int, int]) -> bool:
+        return any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)
+
+    assert frontier(points) == sorted({point for point in points if not dominated(point)})
+
+
+def test_peak_of_memory_begins_anew() -> None:
+    memory = bytearray(200_000_000)
+    memory[::4096] = b"x" * len(memory[::4096])
+    high = memory_mb()["peak"]
+    del memory
+    reset_peak()
+    assert memory_mb()["peak"] <= high - 100
 
 
 def test_overlap_by_eye() -> None:
