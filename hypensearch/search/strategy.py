@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -135,11 +136,14 @@ class _Surrogate:
         self._search = search
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        _check_dim(self._search.index, batch.q_nets)
         with _torch_threads(batch.threads):
             hits = self._search.search(batch.q_nets, batch.k)
-        return hits, [
+        report = [
             QueryReport(stats.documents_scored, stats.rounds, stats.estimated_recall) for stats in self._search.stats
         ]
+        _check_finite(hits, report, batch.k)
+        return hits, report
 
 
 class _Graph:
@@ -180,6 +184,25 @@ class _Graph:
             QueryReport(stats.documents_scored + scored, stats.iterations)
             for stats, scored in zip(self._search.stats, before, strict=True)
         ]
+
+
+def _check_dim(index: FlatIndex, q_nets: QNets) -> None:
+    if q_nets.dim != index.dim:
+        raise HypensearchError(
+            f"document vectors in {index.folder} have {index.dim} dimensions, but the q-nets take {q_nets.dim}: was "
+            "the corpus encoded with another checkpoint?"
+        )
+
+
+def _check_finite(hits: Sequence[Sequence[Hit]], report: Sequence[QueryReport], k: int) -> None:
+    """Refuse hits that are not numbers; documents with such scores may also be missing from the hits."""
+    for query, (of_query, done) in enumerate(zip(hits, report, strict=True)):
+        missing = len(of_query) < min(k, done.documents_scored)
+        if missing or not all(math.isfinite(hit.score) for hit in of_query):
+            raise HypensearchError(
+                f"a score under q-net {query} is not finite: the q-net overflows or has broken weights; check the "
+                "checkpoint"
+            )
 
 
 @contextmanager

@@ -299,9 +299,11 @@ def test_going_on_never_blesses_damage(tmp_path, name):
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(content)
-    with FlatIndexWriter(tmp_path) as writer:
-        with pytest.raises(HypensearchError, match=f"{name}: its content has changed since it was written; delete"):
-            writer.begin(dim=3)
+    with (
+        FlatIndexWriter(tmp_path) as writer,
+        pytest.raises(HypensearchError, match=f"{name}: its content has changed since it was written; delete"),
+    ):
+        writer.begin(dim=3)
 
 
 def test_damage_before_the_end_is_not_blessed(tmp_path):
