@@ -186,8 +186,8 @@ def answer(folder: DemoFolder, model: DualEncoder, query: str, num_hits: int) ->
     """
     if not query.strip():
         raise HypensearchError("--query is empty: give a question, such as --query 'how do I parse a date'")
-    from hypensearch.demo.readable_hits import readable_hits
     from hypensearch.search import HypencoderSearcher
+    from hypensearch.search.readable_hits import readable_hits
 
     with HypencoderSearcher(folder.index, model, device="cpu") as searcher:
         hits = searcher.search(query, num_hits)
@@ -265,7 +265,8 @@ def shown(path: str | Path) -> str:
 
 
 def _text_of(doc: Callable) -> Callable[[str], str]:
-    return lambda docid: doc(docid).contents()
+    """Give what shows a text without its first line, which is the document's name."""
+    return lambda docid: doc(docid).contents().partition("\n")[2]
 
 
 def _lucene_flags(folder: DemoFolder) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import corpus_files, read_corpus, text_of
+from hypensearch.search.lucene_documents import LuceneDocuments
 
 _READ_AT_ONCE = 1000
 
@@ -104,51 +105,39 @@ class LuceneTexts:
     """
 
     def __init__(self, index: str, rule: TextRule | None = None) -> None:
-        from hypensearch import pyserini_bridge
-
         self.where = index
         self._rule = rule or TextRule()
-        self._searcher = pyserini_bridge.lucene_searcher(index)
+        self._documents = LuceneDocuments(index)
 
     def facts(self) -> dict[str, Any]:
         """Name the index and its number of documents; of a folder, also its state."""
-        state = (
-            sorted(name for name in os.listdir(self.where) if name.startswith("segments")) if self._is_folder else []
-        )
-        return {"lucene": os.path.basename(self.where), "documents": int(self._searcher.num_docs), "state": state}
+        names = os.listdir(self.where) if os.path.isdir(self.where) else []
+        state = sorted(name for name in names if name.startswith("segments"))
+        return {
+            "lucene": os.path.basename(os.path.normpath(self.where)),
+            "documents": self._documents.num_docs,
+            "state": state,
+            "rule": self._rule.facts(),
+        }
 
     def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
         """Give the texts of documents.
 
-        :raises HypensearchError: When the index stores no texts.
+        :raises HypensearchError: When the index stores no texts, or they lack a field.
         """
-        from hypensearch import pyserini_bridge
-
-        wanted = sorted(docids)
-        threads = os.cpu_count() or 1
+        wanted, threads = sorted(docids), os.cpu_count() or 1
+        rule = self._rule
         for start in range(0, len(wanted), _READ_AT_ONCE):
-            part = wanted[start : start + _READ_AT_ONCE]
-            for docid, (raw, contents) in pyserini_bridge.stored_documents(self._searcher, part, threads).items():
-                yield docid, self._text(docid, raw, contents)
+            found = self._documents.read_all(wanted[start : start + _READ_AT_ONCE], threads)
+            for docid, document in found.items():
+                try:
+                    text = text_of(
+                        document.raw(), fields=rule.fields, delimiter=rule.delimiter, title_field=rule.title_field
+                    )
+                except HypensearchError as error:
+                    raise HypensearchError(f"{self.where}: document {docid!r}: {error}") from None
+                yield docid, text
 
     def close(self) -> None:
         """Let go of the index."""
-        self._searcher.close()
-
-    @property
-    def _is_folder(self) -> bool:
-        return os.path.isdir(self.where)
-
-    def _text(self, docid: str, raw: str | None, contents: str | None) -> str:
-        if raw is not None and raw.lstrip().startswith("{"):
-            rule = self._rule
-            try:
-                return text_of(raw, fields=rule.fields, delimiter=rule.delimiter, title_field=rule.title_field)
-            except HypensearchError as error:
-                raise HypensearchError(f"{self.where}: document {docid!r}: {error}") from None
-        if raw is None and contents is None:
-            raise HypensearchError(
-                f"{self.where}: stores no text of document {docid!r}: index with -storeRaw or -storeContents, or give "
-                "the corpus with --corpus"
-            )
-        return contents if contents is not None else raw or ""
+        self._documents.close()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _search(args: argparse.Namespace) -> None:
     check(args)
+    if args.interactive:
+        _interact(args)
+        return
     check_output(args.output)
     topics = _topics(args)
     with _searcher(args) as searcher:
@@ -48,6 +52,15 @@ def _search(args: argparse.Namespace) -> None:
         if args.report:
             _write_report(args.report, searcher, reports)
         print(f"{searcher.stats} on {searcher.device}; the run is {args.output}")
+
+
+def _interact(args: argparse.Namespace) -> None:
+    """Answer queries until stdin ends or Ctrl-C, which is how one leaves."""
+    from hypensearch.search.interactive import answers
+
+    with _searcher(args) as searcher, contextlib.suppress(KeyboardInterrupt):
+        for answer in answers(searcher, args.interactive, args.threads):
+            print(answer, flush=True)
 
 
 def _topics(args: argparse.Namespace) -> dict[str, str]:
@@ -64,6 +77,7 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "max_length": args.max_length,
         "width": args.width,
         "backbone_config": args.backbone_config,
+        "sparse_index": args.sparse_index,
         "searcher": "auto" if args.searcher == "simple" else args.searcher,  # Pyserini's name of its default
         "precision": precision(args),
         "scorer": args.scorer,

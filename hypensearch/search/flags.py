@@ -42,7 +42,6 @@ _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "--rocchio-gamma": ((None,), _NO_PRF),
     "--rocchio-topk": ((None,), _NO_PRF),
     "--rocchio-bottomk": ((None,), _NO_PRF),
-    "--sparse-index": ((None,), _NO_PRF),
     "--ance-prf-encoder": ((None,), _NO_PRF),
     "--multimodal": ((False,), "a Hypencoder encodes text"),
     "--instruction-config": ((None,), "a Hypencoder encodes text without instructions"),
@@ -58,11 +57,23 @@ def build_parser() -> argparse.ArgumentParser:
     )
     required = parser.add_argument_group("what to search")
     required.add_argument("--index", required=True, help="index folder, or the name of a prebuilt index")
-    required.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    required.add_argument("--topics", help="topics file, or the name of a topic set known to Pyserini")
     required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
-    required.add_argument("--output", required=True, help="run file to write")
+    required.add_argument("--output", help="run file to write")
     required.add_argument(
         "--report", metavar="JSON", help="file to write: documents scored and rounds of each topic, seconds by stage"
+    )
+    required.add_argument(
+        "--interactive",
+        nargs="?",
+        type=positive_int,
+        const=10,
+        metavar="HITS",
+        help="instead of --topics and --output: answer queries from stdin, show so many hits with their texts (10)",
+    )
+    required.add_argument(
+        "--sparse-index",
+        help="Lucene index to take the shown texts from, a folder or the name of a prebuilt one (needs Pyserini)",
     )
     add_run_flags(parser.add_argument_group("the run"))
     add_encoder_flags(parser.add_argument_group("the query encoder"))
@@ -78,6 +89,7 @@ def check(args: argparse.Namespace) -> None:
     :raises HypensearchError: Names the flag, and why.
     """
     check_refused_flags(args, _REFUSED)
+    _check_interactive(args)
     check_shared(args)
     if args.searcher not in (*SEARCHERS, "simple"):
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
@@ -86,6 +98,21 @@ def check(args: argparse.Namespace) -> None:
     precision(args)
     if args.scorer not in SCORERS:
         raise HypensearchError(f"--scorer {args.scorer}: wanted {', '.join(SCORERS[:-1])} or {SCORERS[-1]}")
+
+
+def _check_interactive(args: argparse.Namespace) -> None:
+    given = [flag for flag in ("topics", "output", "encoded_queries", "report") if getattr(args, flag)]
+    if args.interactive and given:
+        raise HypensearchError(f"--{given[0].replace('_', '-')} and --interactive exclude each other: give one")
+    if not args.interactive:
+        for flag in ("topics", "output"):
+            if not getattr(args, flag):
+                raise HypensearchError(f"--{flag} is missing (or --interactive, to type queries)")
+        if args.sparse_index:
+            raise HypensearchError(
+                "--sparse-index gives the texts that --interactive shows; a run holds no texts. To rerank by texts: "
+                "python -m hypensearch.rerank"
+            )
 
 
 def check_shared(args: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
+from hypensearch.search.lucene_documents import LuceneDocuments
 from hypensearch.search.report import QueryReport, SearchStats
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
 from hypensearch.stages import clocked, stage
@@ -62,6 +63,8 @@ class HypencoderSearcher:
     :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
     :param backbone_config: The transformer's configuration, where it cannot be found.
     :param revision: Revision of a ``query_encoder`` on the hub; None for the one the index names.
+    :param sparse_index: Lucene index that :meth:`doc` reads texts from, a folder or the name of a prebuilt one (needs
+        Pyserini); None for the corpus that was encoded, or the copy inside the index.
     :param search_options: Fields of :class:`hypensearch.search.strategy.SearchOptions`: ``searcher`` (exhaustive, graph
         or surrogate), ``precision`` and so on; whatever they are, hits have their exact fp32 scores.
     :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
@@ -78,6 +81,7 @@ class HypencoderSearcher:
         width: int | None = None,
         backbone_config: str | None = None,
         revision: str | None = None,
+        sparse_index: str | os.PathLike[str] | None = None,
         **search_options: Any,
     ) -> None:
         self.index = FlatIndex.open(os.fspath(index_dir))
@@ -97,6 +101,8 @@ class HypencoderSearcher:
         self.stats = SearchStats(self._strategy.name, self.index.num_docs)
         #: What the last call did, for each of its queries.
         self.report: list[QueryReport] = []
+        self._sparse_index = sparse_index
+        self._texts: LuceneDocuments | None = None
         self._loading = threading.Lock()
         self._counting = threading.Lock()
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
@@ -254,13 +260,22 @@ class HypencoderSearcher:
     def doc(self, docid: str) -> IndexedDocument | None:
         """Return a document's text, None when the index has no such docid.
 
-        :raises HypensearchError: When the index knows the document but its text is no longer there.
+        :raises HypensearchError: When the index knows the document but its text is no longer there; a ``sparse_index``
+            can give it.
         """
-        return self.index.document(docid)
+        if self._sparse_index is None:
+            return self.index.document(docid)
+        with self._loading:
+            if self._texts is None:
+                self._texts = LuceneDocuments(self._sparse_index)
+        return self._texts.read(docid)
 
     def close(self) -> None:
         """Let go of the index."""
         self.index.close()
+        if self._texts is not None:
+            self._texts.close()
+            self._texts = None
 
     def __enter__(self) -> HypencoderSearcher:
         return self

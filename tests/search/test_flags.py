@@ -33,7 +33,7 @@ _NAMES = """
     --max-passage-hits --max-passage-delimiter --remove-query --encoder --encoder-class --tokenizer --encoded-queries
     --device --faiss-device --query-prefix --pooling --l2-norm --max-length --fp16 --explicit-truncate
     --instruction-config --multimodal --pca-model --searcher --binary-hits --rerank --prf-depth --prf-method
-    --rocchio-alpha --rocchio-beta --rocchio-gamma --rocchio-topk --rocchio-bottomk --sparse-index --ance-prf-encoder
+    --rocchio-alpha --rocchio-beta --rocchio-gamma --rocchio-topk --rocchio-bottomk --ance-prf-encoder
     --ef-search --normalize-distances
 """
 PYSERINI_FLAGS = _NAMES.split()
@@ -109,7 +109,6 @@ def test_our_own_flags_take_no_abbreviation_away() -> None:
         (["--rocchio-gamma", "0.5"], "the query is a q-net"),
         (["--rocchio-topk", "3"], "the query is a q-net"),
         (["--rocchio-bottomk", "3"], "the query is a q-net"),
-        (["--sparse-index", "s"], "the query is a q-net"),
         (["--ance-prf-encoder", "e"], "the query is a q-net"),
         (["--multimodal"], "encodes text"),
         (["--instruction-config", "c"], "without instructions"),

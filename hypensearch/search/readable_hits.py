@@ -16,7 +16,7 @@ def readable_hits(hits: Sequence[Hit], text_of: Callable[[str], str], width: int
     """Lay out hits: rank, score, docid, and below them the first lines of the text.
 
     :param hits: Best first.
-    :param text_of: Gives the text of a docid; its first line, the document's name, is not repeated.
+    :param text_of: Gives the text of a docid.
     :param width: Columns of the terminal.
     """
     scores = [f"{hit.score:.3f}" for hit in hits]
@@ -31,9 +31,8 @@ def readable_hits(hits: Sequence[Hit], text_of: Callable[[str], str], width: int
 
 
 def _first_lines(text: str, indent: str, width: int) -> list[str]:
-    _, _, body = text.partition("\n")
     return textwrap.wrap(
-        " ".join(body.split()),
+        " ".join(text.split()),
         max(width, len(indent) + 20),
         initial_indent=indent,
         subsequent_indent=indent,

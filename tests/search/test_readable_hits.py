@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from hypensearch.demo.readable_hits import readable_hits
 from hypensearch.hits import Hit
+from hypensearch.search.readable_hits import readable_hits
 
-TEXTS = {"a.parse": "a.parse(text)\nRead a   date\nfrom text.", "b": "b", "long": "long()\n" + "word " * 100}
+TEXTS = {"a.parse": "Read a   date\nfrom text.", "b": "", "long": "word " * 100}
 
 
-def test_rank_score_docid_and_text_without_its_first_line() -> None:
+def test_rank_score_docid_and_text() -> None:
     hits = [Hit("a.parse", 12.5), Hit("b", -1.25)]
     assert readable_hits(hits, TEXTS.__getitem__) == (
         "1. 12.500  a.parse\n           Read a date from text.\n\n2. -1.250  b"
