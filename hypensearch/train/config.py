@@ -71,6 +71,10 @@ class TrainingConfig:
     fixed_blocks: bool = _setting(
         "let queries change the last block's bias and the final weight alone: fast; for frozen encoders", False
     )
+    attention_only: bool = _setting(
+        "train only where the final weight looks, its learned query and keys: hard to overfit; needs fixed blocks",
+        False,
+    )
     cache: str = _setting("folder for the encodings of frozen encoders; kept between runs", "")
 
     losses: dict[str, float] = _setting(
@@ -94,7 +98,7 @@ class TrainingConfig:
     start_decay: float = _setting("decay towards the start values, as weight_decay is towards zero", 0.0)
     max_grad_norm: float = _setting("longest gradient, longer ones are cut", 1.0)
     seed: int = _setting("of start values, order, draws and dropout", 42)
-    bf16: bool = _setting("bfloat16 autocast", False)
+    bf16: bool = _setting("bfloat16 autocast of the encoders, and of the rest where they are trained", False)
     chunk_size: int = _setting("texts encoded at once, activations made again for gradients; 0: the whole batch", 0)
     gradient_checkpointing: bool = _setting("recompute activations to save memory", False)
 
@@ -106,7 +110,18 @@ class TrainingConfig:
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
     compact: bool = _setting("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
     push_to_hub: str = _setting("repository on the hub, user/name, to upload the finished checkpoint to", "")
+    profile_steps: int = _setting("steps to time part by part before training, on a copy; 0: none", 0)
     resume: bool = _setting("go on from the last checkpoint of the output folder", False)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether training runs over encodings made once."""
+        return self.freeze_encoder or self.architecture == "twin"
+
+    @property
+    def autocast(self) -> bool:
+        """Whether steps run under bfloat16: not over ready encodings, whose scores it would only round, into ties."""
+        return self.bf16 and not self.is_frozen
 
     def __post_init__(self) -> None:
         for name, problem in _problems(self):
@@ -191,6 +206,8 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
     for name in _AT_LEAST_ONE:
         if getattr(config, name) < 1:
             found.append((name, f"{getattr(config, name)} is less than 1"))
+    if config.profile_steps < 0:
+        found.append(("profile_steps", f"{config.profile_steps} is less than 0"))
     if not config.learning_rate > 0:
         found.append(("learning_rate", f"{config.learning_rate} is not above 0"))
     if not 0 <= config.dropout < 1:
@@ -198,10 +215,12 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
     unknown = sorted(set(config.losses) - set(LOSS_NAMES))
     if unknown or not config.losses:
         found.append(("losses", f"unknown {', '.join(unknown) or 'none'}, known are {', '.join(LOSS_NAMES)}"))
-    if (config.freeze_encoder or config.architecture == "twin") and not config.cache:
+    if config.is_frozen and not config.cache:
         found.append(("cache", "frozen encoders need a folder for their encodings"))
     if config.fixed_blocks and not (config.freeze_encoder and config.start == "warm"):
         found.append(("fixed_blocks", "needs a frozen encoder and a warm start"))
+    if config.attention_only and not config.fixed_blocks:
+        found.append(("attention_only", "needs --fixed-blocks"))
     if config.fixed_blocks and config.widths:
         found.append(("fixed_blocks", "cannot train several widths"))
     if config.freeze_encoder and config.architecture == "biencoder":

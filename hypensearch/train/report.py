@@ -17,6 +17,7 @@ from hypensearch.train.config import TrainingConfig, backbone_name
 CARD, CURVES = "README.md", "curves.png"
 
 Entry = Mapping[str, Any]
+Curve = tuple[str, Sequence[Entry], str]
 
 
 def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry], report: Mapping[str, Any]) -> None:
@@ -53,6 +54,7 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         *(f"- {name}: {count} records" for name, count in report["records"].items()),
         "",
         *_measures(report),
+        *_profile(report),
         "Settings that are not the default:",
         "",
         *(f"    {name}: {json.dumps(value)}" for name, value in _changed(config).items()),
@@ -65,7 +67,24 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
 
 
 def draw_curves(path: Path, history: Sequence[Entry]) -> bool:
-    """Draw loss and MRR@10 over steps; return whether that was possible."""
+    """Draw one run's loss and MRR@10 over steps; return whether that was possible."""
+    names = sorted({key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"})
+    return _draw(path, [("loss", history, "loss")], [(name.removeprefix("eval_"), history, name) for name in names])
+
+
+def compare_curves(path: Path, histories: Mapping[str, Sequence[Entry]]) -> bool:
+    """Draw several runs' loss and mean MRR@10 in one picture; return whether that was possible.
+
+    :param histories: Of each run, by the name to show.
+    """
+    return _draw(
+        path,
+        [(name, history, "loss") for name, history in histories.items()],
+        [(name, history, "eval_mrr") for name, history in histories.items()],
+    )
+
+
+def _draw(path: Path, losses: Sequence[Curve], measured: Sequence[Curve]) -> bool:
     try:
         import matplotlib
     except ImportError:
@@ -77,9 +96,9 @@ def draw_curves(path: Path, history: Sequence[Entry]) -> bool:
     figure = Figure(figsize=(8, 3), layout="constrained")
     FigureCanvasAgg(figure)
     loss, measures = figure.subplots(1, 2)
-    _curve(loss, history, "loss")
-    for name in sorted({key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"}):
-        _curve(measures, history, name)
+    for axes, curves in ((loss, losses), (measures, measured)):
+        for curve in curves:
+            _plot(axes, *curve)
     loss.set(title="training loss", xlabel="step")
     measures.set(title="MRR@10 on held-out topics", xlabel="step")
     if measures.lines:
@@ -89,10 +108,10 @@ def draw_curves(path: Path, history: Sequence[Entry]) -> bool:
     return True
 
 
-def _curve(axes: Any, history: Sequence[Entry], name: str) -> None:
-    points = [(entry["step"], entry[name]) for entry in history if name in entry]
+def _plot(axes: Any, label: str, history: Sequence[Entry], key: str) -> None:
+    points = [(entry["step"], entry[key]) for entry in history if key in entry]
     if points:
-        axes.plot(*zip(*points, strict=True), marker=".", label=name.removeprefix("eval_"))
+        axes.plot(*zip(*points, strict=True), marker=".", label=label)
 
 
 def _measures(report: Mapping[str, Any]) -> list[str]:
@@ -105,6 +124,22 @@ def _measures(report: Mapping[str, Any]) -> list[str]:
         for name in names
     ]
     return ["MRR@10 on held-out topics:", "", "| | start | end |", "|---|---|---|", *rows, ""]
+
+
+def _profile(report: Mapping[str, Any]) -> list[str]:
+    if "profile" not in report:
+        return []
+    profile = report["profile"]
+    whole = profile["step_seconds"] or 1.0
+    rows = [f"| {part} | {seconds:.3f} | {seconds / whole:.0%} |" for part, seconds in profile["seconds"].items()]
+    return [
+        f"A step, mean of {profile['steps']}: {whole:.3f} seconds; at most {profile['peak_memory_mb']} MB:",
+        "",
+        "| part, forwards and backwards | seconds | share |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _changed(config: TrainingConfig) -> dict[str, Any]:

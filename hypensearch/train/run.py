@@ -25,13 +25,14 @@ from hypensearch.models.hub import check_may_upload, upload
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
 from hypensearch.models.warm_start import LinearMaps, warm_start
 from hypensearch.train.config import TrainingConfig, backbone_name, differences, to_json
-from hypensearch.train.data import Examples, RecordFile
+from hypensearch.train.data import Examples, RecordFile, epoch_order
 from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
 from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
 from hypensearch.train.mining import MinedNegatives
 from hypensearch.train.report import read_history, write_report
 from hypensearch.train.scorers import FixedBlocksScorer, HeadScorer, LossModel, TextScorer, TwinScorer
+from hypensearch.train.step_profile import profile_steps
 from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint, untouched_randomness
 from hypensearch.train.validation import Validation, read_collection
 
@@ -65,7 +66,7 @@ def train(config: TrainingConfig) -> DualEncoder:
         with replace_when_whole(folder / "config.json", "w") as file:
             file.write(to_json(config) + "\n")
         trainer = HypensearchTrainer(run.loss_model, config, folder, run.examples, run.collator, run.validation)
-        report = _steps(trainer, config, checkpoint)
+        report = {**_profile(run, config), **_steps(trainer, config, checkpoint)}
         model = run.finish()
         if trainer.is_world_process_zero():
             _write(model, run, config, report)
@@ -79,6 +80,18 @@ def _check_same_run(config: TrainingConfig, folder: Path) -> None:
         raise HypensearchError(
             f"--resume: the run in {folder} has {shown}: go on with the same, or use another --output"
         )
+
+
+def _profile(run: _Run, config: TrainingConfig) -> dict[str, object]:
+    if not config.profile_steps:
+        return {}
+    sources, size = run.examples.sources(), config.batch_size
+    order = epoch_order(sources, batch_size=size, seed=config.seed, epoch=0)[: size * (config.profile_steps + 1)]
+    rows = [order[start : start + size] for start in range(0, len(order), size)]
+    batches = (run.collator([run.examples[row] for row in batch]) for batch in rows)
+    profile = profile_steps(run.loss_model, batches, bf16=config.autocast)
+    logger.info("a step: %s", json.dumps(profile))
+    return {"profile": profile}
 
 
 def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path | None) -> dict[str, object]:
@@ -141,9 +154,8 @@ def _prepare(config: TrainingConfig) -> _Run:
         document_transformer = given.passage_encoder.transformer
     tokens = TokenInputs(tokenizer, query_length=config.query_length, document_length=config.document_length)
     sample = _sample(files, tokenizer)
-    frozen = config.freeze_encoder or config.architecture == "twin"
     inputs: Inputs = tokens
-    if frozen:
+    if config.is_frozen:
         records = [record for file in files for record in file]
         texts = [item.text for record in records for item in (*record.positives, *record.negatives)]
         inputs = FrozenInputs(
@@ -168,7 +180,7 @@ def _prepare(config: TrainingConfig) -> _Run:
         tokenizer=tokenizer,
         examples=examples,
         collator=Collator(inputs, examples, mined),
-        validation=Validation(collections, inputs, bf16=config.bf16) if collections else None,
+        validation=Validation(collections, inputs, bf16=config.autocast) if collections else None,
         loss_model=LossModel(scorer, config.losses, tuple(config.widths)),
         model=model,
         sample=sample,
@@ -277,8 +289,10 @@ def _scorer(
         return model, TextScorer(model, config.chunk_size)
     assert isinstance(model.query_encoder, QueryEncoder)
     query_scale = scale if config.shared_encoder else 1.0
-    kind = FixedBlocksScorer if config.fixed_blocks else HeadScorer
-    return model, kind(model.query_encoder.hyper_head, query_scale, scale)
+    head = model.query_encoder.hyper_head
+    if config.fixed_blocks:
+        return model, FixedBlocksScorer(head, query_scale, scale, attention_only=config.attention_only)
+    return model, HeadScorer(head, query_scale, scale)
 
 
 def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: PreTrainedTokenizerBase) -> DualEncoder:

@@ -30,14 +30,29 @@ LAYER_NORM_EPS = 1e-5
 class Scorer(Protocol):
     """What losses and validation need."""
 
+    def query_states(self, queries: Batch) -> Tensor:
+        """Make the token states of a batch of queries, *Shape:* ``(num_queries, seq_len, hidden_size)``."""
+
+    def q_nets_from(self, states: Tensor, mask: Tensor) -> QNets:
+        """Make the q-nets of token states and their mask."""
+
     def q_nets(self, queries: Batch) -> QNets:
-        """Make the q-nets of a batch of queries."""
+        """Do both."""
 
     def document_vectors(self, documents: Batch) -> Tensor:
         """Make the vectors of a batch of documents, *Shape:* ``(num_docs, dim)``."""
 
 
-class TextScorer(nn.Module):
+class _InTwoParts(nn.Module):
+    """Makes q-nets of queries in two parts, the encoder's and the head's, so that each can be timed."""
+
+    def q_nets(self, queries: Batch) -> QNets:
+        """See :class:`Scorer`."""
+        q_nets: QNets = self.q_nets_from(self.query_states(queries), queries["attention_mask"])  # type: ignore[operator]
+        return q_nets
+
+
+class TextScorer(_InTwoParts):
     """A dual encoder, trained as a whole; batches hold ``input_ids`` and ``attention_mask``.
 
     With a chunk size only encodings are kept for the gradient, and the encoder's activations are made again chunk by
@@ -53,14 +68,18 @@ class TextScorer(nn.Module):
         self.model = model
         self.chunk_size = chunk_size
 
-    def q_nets(self, queries: Batch) -> QNets:
+    def query_states(self, queries: Batch) -> Tensor:
+        """See :class:`Scorer`."""
+        transformer = self.model.query_encoder.transformer
+        return self._chunked(lambda ids, mask: token_states(transformer, ids, mask), queries)
+
+    def q_nets_from(self, states: Tensor, mask: Tensor) -> QNets:
         """See :class:`Scorer`."""
         encoder = self.model.query_encoder
         if isinstance(encoder, QueryEncoder):
-            states = self._chunked(lambda ids, mask: token_states(encoder.transformer, ids, mask), queries)
-            q_nets: QNets = encoder.hyper_head(states, queries["attention_mask"])
+            q_nets: QNets = encoder.hyper_head(states, mask)
             return q_nets
-        return QNets.from_vectors(self._chunked(encoder, queries))
+        return QNets.from_vectors(pool(states, mask, encoder.pooling))
 
     def document_vectors(self, documents: Batch) -> Tensor:
         """See :class:`Scorer`."""
@@ -74,7 +93,7 @@ class TextScorer(nn.Module):
         return torch.cat([checkpoint(encode, *chunk, use_reentrant=False) for chunk in chunks])
 
 
-class HeadScorer(nn.Module):
+class HeadScorer(_InTwoParts):
     """A hyper head over frozen encoders; batches hold the backbone's ``states`` and ``attention_mask``, or ``vectors``.
 
     :param head: What is trained.
@@ -88,9 +107,13 @@ class HeadScorer(nn.Module):
         self.query_scale = query_scale
         self.document_scale = document_scale
 
-    def q_nets(self, queries: Batch) -> QNets:
+    def query_states(self, queries: Batch) -> Tensor:
         """See :class:`Scorer`."""
-        q_nets: QNets = self.head(queries["states"] * self.query_scale, queries["attention_mask"])
+        return queries["states"] * self.query_scale
+
+    def q_nets_from(self, states: Tensor, mask: Tensor) -> QNets:
+        """See :class:`Scorer`."""
+        q_nets: QNets = self.head(states, mask)
         return q_nets
 
     def document_vectors(self, documents: Batch) -> Tensor:
@@ -104,10 +127,16 @@ class FixedBlocksScorer(HeadScorer):
     What queries change is the last bias and the final weight, so blocks are computed once a document instead of once
     a pair, and the head makes two vectors instead of whole matrices: many times faster to train, and hard to overfit.
     The hidden weights' hyper projections must be zero, as a warm start leaves them; then the head's q-nets are these.
+
+    :param attention_only: Train nothing but the final weight's learned query and keys. The last bias must be static,
+        too, as a warm start leaves it, so that scores are one product of matrices.
     """
 
-    def __init__(self, head: HyperHead, query_scale: float, document_scale: float) -> None:
+    def __init__(
+        self, head: HyperHead, query_scale: float, document_scale: float, *, attention_only: bool = False
+    ) -> None:
         super().__init__(head, query_scale, document_scale)
+        self.attention_only = attention_only
         last = head.q_net.num_blocks - 1
         slots = {head.q_net.num_blocks, 2 * head.q_net.num_blocks}
         unused = [*head.weight_hyper_projection[:-1], *head.bias_hyper_projection[:last]]
@@ -118,19 +147,23 @@ class FixedBlocksScorer(HeadScorer):
             module.requires_grad_(False)
         for query in [*head.weight_query_embeddings[:-1], *head.bias_query_embeddings[:last]]:
             query.requires_grad_(False)
+        if attention_only:
+            head.requires_grad_(False)
+            head.key_projections[last + 1].requires_grad_(True)
+            head.weight_query_embeddings[last + 1].requires_grad_(True)
 
-    def q_nets(self, queries: Batch) -> FixedBlocks:  # type: ignore[override]
+    def q_nets_from(self, states: Tensor, mask: Tensor) -> FixedBlocks:  # type: ignore[override]
         """See :class:`Scorer`."""
         head, last = self.head, self.head.q_net.num_blocks - 1
-        states, mask = queries["states"] * self.query_scale, queries["attention_mask"]
         final = head.generate_weight(last + 1, states, mask)
-        return FixedBlocks(head, head.generate_bias(last, states, mask), final.squeeze(2))
+        bias = head.hyper_base_vectors[last] if self.attention_only else head.generate_bias(last, states, mask)
+        return FixedBlocks(head, bias, final.squeeze(2))
 
 
 class FixedBlocks:
     """The q-nets of :class:`FixedBlocksScorer`.
 
-    :param bias: Of the last block, *Shape:* ``(num_queries, dim)``.
+    :param bias: Of the last block, *Shape:* ``(num_queries, dim)``; ``(1, dim)`` when it is the same for all queries.
     :param final: The final weight, *Shape:* ``(num_queries, dim)``.
     """
 
@@ -138,7 +171,7 @@ class FixedBlocks:
         self.head, self.bias, self.final = head, bias, final
 
     def __len__(self) -> int:
-        return len(self.bias)
+        return len(self.final)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Score all documents, *Shape:* ``(num_queries, num_docs)``."""
@@ -157,6 +190,9 @@ class FixedBlocks:
             outputs = torch.relu(_mapped(head, block, states, training) + head.hyper_base_vectors[block])
             states = states + functional.layer_norm(outputs, outputs.shape[-1:])
         mapped = _mapped(head, last, states, training)
+        if len(self.bias) == 1:
+            outputs = torch.relu(mapped.float() + self.bias.float())
+            return (functional.layer_norm(outputs, outputs.shape[-1:]) @ self.final.float().T).T
         outputs = torch.relu(mapped.float().unsqueeze(0) + self.bias.float().unsqueeze(1))
         return _normalised_product(outputs, self.final.float())
 
@@ -175,7 +211,7 @@ def _mapped(head: HyperHead, block: int, states: Tensor, training: bool) -> Tens
     return inputs @ head.hyper_base_matrices[block][0].T
 
 
-class TwinScorer(nn.Module):
+class TwinScorer(_InTwoParts):
     """The linear twin, a bi-encoder: cosine of two mapped and centred vectors over frozen encoders.
 
     :param maps: Where to start.
@@ -195,9 +231,13 @@ class TwinScorer(nn.Module):
         """What has been learned."""
         return LinearMaps(self.query_map.detach().clone(), self.document_map.detach().clone())
 
-    def q_nets(self, queries: Batch) -> QNets:
+    def query_states(self, queries: Batch) -> Tensor:
         """See :class:`Scorer`."""
-        pooled = pool(queries["states"], queries["attention_mask"], self.pooling)
+        return queries["states"]
+
+    def q_nets_from(self, states: Tensor, mask: Tensor) -> QNets:
+        """See :class:`Scorer`."""
+        pooled = pool(states, mask, self.pooling)
         return QNets.from_vectors(_normalised(pooled @ self.query_map) * self.logit_scale)
 
     def document_vectors(self, documents: Batch) -> Tensor:
@@ -226,11 +266,15 @@ class LossModel(nn.Module):
             ``(num_queries, num_items)``; the documents are those items, query by query.
         """
         q_nets: QNets = self.scorer.q_nets(queries)  # type: ignore[operator]
-        vectors, keys, valid = self.scorer.document_vectors(documents), items["keys"], items["valid"]  # type: ignore
-        all_vectors, all_keys, all_valid, first = _gathered(vectors, keys, valid)
+        vectors: Tensor = self.scorer.document_vectors(documents)  # type: ignore[operator]
+        return {"loss": self.loss(q_nets, vectors, items)}
+
+    def loss(self, q_nets: QNets, vectors: Tensor, items: Batch) -> Tensor:
+        """Return the loss of q-nets over the vectors of all items; parameters as :meth:`forward`'s."""
+        all_vectors, all_keys, all_valid, first = _gathered(vectors, items["keys"], items["valid"])
         nets = [q_nets.truncated(width) for width in self.widths] or [q_nets]
         terms = [self._loss(net, all_vectors, all_keys, all_valid, first, items) for net in nets]
-        return {"loss": torch.stack(terms).mean()}
+        return torch.stack(terms).mean()
 
     def _loss(self, q_nets: QNets, vectors: Tensor, keys: Tensor, valid: Tensor, first: int, items: Batch) -> Tensor:
         if isinstance(q_nets, FixedBlocks):

@@ -275,7 +275,7 @@ def _arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
         max_grad_norm=config.max_grad_norm,
         seed=config.seed,
         data_seed=config.seed,
-        bf16=config.bf16,
+        bf16=config.autocast,
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="steps" if with_validation else "no",
         eval_steps=config.eval_steps,

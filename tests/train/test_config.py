@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,3 +148,10 @@ def test_help_loads_nothing_heavy() -> None:
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_ready_encodings_are_not_scored_in_bfloat16() -> None:
+    settings: dict[str, Any] = {"backbone": "b", "train": ["t"], "output": "o", "cache": "c", "bf16": True}
+    assert TrainingConfig(**settings).autocast
+    assert not TrainingConfig(**settings, architecture="twin").autocast
+    assert not TrainingConfig(**settings, freeze_encoder=True).autocast

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from hypensearch.train.config import TrainingConfig, read_config
-from hypensearch.train.report import model_card, read_history, write_report
+from hypensearch.train.report import compare_curves, model_card, read_history, write_report
 
 REPORT = {
     "records": {"t.jsonl": 12},
@@ -33,11 +33,28 @@ def test_the_card_says_what_happened() -> None:
     assert "batch_size" not in card
 
 
+def test_the_card_has_the_profile() -> None:
+    profile = {"steps": 3, "step_seconds": 0.5, "seconds": {"data": 0.1, "encoder": 0.4}, "peak_memory_mb": 77}
+    card = model_card(config(), {**REPORT, "profile": profile}, has_curves=False)
+    assert "A step, mean of 3: 0.500 seconds; at most 77 MB:" in card
+    assert "| encoder | 0.400 | 80% |" in card
+
+
 def test_curves_and_card_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     write_report(tmp_path, config(), HISTORY, REPORT)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "curves.png" in (tmp_path / "README.md").read_text()
+
+
+def test_several_runs_share_a_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    assert compare_curves(tmp_path / "one.png", {"warm": HISTORY})
+    assert compare_curves(tmp_path / "two.png", {"warm": HISTORY, "cold": [{"step": 0, "eval_mrr": 0.1}]})
+    one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
+    assert one.startswith(b"\x89PNG")
+    assert two.startswith(b"\x89PNG")
+    assert one != two
 
 
 def test_a_resumed_runs_steps_count_once(tmp_path: Path) -> None:

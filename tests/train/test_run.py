@@ -28,6 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "matryoshka": {"widths": [8, 32]},
     "frozen": {"start": "warm", "freeze_encoder": True, "mined_negatives": 5, "blend": True, "start_decay": 0.1},
     "fixed blocks": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "dropout": 0.1},
+    "attention": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "attention_only": True},
     "twin": {"architecture": "twin"},
     "checkpointing": {"gradient_checkpointing": True, "gradient_accumulation": 2},
     "chunks": {"chunk_size": 5, "start": "warm"},
@@ -161,6 +162,16 @@ def test_a_resumed_run_ends_with_the_same_weights(settings: Any, tmp_path: Path,
     resumed = train(settings(**changes, output=str(tmp_path / "cut"), resume=True))
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
+
+
+def test_attention_only_trains_one_attention_and_nothing_else(settings: Any) -> None:
+    kind = {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "attention_only": True, "validation": []}
+    few, many = (
+        train(settings(**kind, max_steps=steps, output=str(Path(settings().output) / str(steps)))).state_dict()
+        for steps in (1, 4)
+    )
+    changed = {name.rpartition("hyper_head.")[2] for name in few if not torch.equal(few[name], many[name])}
+    assert changed == {"weight_query_embeddings.2", "key_projections.2.weight"}
 
 
 def test_randomness_of_the_caller_is_left_alone(settings: Any) -> None:

@@ -27,8 +27,13 @@ def test_all_ways_to_score_a_warm_start_agree(backbone: Path, num_blocks: int) -
     model = new_hypencoder(transformer, tokenizer, q_net=q_net, pooling="mean")
     scale = warm_start(model)
     head = model.query_encoder.hyper_head  # type: ignore[union-attr]
-    scorers = [HeadScorer(head, scale, scale), FixedBlocksScorer(head, scale, scale)]  # type: ignore[arg-type]
-    full, fixed = (scorer.q_nets(queries)(scorer.document_vectors(documents)) for scorer in scorers)
+    scorers = [
+        HeadScorer(head, scale, scale),  # type: ignore[arg-type]
+        FixedBlocksScorer(head, scale, scale),  # type: ignore[arg-type]
+        FixedBlocksScorer(head, scale, scale, attention_only=True),  # type: ignore[arg-type]
+    ]
+    full, fixed, static = (scorer.q_nets(queries)(scorer.document_vectors(documents)) for scorer in scorers)
     assert torch.allclose(full, fixed, atol=1e-3)
+    assert torch.allclose(full, static, atol=1e-3)
     expected = twin.q_nets(queries)(twin.document_vectors(documents))
     assert torch.allclose(full, expected, atol=0.05 if num_blocks == 1 else 1.0)
