@@ -31,7 +31,17 @@ _AT_LEAST_ONE = (
 )
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
 _MAY_CHANGE = frozenset(
-    {"output", "cache", "resume", "max_steps", "patience", "keep_checkpoints", "compact", "push_to_hub"}
+    {
+        "output",
+        "cache",
+        "resume",
+        "max_steps",
+        "patience",
+        "keep_checkpoints",
+        "compact",
+        "push_to_hub",
+        "profile_steps",
+    }
     | {"blend", "blend_steps", "blend_tolerance"}
 )
 LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl")
