@@ -70,7 +70,7 @@ class TextScorer(_InTwoParts):
 
     def query_states(self, queries: Batch) -> Tensor:
         """See :class:`Scorer`."""
-        transformer = self.model.query_encoder.transformer
+        transformer: nn.Module = self.model.query_encoder.transformer  # type: ignore[assignment]
         return self._chunked(lambda ids, mask: token_states(transformer, ids, mask), queries)
 
     def q_nets_from(self, states: Tensor, mask: Tensor) -> QNets:
@@ -79,7 +79,7 @@ class TextScorer(_InTwoParts):
         if isinstance(encoder, QueryEncoder):
             q_nets: QNets = encoder.hyper_head(states, mask)
             return q_nets
-        return QNets.from_vectors(pool(states, mask, encoder.pooling))
+        return QNets.from_vectors(pool(states, mask, encoder.pooling))  # type: ignore[arg-type]
 
     def document_vectors(self, documents: Batch) -> Tensor:
         """See :class:`Scorer`."""
@@ -269,14 +269,18 @@ class LossModel(nn.Module):
         vectors: Tensor = self.scorer.document_vectors(documents)  # type: ignore[operator]
         return {"loss": self.loss(q_nets, vectors, items)}
 
-    def loss(self, q_nets: QNets, vectors: Tensor, items: Batch) -> Tensor:
+    def loss(self, q_nets: QNets | FixedBlocks, vectors: Tensor, items: Batch) -> Tensor:
         """Return the loss of q-nets over the vectors of all items; parameters as :meth:`forward`'s."""
         all_vectors, all_keys, all_valid, first = _gathered(vectors, items["keys"], items["valid"])
-        nets = [q_nets.truncated(width) for width in self.widths] or [q_nets]
+        nets: list[QNets | FixedBlocks] = [q_nets]
+        if self.widths and isinstance(q_nets, QNets):
+            nets = [q_nets.truncated(width) for width in self.widths]
         terms = [self._loss(net, all_vectors, all_keys, all_valid, first, items) for net in nets]
         return torch.stack(terms).mean()
 
-    def _loss(self, q_nets: QNets, vectors: Tensor, keys: Tensor, valid: Tensor, first: int, items: Batch) -> Tensor:
+    def _loss(
+        self, q_nets: QNets | FixedBlocks, vectors: Tensor, keys: Tensor, valid: Tensor, first: int, items: Batch
+    ) -> Tensor:
         if isinstance(q_nets, FixedBlocks):
             scores = q_nets.score_all(vectors, training=self.training).float()
         else:
