@@ -171,7 +171,8 @@ def test_attention_only_trains_one_attention_and_nothing_else(settings: Any) -> 
         for steps in (1, 4)
     )
     changed = {name.rpartition("hyper_head.")[2] for name in few if not torch.equal(few[name], many[name])}
-    assert changed == {"weight_query_embeddings.2", "key_projections.2.weight"}
+    rounding = {"key_projections.2.bias"}  # a softmax does not see it: its gradient is rounding noise
+    assert changed - rounding == {"weight_query_embeddings.2", "key_projections.2.weight"}
 
 
 def test_randomness_of_the_caller_is_left_alone(settings: Any) -> None:
