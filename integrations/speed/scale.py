@@ -78,6 +78,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--queries", type=int, default=20)
     one.add_argument("--k", type=int, default=10)
     one.add_argument("--exhaustive", type=int, help="queries of exhaustive search; all by default")
+    one.add_argument("--precision", default="fp32", help="of exhaustive search's scan; hits have exact scores in each")
     one.add_argument("--graph-sample", type=int, default=256, help="documents to time the exact builder on")
     one.set_defaults(run=measure)
     one = commands.add_parser("picture")
@@ -226,7 +227,8 @@ def measure(args: argparse.Namespace) -> None:
     report |= {"queries": len(q_nets), "made_up": args.topics is None, "threads": torch.get_num_threads()}
     seconds_file = Path(args.folder) / "seconds.json"
     report["build_seconds"] = json.loads(seconds_file.read_text()) if seconds_file.exists() else {}
-    searches = _searches(index)
+    report["precision"] = args.precision
+    searches = _searches(index, args.precision)
     found: dict[str, list[list[Hit]]] = {}
     report["searches"] = []
     for name, (search, scored) in searches.items():
@@ -249,8 +251,10 @@ def _q_nets(args: argparse.Namespace) -> QNets:
     return load_model(args.encoder).encode_queries(list(load_topics(args.topics).values())[: args.queries])
 
 
-def _searches(index: FlatIndex) -> dict[str, tuple[Callable[[QNets, int], list[list[Hit]]], Callable[[], list[int]]]]:
-    exhaustive = ExhaustiveSearch(index, CPU)
+def _searches(
+    index: FlatIndex, precision: str
+) -> dict[str, tuple[Callable[[QNets, int], list[list[Hit]]], Callable[[], list[int]]]]:
+    exhaustive = ExhaustiveSearch(index, CPU, precision)
     searches: dict[str, Any] = {"exhaustive": (exhaustive.search, lambda: [index.num_docs])}
     codes = open_surrogate(index)
     assert codes is not None
