@@ -45,6 +45,7 @@ from hypensearch.topics import load_topics
 
 DIM, LATENT, MEANS = 768, 128, 4096
 DEGREE, NEAR = 100, 90
+SEARCHES = ("exhaustive", "surrogate", "graph")
 CPU = torch.device("cpu")
 _BLOCK = 65536
 _NOISE_ROWS = 16384
@@ -77,9 +78,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     one.add_argument("--encoder")
     one.add_argument("--queries", type=int, default=20)
     one.add_argument("--k", type=int, default=10)
+    one.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES))
     one.add_argument("--exhaustive", type=int, help="queries of exhaustive search; all by default")
     one.add_argument("--precision", default="fp32", help="of exhaustive search's scan; hits have exact scores in each")
-    one.add_argument("--graph-sample", type=int, default=256, help="documents to time the exact builder on")
+    one.add_argument("--graph-sample", type=int, default=256, help="documents to time the exact builder on, or 0")
     one.set_defaults(run=measure)
     one = commands.add_parser("picture")
     one.add_argument("--reports", nargs="+", required=True)
@@ -231,7 +233,8 @@ def measure(args: argparse.Namespace) -> None:
     searches = _searches(index, args.precision)
     found: dict[str, list[list[Hit]]] = {}
     report["searches"] = []
-    for name, (search, scored) in searches.items():
+    for name in args.searches:
+        search, scored = searches[name]
         queries = q_nets[: args.exhaustive] if name == "exhaustive" and args.exhaustive else q_nets
         found[name], facts = _measured(queries, args.k, search, scored, index.num_docs, warm=name != "exhaustive")
         exact = found.get("exhaustive")
@@ -239,8 +242,9 @@ def measure(args: argparse.Namespace) -> None:
             facts["overlap"] = mean_overlap(found[name][: len(exact)], exact, args.k)
         report["searches"].append({"name": name, **facts})
         _print({"documents": index.num_docs, "name": name, **facts})
-    report["exact_graph"] = _exact_graph(index, args.graph_sample)
-    _print(report["exact_graph"])
+    if args.graph_sample:
+        report["exact_graph"] = _exact_graph(index, args.graph_sample)
+        _print(report["exact_graph"])
     with replace_when_whole(args.output, "w") as file:
         json.dump(report, file, indent=1)
 
