@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations clean
+.PHONY: demo test check lint fix integrations fuzz clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	$(BIN)/hypensearch demo
@@ -29,6 +29,9 @@ fix: $(VENV)/.tested-with  ## format, and mend what can be mended
 integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
 	$(BIN)/python -m pytest -rs integrations
+
+fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
+	$(BIN)/python -m integrations.fuzz
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

@@ -214,10 +214,19 @@ def read_whole(path: PathLike, max_bytes: int) -> bytes:
     :raises HypensearchError: As :func:`open_stream`, or when the file is larger.
     """
     with open_stream(path) as stream:
-        content = stream.read(max_bytes + 1)
+        content = read_at_most(stream, max_bytes + 1)
     if len(content) > max_bytes:
         raise HypensearchError(f"{path}: larger than {max_bytes:,} bytes, the most that is read of such a file")
     return content
+
+
+def read_at_most(stream: BinaryIO, num_bytes: int) -> bytes:
+    """Read up to so many bytes, taking memory for those that are there and not for those that might be."""
+    pieces, left = [], num_bytes
+    while left and (piece := stream.read(min(left, _BUFFER_BYTES))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def numbered_lines(

@@ -16,8 +16,10 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.nearest import gather_rows, read_rows
+from hypensearch.index.npy import map_npy
 from hypensearch.index.surrogate import vectors_digest
 
 FOLDER = "centroids"
@@ -54,13 +56,12 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
     folder = os.path.join(index.folder, FOLDER)
     again = f"make them with: python -m hypensearch.index --index {index.folder} --centroids"
     try:
-        with open(os.path.join(folder, _MANIFEST), "rb") as file:
-            facts = json.load(file)
+        facts = read_json(os.path.join(folder, _MANIFEST))
         if facts["version"] > FORMAT_VERSION:
             raise HypensearchError(f"{folder}: format version {facts['version']}: upgrade hypensearch, or {again}")
         if facts["vectors"] != vectors_digest(index):
             raise HypensearchError(f"{folder}: were made of other vectors than {index.folder} holds; {again}")
-        rows: np.ndarray = np.load(os.path.join(folder, _ROWS), allow_pickle=False)
+        rows = np.array(map_npy(os.path.join(folder, _ROWS)))
         if rows.shape != (facts["rows"],) or rows.dtype != np.int64 or not _are_rows(rows, index.num_docs):
             raise ValueError("rows.npy is not what the manifest says")
     except FileNotFoundError:

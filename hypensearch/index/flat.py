@@ -30,6 +30,7 @@ from hypensearch.index.manifest import (
     ShardRecord,
     read_manifest,
 )
+from hypensearch.index.npy import map_npy
 from hypensearch.index.progress import read_progress
 
 VERIFY = "python -m hypensearch.verify"
@@ -134,7 +135,7 @@ class FlatShard:
     def _map(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         path = os.path.join(self.folder, name)
         try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = map_npy(path)
         except FileNotFoundError:
             raise
         except (ValueError, EOFError, OSError) as error:

@@ -21,9 +21,11 @@ import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import parse_json, read_bounded
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import FileRecord
+from hypensearch.index.npy import map_npy
 from hypensearch.index.surrogate import vectors_digest
 
 FORMAT = "hypensearch graph"
@@ -214,8 +216,9 @@ def _only_name(index: FlatIndex) -> str:
 def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
     path = os.path.join(folder, GRAPH)
     try:
-        with open(path, "rb") as file:
-            content = file.read()
+        content = read_bounded(path)
+    except ValueError as error:
+        raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
     except (FileNotFoundError, NotADirectoryError):
         known = ", ".join(graph_names(index)) or "none"
         raise HypensearchError(
@@ -228,7 +231,7 @@ def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
 def _parse(content: bytes, path: str) -> GraphManifest:
     folder = os.path.dirname(path)
     try:
-        facts = json.loads(content)
+        facts = parse_json(content)
         if facts["format"] != FORMAT:
             raise ValueError(f"format {facts['format']!r}")
         if facts["version"] > FORMAT_VERSION:
@@ -255,7 +258,7 @@ def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
     path = os.path.join(folder, manifest.file)
     try:
         found = os.stat(path).st_size
-        neighbours = np.load(path, mmap_mode="r", allow_pickle=False)
+        neighbours = map_npy(path)
     except (ValueError, EOFError, OSError) as error:
         raise HypensearchError(f"{path}: cannot be read ({error}); {_again(folder)}") from None
     wanted = (manifest.num_docs, manifest.degree)

@@ -20,6 +20,7 @@ from hypensearch.cli import progress_bar
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole
 from hypensearch.formats.graph_jsonl import NeighbourList, read_graph_jsonl
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import (
     DISTANCES,
@@ -280,8 +281,7 @@ class GraphWriter:
         """Give how many rows an unfinished graph has, and their digest."""
         path = os.path.join(self._partial, _PROGRESS)
         try:
-            with open(path, encoding="utf-8") as file:
-                progress = json.load(file)
+            progress = read_json(path)
             num_rows, digest = int(progress["num_rows"]), str(progress["digest"])
             settings = dict(progress["settings"])
         except FileNotFoundError:

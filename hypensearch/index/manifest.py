@@ -16,6 +16,7 @@ import numpy as np
 import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import parse_json, read_bounded
 
 FORMAT = "hypensearch flat index"
 FORMAT_VERSION = 1
@@ -106,8 +107,10 @@ def read_manifest(folder: str) -> Manifest:
     :raises HypensearchError: When it is damaged, not ours, or of a newer format.
     """
     path = os.path.join(folder, MANIFEST)
-    with open(path, "rb") as file:
-        content = file.read()
+    try:
+        content = read_bounded(path)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
     facts = _parse(content, path)
     if facts["version"] > FORMAT_VERSION:
         raise HypensearchError(
@@ -127,7 +130,7 @@ def read_manifest(folder: str) -> Manifest:
 
 def _parse(content: bytes, path: str) -> dict[str, Any]:
     try:
-        facts = json.loads(content)
+        facts = parse_json(content)
     except ValueError:
         raise _damaged(path, "not JSON") from None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:

@@ -153,3 +153,17 @@ def write_npy(path: str, array: np.ndarray) -> None:
     file.append_rows(array)
     file.write_shape()
     file.close()
+
+
+def map_npy(path: str | os.PathLike[str]) -> np.ndarray:
+    """Map a ``.npy`` file, whoever wrote it: no pickle, no archive, nothing taken into memory for what its header says.
+
+    :raises OSError: When there is no such file, or it cannot be read.
+    :raises ValueError: When it is no ``.npy`` file, or shorter than its header says.
+    """
+    try:
+        return np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # numpy takes a damaged header apart as Python's source, which fails in many ways
+        raise ValueError(f"a damaged header: {' '.join(str(error).split())[:100]}") from None

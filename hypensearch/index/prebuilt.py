@@ -10,18 +10,20 @@ file (name -> record) that :data:`REGISTRY_VARIABLE` names.
 from __future__ import annotations
 
 import hashlib
-import json
+import lzma
 import os
 import shutil
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.manifest import MANIFEST
 
 REGISTRY_VARIABLE = "HYPENSEARCH_PREBUILT_INDEXES"
@@ -37,7 +39,7 @@ def prebuilt_indexes() -> dict[str, Mapping[str, Any]]:
     if not path:
         return {}
     try:
-        records = json.loads(Path(path).read_text(encoding="utf-8"))
+        records = read_json(path)
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{REGISTRY_VARIABLE}={path}: not readable as JSON ({error})") from None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
@@ -113,9 +115,10 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(partial, filter="data")
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise HypensearchError(f"{archive}: cannot be unpacked ({error})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise HypensearchError(f"{archive}: cannot be unpacked ({reason})") from None
     os.replace(partial, folder)
 
 

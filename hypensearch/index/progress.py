@@ -13,6 +13,7 @@ from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.manifest import FORMAT, PROGRESS
 
 
@@ -67,8 +68,7 @@ def read_progress(folder: str) -> Progress | None:
     """
     path = os.path.join(folder, PROGRESS)
     try:
-        with open(path, encoding="utf-8") as file:
-            facts = json.load(file)
+        facts = read_json(path)
         found = facts.pop("checksum", None)  # version 0.1 wrote none
         if facts["format"] != FORMAT or found not in (None, _checksum(facts)):
             raise ValueError

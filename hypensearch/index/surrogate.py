@@ -21,9 +21,10 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.manifest import VECTORS
-from hypensearch.index.npy import GrowingArray
+from hypensearch.index.npy import GrowingArray, map_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
@@ -57,7 +58,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     path = folder / _MANIFEST
     again = f"remove {folder}, it is made again when needed"
     try:
-        facts = json.loads(path.read_bytes())
+        facts = read_json(path)
         version, belongs_to = facts["version"], facts["vectors"]
     except FileNotFoundError:
         return None
@@ -68,7 +69,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     if belongs_to != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {again}")
     try:
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
+        arrays = {name: map_npy(folder / f"{name}.npy") for name in _ARRAYS}
         if any(list(arrays[name].shape) != facts["shapes"][name] for name in _ARRAYS):
             raise ValueError("arrays of other shapes than the manifest says")
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -9,7 +9,6 @@ never guessed.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.json_files import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -194,7 +194,7 @@ def _given(given: str) -> PretrainedConfig:
 
 def _from_file(path: Path) -> PretrainedConfig:
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{path}: not a readable config.json of a transformer ({error})") from None
     return _from_dict(raw, str(path))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import parse_json, read_json
 from hypensearch.models import bundled
 from hypensearch.models.compact import METADATA_KEY, expand
 
@@ -59,7 +60,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{path}: not readable as JSON ({error})") from None
     if not isinstance(raw, dict):
@@ -203,7 +204,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         facts = (file.metadata() or {}).get(METADATA_KEY)
-    return tensors if facts is None else expand(tensors, json.loads(facts))
+    return tensors if facts is None else expand(tensors, parse_json(facts))
 
 
 def _read_bin(path: Path) -> Any:

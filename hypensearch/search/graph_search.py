@@ -27,6 +27,7 @@ from hypensearch.index.docids import rank_docids
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import GraphIndex, check_belongs
 from hypensearch.index.manifest import DOCID, DOCID_OFFSETS
+from hypensearch.index.npy import map_npy
 from hypensearch.models.q_net import QNets
 from hypensearch.search.scorer import Scorer, as_tensor
 from hypensearch.stages import stage
@@ -455,7 +456,7 @@ def _docid_rank(index: FlatIndex) -> np.ndarray:
     data, starts, size = [], [np.zeros(1, dtype=np.uint64)], 0
     for shard in index.shards:
         data.append(np.fromfile(f"{shard.folder}/{DOCID}", dtype=np.uint8))
-        offsets = np.load(f"{shard.folder}/{DOCID_OFFSETS}", mmap_mode="r", allow_pickle=False)
+        offsets = map_npy(f"{shard.folder}/{DOCID_OFFSETS}")
         starts.append(offsets[1:] + np.uint64(size))
         size += len(data[-1])
     return rank_docids(np.concatenate(data), np.concatenate(starts))

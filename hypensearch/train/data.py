@@ -16,7 +16,6 @@ checked whole before training starts, then read record by record: only line posi
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.json_files import parse_json
 
 MAX_PROBLEMS = 20
 
@@ -57,7 +57,7 @@ def parse_record(line: str | bytes, *, label_key: str = "score") -> Record:
     :raises ValueError: Says what is wrong with it.
     """
     try:
-        raw = json.loads(line)
+        raw = parse_json(line)
     except ValueError as error:
         raise ValueError(f"not JSON ({error})") from None
     if not isinstance(raw, Mapping):

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,13 @@ def test_lines_too_long_or_not_utf8(tmp_path: Path) -> None:
         list(numbered_lines(path, max_line_bytes=3))
     with pytest.raises(HypensearchError, match=r"a\.txt: larger than 4 bytes"):
         list(numbered_lines(path, max_bytes=4))
+
+
+def test_memory_is_taken_for_what_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "small.json"
+    path.write_text("{}")
+    tracemalloc.start()
+    assert read_whole(path, 2**32) == b"{}"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24

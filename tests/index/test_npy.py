@@ -1,12 +1,14 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.index.manifest import POSITION_DTYPE
-from hypensearch.index.npy import HEADER_BYTES, GrowingArray, npy_header
+from hypensearch.index.npy import HEADER_BYTES, GrowingArray, map_npy, npy_header
 
 
 @given(st.sampled_from(["<f4", "<f2", "<u8", POSITION_DTYPE]), st.lists(st.integers(0, 2**40), min_size=1, max_size=2))
@@ -45,3 +47,21 @@ def test_refuses_a_file_that_lost_rows(tmp_path):
     GrowingArray(path, "<u8").close()
     with pytest.raises(ValueError, match="bytes long"):
         GrowingArray(path, "<u8", num_rows=5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        npy_header(np.dtype(np.float32), (2, 3)).replace(b"(2, 3)", b"((2, 3") + bytes(24),
+        npy_header(np.dtype(np.float32), (2, 3)).replace(b"(2, 3)", b"(2**60") + bytes(24),
+        npy_header(np.dtype(np.float32), (2**60, 3)) + bytes(24),
+        b"PK\x03\x04" + bytes(200),
+        b"\x80\x04\x95" + bytes(200),
+        b"",
+    ],
+)
+def test_what_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        map_npy(path)

@@ -1,0 +1,47 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""JSON from strangers: of bounded size, and with one kind of error for all that can be wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypensearch.formats.files import PathLike, read_at_most
+
+#: A manifest of a billion documents takes about 10 MB.
+MAX_BYTES = 2**28
+
+
+def read_json(path: PathLike, max_bytes: int = MAX_BYTES) -> Any:
+    """Read a file of one JSON value.
+
+    :param max_bytes: Larger files are refused before they are taken into memory.
+    :raises OSError: When the file cannot be read.
+    :raises ValueError: When it is too large, or not JSON in UTF-8.
+    """
+    return parse_json(read_bounded(path, max_bytes))
+
+
+def read_bounded(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read a file of bounded size.
+
+    :raises OSError: When the file cannot be read.
+    :raises ValueError: When it is larger than ``max_bytes``.
+    """
+    with open(path, "rb") as file:
+        content = read_at_most(file, max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"larger than {max_bytes:,} bytes")
+    return content
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Parse JSON.
+
+    :raises ValueError: When it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
