@@ -28,7 +28,8 @@ fix: $(VENV)/.tested-with  ## format, and mend what can be mended
 
 integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
-	$(BIN)/python -m pytest -rs integrations
+	-$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt triton  # 286 MB, for its interpreter; Linux only
+	$(BIN)/python -m pytest -rs integrations tests/search/test_triton_scorer.py
 
 fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
 	$(BIN)/python -m integrations.fuzz

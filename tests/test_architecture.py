@@ -21,7 +21,7 @@ from hypensearch.__main__ import COMMANDS
 
 PACKAGE = Path(hypensearch.__file__).parent
 BASE = {"", "errors", "hits"}  # "" is hypensearch itself, for its version
-HEAVY = ("torch", "transformers", "pyserini", "jnius", "ir_measures", "faiss", "scipy", "matplotlib", "tqdm")
+HEAVY = ("torch", "transformers", "pyserini", "jnius", "ir_measures", "faiss", "scipy", "matplotlib", "tqdm", "triton")
 
 # Part of the package -> the parts it may import; upward never.
 ALLOWED: dict[str, set[str]] = {
@@ -64,11 +64,12 @@ LIBRARIES = {
     "jnius_config": {"java"},
     "faiss": {"formats", "index", "bench"},
     "matplotlib": {"train", "bench"},
+    "triton": {"search"},
 }
 # What parts that work with tensors may load when they are imported. All else waits until it is needed.
 MAY_LOAD = {
     "models": {"torch"},
-    "search": {"torch"},
+    "search": {"torch", "triton"},
     "rerank": {"torch"},
     "bench": {"torch"},
     "train": {"torch", "transformers"},

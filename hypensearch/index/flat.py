@@ -71,13 +71,13 @@ class FlatShard:
         low, high = 0, self.num_docs
         while low < high:
             middle = (low + high) // 2
-            if self.docids.utf8(int(self._rows_by_rank[middle])) < wanted:
+            if self.docids.utf8(int(self.rows_by_rank[middle])) < wanted:
                 low = middle + 1
             else:
                 high = middle
         if low == self.num_docs:
             return None
-        row = int(self._rows_by_rank[low])
+        row = int(self.rows_by_rank[low])
         return row if self.docids.utf8(row) == wanted else None
 
     def rows_of(self, docids: Sequence[str]) -> np.ndarray:
@@ -96,11 +96,11 @@ class FlatShard:
         low, high = np.zeros(len(utf8), dtype=np.int64), np.full(len(utf8), self.num_docs, dtype=np.int64)
         while (looking := low < high).any():
             middle = (low + high) // 2
-            found, _ = self.docids.utf8_of(self._rows_by_rank[np.minimum(middle, self.num_docs - 1)].astype(np.int64))
+            found, _ = self.docids.utf8_of(self.rows_by_rank[np.minimum(middle, self.num_docs - 1)].astype(np.int64))
             before = found < wanted
             low = np.where(looking & before, middle + 1, low)
             high = np.where(looking & ~before, middle, high)
-        rows = self._rows_by_rank[np.minimum(low, self.num_docs - 1)].astype(np.int64)
+        rows = self.rows_by_rank[np.minimum(low, self.num_docs - 1)].astype(np.int64)
         found, found_lengths = self.docids.utf8_of(rows)
         return np.where((found == wanted) & (found_lengths == lengths), rows, -1)
 
@@ -122,7 +122,8 @@ class FlatShard:
         return int(self.vectors.shape[1])
 
     @cached_property
-    def _rows_by_rank(self) -> np.ndarray:
+    def rows_by_rank(self) -> np.ndarray:
+        """Rows in the code-point order of their docids, shape ``(num_docs,)``, uint32."""
         rows = np.empty(self.num_docs, dtype=np.uint32)
         rows[self.docid_rank] = np.arange(self.num_docs, dtype=np.uint32)
         return rows

@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,11 @@ def _search(args: argparse.Namespace) -> None:
     with _searcher(args) as searcher:
         if not args.encoded_queries:
             searcher.query_encoder  # noqa: B018 -- loaded here, before anything is timed
-        print(f"Running {args.topics} topics, saving to {args.output}...")
         reports: dict[str, QueryReport] = {}
+        if os.environ.get("RANK", "0") != "0":  # torchrun's first process writes, the others share the work
+            deque(_search_batches(args, topics, searcher, reports, show=False), maxlen=0)
+            return
+        print(f"Running {args.topics} topics, saving to {args.output}...")
         with clocked() as clock, stage("output"):
             write_run(args, _search_batches(args, topics, searcher, reports))
         searcher.stats.seconds["output"] = clock.seconds["output"]
@@ -70,10 +74,12 @@ def _topics(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
+    from hypensearch.search.ranks import own_device
     from hypensearch.search.searcher import HypencoderSearcher
 
     options: dict[str, Any] = {
-        "device": args.device,
+        "device": own_device(args.device),
+        "shared": True,
         "max_length": args.max_length,
         "width": args.width,
         "backbone_config": args.backbone_config,
@@ -111,11 +117,13 @@ def _search_batches(
     topics: Mapping[str, str],
     searcher: HypencoderSearcher,
     reports: dict[str, QueryReport],
+    *,
+    show: bool = True,
 ) -> Iterator[tuple[str, list[Hit]]]:
     ids = list(topics)
     stored = StoredQueries(args.encoded_queries, topics, searcher) if args.encoded_queries else None
     k = args.hits + 1 if args.remove_query else args.hits
-    with cli.progress_bar(len(ids), unit="topic", description="searching") as bar:
+    with cli.progress_bar(len(ids), unit="topic", description="searching", show=show) as bar:
         for start in range(0, len(ids), args.batch_size):
             batch = ids[start : start + args.batch_size]
             with stage("encode"):

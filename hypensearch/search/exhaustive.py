@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,10 +15,13 @@ from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.index.flat import FlatIndex, FlatShard
 from hypensearch.models.q_net import QNets
-from hypensearch.search.cuda_vectors import CudaVectors
+from hypensearch.search.candidates import Candidates
+from hypensearch.search.ranks import ALONE, Ranks
 from hypensearch.search.scorer import Scorer
-from hypensearch.search.scorers import Case, choose_scorer, make_scorer
-from hypensearch.search.top_k import TopK
+from hypensearch.search.scorers import BlockScorer, Case, choose_scorer, make_scorer
+from hypensearch.search.streaming import CUDA_BLOCK_ROWS, Block, DeviceVectors, go_through
+from hypensearch.search.top_k import TopK, not_finite
+from hypensearch.search.triton_scorer import TritonScorer
 from hypensearch.stages import stage
 
 CPU_BLOCK_ROWS = 65536
@@ -34,6 +38,7 @@ class ExhaustiveSearch:
     :param precision: One of :data:`hypensearch.search.flags.PRECISIONS`.
     :param block_rows: Rows read at a time; changes memory use, never hits. None for the device's default.
     :param scorer: One of :data:`hypensearch.search.flags.SCORERS`.
+    :param ranks: The processes that share the search: each scores a range of the documents, all get the same hits.
     """
 
     def __init__(
@@ -43,14 +48,17 @@ class ExhaustiveSearch:
         precision: str = "fp32",
         block_rows: int | None = None,
         scorer: str = "auto",
+        ranks: Ranks = ALONE,
     ) -> None:
         choose_scorer(Case(device, precision), scorer)
         self.index = index
         self.device = device
         self.precision = precision
         self.scorer = scorer
-        self._block_rows = block_rows or CPU_BLOCK_ROWS
-        self._on_device = CudaVectors(device, block_rows) if device.type == "cuda" else None
+        self._ranks = ranks
+        self._block_rows = block_rows or (CUDA_BLOCK_ROWS if device.type == "cuda" else CPU_BLOCK_ROWS)
+        self._vectors = DeviceVectors(device)
+        self._docid_rank: dict[int, Tensor] = {}
 
     def search(self, q_nets: QNets, k: int, threads: int | None = None) -> list[list[Hit]]:
         """Find the best documents of each query; all q-nets share one pass over the vectors.
@@ -66,21 +74,76 @@ class ExhaustiveSearch:
                 f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but the q-nets take "
                 f"{q_nets.dim}: was the corpus encoded with another checkpoint?"
             )
-        found = [self._search_shard(shard, q_nets, k, threads) for shard in self.index.shards]
-        return [in_rank_order(hit for hits in of_query for hit in hits)[:k] for of_query in zip(*found, strict=True)]
+        mine = self._ranks.share_of(self.index.num_docs)
+        found = [
+            self._search_shard(shard, rows, q_nets, k, threads)
+            for shard in self.index.shards
+            if (rows := _overlap(shard, mine))
+        ]
+        if not found:
+            found = [[[] for _ in range(len(q_nets))]]
+        best = [in_rank_order(hit for hits in of_query for hit in hits)[:k] for of_query in zip(*found, strict=True)]
+        return self._ranks.merged(best, k)
 
-    def _search_shard(self, shard: FlatShard, q_nets: QNets, k: int, threads: int | None) -> list[list[Hit]]:
-        wanted = k if self.precision == "fp32" else 2 * k + 256
-        best = TopK(len(q_nets), min(wanted, shard.num_docs), shard.docid_rank)
-        case = Case(self.device, self.precision, q_nets.config, len(q_nets), shard.num_docs, threads)
+    def _search_shard(
+        self, shard: FlatShard, rows: range, q_nets: QNets, k: int, threads: int | None
+    ) -> list[list[Hit]]:
+        wanted = min(k if self.precision == "fp32" else 2 * k + 256, len(rows))
+        case = Case(self.device, self.precision, q_nets.config, len(q_nets), len(rows), threads)
         scorer = make_scorer(q_nets, case, self.scorer)
-        for first_row, vectors in self._blocks(shard):
+        if isinstance(scorer, TritonScorer):
+            best = self._collect(shard, rows, scorer, len(q_nets), wanted)
+        else:
+            best = self._score(shard, rows, scorer, len(q_nets), wanted)
+        return [self._hits(shard, q_nets[query], best, query)[:k] for query in range(len(q_nets))]
+
+    def _score(self, shard: FlatShard, rows: range, scorer: BlockScorer, num_queries: int, wanted: int) -> Best:
+        best = TopK(num_queries, wanted, shard.docid_rank)
+
+        def use(first_row: int, vectors: Block) -> None:
             with stage("score"):
                 scores = scorer.score(vectors)
             best.add(first_row, scores)
-        return [self._hits(shard, q_nets[query], best, query)[:k] for query in range(len(q_nets))]
 
-    def _hits(self, shard: FlatShard, q_net: QNets, best: TopK, query: int) -> list[Hit]:
+        self._go_through(shard, rows, use)
+        return best
+
+    def _collect(self, shard: FlatShard, rows: range, scorer: TritonScorer, num_queries: int, wanted: int) -> Best:
+        """Let the GPU keep the candidates; once more, merging them after every block, where they were too many."""
+        docid_rank = self._docid_rank_of(shard)
+        for often in (False, True):
+            found = Candidates(num_queries, wanted, min(self._block_rows, len(rows)), self.device, often=often)
+
+            def use(first_row: int, vectors: Block, found: Candidates = found) -> None:
+                with stage("score"):
+                    scorer.collect(vectors, docid_rank[first_row : first_row + len(vectors)], found)
+
+            self._go_through(shard, rows, use)
+            scores, places = found.best()
+            if not found.overflowed:
+                break
+        return _Collected(shard.rows_by_rank[places].astype(np.int64), scores)
+
+    def _docid_rank_of(self, shard: FlatShard) -> Tensor:
+        if shard.start not in self._docid_rank:
+            ranks = torch.from_numpy(shard.docid_rank.astype(np.int32))
+            self._docid_rank[shard.start] = ranks.to(self.device)
+        return self._docid_rank[shard.start]
+
+    def _go_through(self, shard: FlatShard, rows: range, use: Callable[[int, Block], None]) -> None:
+        """Use all blocks; rows of a block that were too many for the memory are not tried again."""
+
+        def blocks(some: range, block_rows: int) -> Iterator[tuple[int, Block]]:
+            if self.device.type == "cuda":
+                yield from self._vectors.blocks(shard, some, block_rows, keep=rows)
+                return
+            for start in range(some.start, some.stop, block_rows):
+                yield start, shard.vectors[start : min(start + block_rows, some.stop)]
+
+        used = go_through(rows, self._block_rows, blocks, use)
+        self._block_rows = min(self._block_rows, used) if used < min(self._block_rows, len(rows)) else self._block_rows
+
+    def _hits(self, shard: FlatShard, q_net: QNets, best: Best, query: int) -> list[Hit]:
         rows, scores = best.rows(query), best.scores(query)
         if self.precision != "fp32":
             scores = self.score_rows(shard, q_net, rows)
@@ -98,10 +161,42 @@ class ExhaustiveSearch:
         result: np.ndarray = scores[np.searchsorted(order, rows)]
         return result
 
-    def _blocks(self, shard: FlatShard) -> Iterator[tuple[int, Tensor | np.ndarray]]:
-        """Yield the first row and the vectors of each block."""
-        if self._on_device is not None:
-            yield from self._on_device.blocks(shard)
-            return
-        for start in range(0, shard.num_docs, self._block_rows):
-            yield start, shard.vectors[start : start + self._block_rows]
+
+class Best(Protocol):
+    """The best rows of each query."""
+
+    def rows(self, query: int) -> np.ndarray:
+        """Return a query's best rows, best first."""
+        ...
+
+    def scores(self, query: int) -> np.ndarray:
+        """Return the scores of :meth:`rows`, float32."""
+        ...
+
+
+class _Collected:
+    """What the GPU has kept.
+
+    :param rows: Best first, *Shape:* ``(num_queries, k)``.
+    :param scores: Their scores; those that are not finite come first.
+    :raises HypensearchError: When a score is not finite.
+    """
+
+    def __init__(self, rows: np.ndarray, scores: np.ndarray) -> None:
+        for query, of_query in enumerate(scores):
+            if not np.isfinite(of_query[0]):
+                raise not_finite(int(rows[query][0]), query, float(of_query[0]))
+        self._rows, self._scores = rows, scores
+
+    def rows(self, query: int) -> np.ndarray:
+        of_query: np.ndarray = self._rows[query]
+        return of_query
+
+    def scores(self, query: int) -> np.ndarray:
+        of_query: np.ndarray = self._scores[query]
+        return of_query
+
+
+def _overlap(shard: FlatShard, rows: range) -> range:
+    """Return those of the index-wide rows that lie in a shard, as rows of the shard."""
+    return range(max(0, rows.start - shard.start), min(shard.num_docs, rows.stop - shard.start))

@@ -7,10 +7,10 @@ its class and append a :class:`ScorerKind` to :data:`SCORERS`, and its name to
 :data:`hypensearch.search.flags.SCORERS`::
 
     ScorerKind(
-        "triton",
-        unfit=lambda case: None if case.device.type == "cuda" else "it runs on CUDA only",
-        reason="matrix product, bias, activation, norm and residual in one kernel",
-        make=_triton,                    # imports its module when it is called
+        "fused",
+        unfit=_fused_unfit,
+        reason="tiles that stay in cache and buffers that are used again",
+        make=_fused,                     # imports its module when it is called
     )
 
 The order is that of preference: "auto" takes the first one that fits the :class:`Case`. Every scorer is held against
@@ -103,7 +103,36 @@ def _eager(q_nets: QNets, case: Case) -> BlockScorer:
     return EagerScorer(q_nets, case.device, case.precision)
 
 
+def _triton_unfit(case: Case) -> str | None:
+    from hypensearch.search import triton_scorer
+
+    if case.precision == "int8":
+        return "it has no int8"
+    if case.config is not None and max(case.config.dims) > triton_scorer.MAX_WIDTH:
+        return f"it takes q-nets up to {triton_scorer.MAX_WIDTH:,} wide"
+    return triton_scorer.missing_triton(case.device)
+
+
+def _triton_automatic(case: Case) -> bool:
+    """Tensor cores have no fp32, and without blocks there is nothing to fuse."""
+    blocks = case.config is None or case.config.num_blocks > 0
+    return case.device.type == "cuda" and case.precision != "fp32" and blocks
+
+
+def _triton(q_nets: QNets, case: Case) -> BlockScorer:
+    from hypensearch.search.triton_scorer import TritonScorer
+
+    return TritonScorer(q_nets, case.device, case.precision)
+
+
 SCORERS: list[ScorerKind] = [
+    ScorerKind(
+        "triton",
+        unfit=_triton_unfit,
+        reason="one kernel for whole q-nets, whose states never leave the GPU's cache",
+        make=_triton,
+        automatic=_triton_automatic,
+    ),
     ScorerKind(
         "fused", unfit=_fused_unfit, reason="tiles that stay in cache and buffers that are used again", make=_fused
     ),

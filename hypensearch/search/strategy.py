@@ -18,6 +18,7 @@ from hypensearch.hits import Hit
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import ENTRIES, SEARCHERS
+from hypensearch.search.ranks import ALONE, Ranks, ranks_of
 from hypensearch.search.report import QueryReport
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class SearchOptions:
     :param early_stop: Whether graph search stops before that when it seems useless.
     :param seeds: A run whose documents graph search starts from as well, by topic id.
     :param check: Whether to compare the index with its checksums, once after it was written or copied.
+    :param shared: Whether the processes that ``torchrun`` has started share each search.
     """
 
     searcher: str = "auto"
@@ -69,6 +71,7 @@ class SearchOptions:
     early_stop: bool = True
     seeds: str | None = None
     check: bool = True
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,14 @@ def make_strategy(
     """
     if options.searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {options.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
+    ranks = ranks_of() if options.shared else ALONE
+    if ranks.size > 1:
+        if options.searcher not in ("auto", "exhaustive"):
+            raise HypensearchError(
+                f"--searcher {options.searcher} with {ranks.size} processes: they share exhaustive search only, each "
+                "scoring a part of the documents; use --searcher exhaustive, or start one process"
+            )
+        return _Exhaustive(index, device, options, ranks)
     if options.searcher == "graph":
         return _Graph(index, device, options, embed)
     if options.searcher == "surrogate" or (options.searcher == "auto" and open_surrogate(index) is not None):
@@ -119,10 +130,10 @@ def make_strategy(
 class _Exhaustive:
     name = "exhaustive"
 
-    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions) -> None:
+    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions, ranks: Ranks = ALONE) -> None:
         if options.max_scored is not None and options.max_scored < index.num_docs:
             raise HypensearchError("--max-scored bounds graph and surrogate search; exhaustive search scores all")
-        self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows, options.scorer)
+        self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows, options.scorer, ranks)
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         hits = self._search.search(batch.q_nets, batch.k, batch.threads)

@@ -33,10 +33,12 @@ class TopK:
         :raises HypensearchError: When a score is NaN or infinite; names the row.
         """
         _check_finite(scores, first_row)
+        found = []
         for query, of_query in enumerate(scores):
-            found = self._candidates(query, of_query)
-            found_scores = of_query[found].cpu().numpy()
-            self._merge(query, found.cpu().numpy() + first_row, found_scores)
+            positions = self._candidates(query, of_query)
+            found.append((positions.cpu().numpy() + first_row, of_query[positions].cpu().numpy()))
+        for query, (rows, found_scores) in enumerate(found):  # nothing is kept unless there was memory for all
+            self._merge(query, rows, found_scores)
 
     def rows(self, query: int) -> np.ndarray:
         """Return a query's best rows, best first, *Shape:* ``(at most k,)``."""
@@ -77,7 +79,12 @@ def _check_finite(scores: Tensor, first_row: int) -> None:
     if bool(torch.isfinite(scores).all()):
         return
     query, position = (~torch.isfinite(scores)).nonzero()[0].tolist()
-    raise HypensearchError(
-        f"the score of row {first_row + position} under q-net {query} is {float(scores[query, position])}: the "
-        "q-net overflows or has broken weights; search in fp32, and check the checkpoint"
+    raise not_finite(first_row + position, query, float(scores[query, position]))
+
+
+def not_finite(row: int, query: int, score: float) -> HypensearchError:
+    """Return the error of a score that is NaN or infinite."""
+    return HypensearchError(
+        f"the score of row {row} under q-net {query} is {score}: the q-net overflows or has broken weights; search in "
+        "fp32, and check the checkpoint"
     )

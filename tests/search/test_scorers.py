@@ -19,7 +19,8 @@ from hypensearch.search.scorers import SCORERS, Case, choose_scorer, make_scorer
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
 
 CPU = torch.device("cpu")
-ON_CPU = [kind.name for kind in SCORERS if not kind.unfit(Case(CPU))]
+INTERPRETED = {"triton"}  # see test_triton_scorer.py
+ON_CPU = [kind.name for kind in SCORERS if not kind.unfit(Case(CPU)) and kind.name not in INTERPRETED]
 
 
 def test_the_table_is_what_the_flag_names() -> None:
@@ -79,7 +80,7 @@ def test_nothing_is_logged_before_there_are_q_nets(caplog: pytest.LogCaptureFixt
     ("case", "wanted", "message"),
     [
         (Case(CPU, "fp8"), "auto", "unknown precision 'fp8': known are fp32, bf16, fp16, int8"),
-        (Case(CPU), "fast", "--scorer fast: wanted auto, fused, eager"),
+        (Case(CPU), "fast", "--scorer fast: wanted auto, triton, fused, eager"),
         (Case(CPU, "int8"), "eager", "--scorer eager with int8 on cpu: it has no int8; use --scorer auto"),
     ],
 )
