@@ -19,7 +19,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -227,6 +227,93 @@ def trec_eval(args: Sequence[str]) -> dict[str, dict[str, float]]:
     return values
 
 
+def encoder_bases() -> tuple[type, type]:
+    """Return Pyserini's classes ``DocumentEncoder`` and ``QueryEncoder``.
+
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    prepare()
+    with _explained():
+        return _resolve("pyserini.encode", "DocumentEncoder"), _resolve("pyserini.encode", "QueryEncoder")
+
+
+def register_encoders(document_encoder: type, query_encoder: type, keys: Sequence[str]) -> None:
+    """Make Pyserini's commands choose encoders for some names, before its own rules for names are asked.
+
+    Pyserini takes the class of the first key that is a part of the lower-case name, whatever its meaning: a path with
+    "finance" in it is an ANCE. So ours come first.
+
+    :param document_encoder: What ``pyserini.encode`` makes for these names.
+    :param query_encoder: What ``pyserini.search.faiss`` and ``pyserini.search.hybrid`` make for them.
+    :param keys: Parts of names, in lower case.
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    prepare()
+    with _explained():
+        for name, encoder in {"document": document_encoder, "query": query_encoder}.items():
+            classes = _resolve("pyserini.encode", f"{name}_encoder_class_map")
+            others = {key: known for key, known in classes.items() if key not in keys}
+            classes.clear()
+            classes.update({**dict.fromkeys(keys, encoder), **others})
+
+
+def register_index_type(
+    name: str, open_index: Callable[..., Any], open_prebuilt: Callable[..., Any], prebuilt: Mapping[str, Any]
+) -> bool:
+    """Teach the REST and MCP servers of Pyserini 2.1 and later a type of index.
+
+    :param name: What ``index_type`` in the servers' configuration calls it.
+    :param open_index: Opens a folder, with the keyword ``query_encoder``; gives a searcher.
+    :param open_prebuilt: The same for a registered name.
+    :param prebuilt: Records of the registered names.
+    :return: False when the installed Pyserini has no servers that take types of others.
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    if _numbers(version()) < (2, 1):
+        return False
+    prepare()
+    with _explained():
+        factories = _resolve("pyserini.server.utils", "SEARCHER_FACTORIES")
+        known_types = _resolve("pyserini.server.utils", "INDEX_TYPE")
+    records = _IndexRecords(prebuilt)
+
+    def options(config: Any) -> dict[str, Any]:
+        records.texts[config.name] = config.base_index
+        return {"query_encoder": config.encoder or None}
+
+    factories[name] = (open_index, open_prebuilt, options)
+    known_types[name] = records
+    return True
+
+
+class _IndexRecords(Mapping[str, Any]):
+    """Records of prebuilt indexes; of other opened indexes it tells where their texts are.
+
+    The servers look that up for every index that is not Lucene's, also for those that their configuration names.
+    """
+
+    def __init__(self, prebuilt: Mapping[str, Any]) -> None:
+        self._prebuilt = prebuilt
+        self.texts: dict[str, str | None] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._prebuilt.get(name) or {"texts": self.texts[name]}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prebuilt)
+
+    def __len__(self) -> int:
+        return len(self._prebuilt)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._prebuilt
+
+
+def full_name(module: str) -> str:
+    """Return a Pyserini module's name with ``pyserini.`` before it."""
+    return module if module.split(".")[0] == "pyserini" else f"pyserini.{module}"
+
+
 def run_module(module: str, args: Sequence[str]) -> None:
     """Run one of Pyserini's commands in this process, as ``python -m`` would.
 
@@ -234,7 +321,7 @@ def run_module(module: str, args: Sequence[str]) -> None:
     :param args: The command's arguments.
     :raises HypensearchError: When there is no such command or Pyserini cannot be imported.
     """
-    name = module if module.split(".")[0] == "pyserini" else f"pyserini.{module}"
+    name = full_name(module)
     prepare()
     logging.getLogger("faiss").setLevel(logging.WARNING)
     sys.argv = [name, *args]

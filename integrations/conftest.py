@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import runpy
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,43 @@ from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit
 
 ROOT = Path(__file__).parent.parent
+
+
+OFFLINE = Path(__file__).parent / "offline"
+
+#: Set this to anything where Pyserini can reach the network.
+ONLINE_VARIABLE = "HYPENSEARCH_ONLINE"
+
+
+def pytest_configure() -> None:
+    """Let a Pyserini that reads lists from the network when it is imported do without, here and in subprocesses."""
+    if _stands_in():
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+
+
+def pytest_report_header() -> list[str]:
+    """Say which Pyserini is tested, and what cannot be tested without network."""
+    lines = [f"Python {sys.version.split()[0]}, Pyserini {_version() or 'not installed'}"]
+    if _stands_in():
+        lines.append(
+            f"Pyserini {_version()} reads its lists of prebuilt indexes from the network at every import: "
+            f"{OFFLINE.name}/ answers them, empty; set {ONLINE_VARIABLE}=1 for the real ones"
+        )
+    if not os.environ.get(ONLINE_VARIABLE):
+        lines.append("without network, named topics and qrels and published models are skipped; -rs gives each reason")
+    return lines
+
+
+def _stands_in() -> bool:
+    return _version() >= "2.4" and not os.environ.get(ONLINE_VARIABLE)
+
+
+def _version() -> str:
+    try:
+        return pyserini_bridge.version()
+    except HypensearchError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -101,6 +139,20 @@ def command() -> Callable[..., subprocess.CompletedProcess[str]]:
         done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 0, f"{' '.join(line)}\n{done.stderr}"
         return done
+
+    return run
+
+
+@pytest.fixture
+def failing() -> Callable[..., str]:
+    """Run ``python -m <module> <arguments>`` and expect it to be refused; gives the line that says why."""
+
+    def run(module: str, *args: object) -> str:
+        line = [sys.executable, "-m", module, *(str(arg) for arg in args)]
+        done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 2, f"{' '.join(line)}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done.stderr.splitlines()[-1]
 
     return run
 

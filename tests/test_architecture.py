@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     "models": BASE | {"stages", "formats"},
     "eval": BASE | {"formats", "cli", "pyserini_bridge"},
     "pyserini_bridge": BASE | {"formats", "java"},
-    "pyserini": BASE | {"cli", "pyserini_bridge"},
+    "pyserini": BASE | {"cli", "device", "index", "models", "pyserini_bridge", "search"},
     "topics": BASE | {"formats", "pyserini_bridge"},
     "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
     "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "topics"},
@@ -54,7 +54,9 @@ ALLOWED: dict[str, set[str]] = {
 COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
-    "torch": {"models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank"},
+    "torch": {
+        *("models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank", "pyserini")
+    },
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
     "ir_measures": {"eval"},

