@@ -199,6 +199,8 @@ def bm25_run(index_dir: str | Path, topics: Mapping[str, str], k: int = 1000, th
     asked = {topic: " ".join(query.split()) for topic, query in topics.items() if query.strip()}
     if not asked:
         return hits
+    if _numbers(version()) >= (2, 0):
+        return hits | _search_in_process(Path(index_dir), asked, k, threads)
     with tempfile.TemporaryDirectory() as work:
         topics_file, run_file = Path(work, "topics.tsv"), Path(work, "run.txt")
         topics_file.write_text("".join(f"{topic}\t{query}\n" for topic, query in asked.items()), encoding="utf-8")
@@ -451,6 +453,24 @@ def _count_indexed(log: str, corpus: Path) -> int:
 def _search_options(index: Path, topics: Path, run: Path, k: int, threads: int) -> list[str]:
     where = ["-index", str(index), "-topics", str(topics), "-topicReader", "TsvString", "-output", str(run)]
     return [*where, "-bm25", "-hits", str(k), "-threads", str(threads)]
+
+
+def _search_in_process(index: Path, topics: Mapping[str, str], k: int, threads: int) -> dict[str, list[Hit]]:
+    """Search by the class below ``LuceneSearcher``: the command of Anserini 2 asks the network for lists first."""
+    prepare()
+    with _explained():
+        java_class, to_java = _resolve("pyserini.pyclass", "autoclass"), _resolve("pyserini.pyclass", "JString")
+    queries, ids = java_class("java.util.ArrayList")(), java_class("java.util.ArrayList")()
+    for topic, query in topics.items():
+        queries.add(to_java(query.encode("utf-8")))
+        ids.add(to_java(topic.encode("utf-8")))
+    searcher = java_class("io.anserini.search.SimpleSearcher")(str(index))
+    try:
+        found = searcher.batch_search(queries, ids, k, threads)
+        java_hits = {topic: found.get(topic) for topic in topics}
+        return {topic: [Hit(hit.docid, float(hit.score)) for hit in of_topic] for topic, of_topic in java_hits.items()}
+    finally:
+        searcher.close()
 
 
 def _run_anserini(main_class: str, args: Sequence[str]) -> str:
