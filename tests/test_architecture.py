@@ -46,6 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "bench": BASE | {"cli", "eval", "formats", "index", "models", "search", "stages", "topics"},
     "mine": BASE | {"cli", "formats"},
     "train": BASE | {"cli", "device", "formats", "models"},
+    "reproductions": BASE | {"cli", "eval", "formats", "pyserini_bridge"},
+    "2cr": BASE | {"reproductions"},
     "convert": BASE | {"cli", "models"},
     "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
     "__main__": BASE | {"cli"},

@@ -1,0 +1,186 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m hypensearch.2cr``: run published conditions and compare with the published scores."""
+
+from __future__ import annotations
+
+import argparse
+import html
+import math
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hypensearch import cli
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.qrels import read_qrels
+from hypensearch.formats.run import read_run
+from hypensearch.reproductions.conditions import (
+    COLLECTIONS,
+    Condition,
+    Measurement,
+    Places,
+    commands,
+    find,
+    located,
+    read_conditions,
+    run_path,
+)
+
+#: Names of published tables -> our measures. Deep Learning counts grade 2 and above as relevant in binary measures.
+MEASURES = {
+    "MRR@10": "RR(rel=1)@10",
+    "MRR": "RR(rel=1)",
+    "R@1K": "R(rel=1)@1000",
+    "MRR (rel 2)": "RR(rel=2)",
+    "R@1K (rel 2)": "R(rel=2)@1000",
+    "nDCG@5": "nDCG@5",
+    "nDCG@10": "nDCG@10",
+    "nDCG@1000": "nDCG@1000",
+    "R@100": "R(rel=1)@100",
+}
+
+#: As in Pyserini: what differs by less than this is nearly the same.
+OKISH = 0.0005
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :param argv: Arguments without the program's name; those of the process when left out.
+    :return: The exit code.
+    """
+    args = build_parser().parse_args(argv)
+    return cli.run(lambda: reproduce(args))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Make the parser, with the flags of ``pyserini.2cr``."""
+    parser = cli.CommandParser(
+        prog="python -m hypensearch.2cr",
+        description="Run published conditions by their commands, and compare with the published scores. A run or index "
+        "that exists is not made again.",
+    )
+    suppress = argparse.SUPPRESS
+    parser.add_argument("--collection", required=True, default=suppress, choices=COLLECTIONS, help="published table")
+    parser.add_argument("--condition", default=suppress, help="run the condition of this name")
+    parser.add_argument("--all", action="store_true", help="run all conditions")
+    parser.add_argument("--topic", default=suppress, help="only this topic set")
+    parser.add_argument("--list-conditions", action="store_true", help="print the names of the conditions")
+    parser.add_argument("--generate-report", action="store_true", help="write the matrix as HTML to --output")
+    parser.add_argument("--output", default=suppress, help="file of the matrix")
+    parser.add_argument("--directory", default="runs", help="folder of the runs")
+    parser.add_argument("--indexes", default="indexes", help="folder of the indexes")
+    parser.add_argument("--data", default="collections", help="folder of corpora, and of topics and qrels in files")
+    parser.add_argument("--dry-run", action="store_true", help="run nothing")
+    parser.add_argument("--skip-eval", action="store_true", help="measure nothing")
+    parser.add_argument("--display-commands", action="store_true", help="print the commands")
+    return parser
+
+
+def reproduce(args: argparse.Namespace) -> None:
+    """Do what the flags ask for.
+
+    :raises HypensearchError: When they ask for nothing, or for what is not there.
+    """
+    conditions = read_conditions(args.collection)
+    places = Places(args.directory, args.indexes, args.data)
+    if args.list_conditions:
+        print("\n".join(condition.name for condition in conditions))
+    elif args.generate_report:
+        _write_report(args, conditions, places)
+    else:
+        for condition in _chosen(args, conditions):
+            print(f"condition {condition.name}:")
+            for measurement in _measurements(args, condition):
+                print(f"  - topic_key: {measurement.key}")
+                _reproduce_one(args, places, condition, measurement)
+
+
+def verdict(score: float, expected: float) -> str:
+    """Judge a score as Pyserini does: equal, nearly so or better, or not."""
+    if math.isclose(score, expected):
+        return "[OK]"
+    word = "[OKish]" if score >= expected - OKISH - 1e-12 else "[FAIL]"
+    return f"{word} expected {expected:.4f}"
+
+
+def _chosen(args: argparse.Namespace, conditions: list[Condition]) -> list[Condition]:
+    if args.all:
+        return conditions
+    if "condition" not in args:
+        raise HypensearchError("nothing to do: give --all, --condition NAME, --list-conditions or --generate-report")
+    return [find(conditions, args.condition)]
+
+
+def _measurements(args: argparse.Namespace, condition: Condition) -> list[Measurement]:
+    wanted = getattr(args, "topic", None)
+    found = [measurement for measurement in condition.measurements if wanted in (None, measurement.key)]
+    if not found and not args.all:
+        known = ", ".join(measurement.key for measurement in condition.measurements)
+        raise HypensearchError(f"--topic {wanted}: {condition.name} has {known}")
+    return found
+
+
+def _reproduce_one(args: argparse.Namespace, places: Places, condition: Condition, measurement: Measurement) -> None:
+    for path, words in commands(places, args.collection, condition, measurement):
+        if args.display_commands:
+            print(f"\n```bash\n{shlex.join(words)}\n```\n")
+        if not args.dry_run and not Path(path).exists():
+            _run(words)
+    if args.dry_run or args.skip_eval:
+        return
+    for name, score in _scores(args.collection, places, condition, measurement):
+        print(f"    {name:13}: {score:.4f} {verdict(round(score, 4), measurement.scores[name])}")
+
+
+def _run(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, *words[1:]])
+    if done.returncode != 0:
+        raise HypensearchError(f"exit code {done.returncode} of: {shlex.join(words)}")
+
+
+def _scores(
+    collection: str, places: Places, condition: Condition, measurement: Measurement
+) -> Iterator[tuple[str, float]]:
+    """Measure the runs of one measurement together: the mean over the topics of all of them."""
+    from hypensearch.eval import evaluate
+
+    values: dict[str, list[float]] = {name: [] for name in measurement.scores}
+    for topics, qrels in zip(measurement.topics, measurement.qrels, strict=True):
+        run = read_run(run_path(places, collection, condition, topics))
+        evaluation = evaluate(_qrels(places, qrels), run, [MEASURES[name] for name in values])
+        for name, of_topics in values.items():
+            of_topics.extend(evaluation.per_topic[MEASURES[name]].values())
+    for name, of_topics in values.items():
+        yield name, sum(of_topics) / len(of_topics)
+
+
+def _qrels(places: Places, name: str) -> dict[str, dict[str, int]]:
+    if "/" in name:
+        return read_qrels(located(places, name))
+    from hypensearch.pyserini_bridge import named_qrels
+
+    return named_qrels(name)
+
+
+def _write_report(args: argparse.Namespace, conditions: list[Condition], places: Places) -> None:
+    if "output" not in args:
+        raise HypensearchError("--generate-report needs --output FILE")
+    rows = [_row(args.collection, places, condition, one) for condition in conditions for one in condition.measurements]
+    head = "<tr><th>condition</th><th>topics</th><th>published</th><th>commands</th></tr>"
+    title = f"hypensearch reproductions: {args.collection}"
+    page = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<h1>{title}</h1>\n<table>\n'
+    with replace_when_whole(args.output, "w") as file:
+        file.write(page + "\n".join([head, *rows]) + "\n</table></html>\n")
+    print(f"the matrix is {args.output}")
+
+
+def _row(collection: str, places: Places, condition: Condition, measurement: Measurement) -> str:
+    lines = "\n".join(shlex.join(words) for _, words in commands(places, collection, condition, measurement))
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in measurement.scores.items())
+    cells = "".join(f"<td>{html.escape(text)}</td>" for text in (condition.display, measurement.key, scores))
+    return f"<tr>{cells}<td><pre>{html.escape(lines)}</pre></td></tr>"
