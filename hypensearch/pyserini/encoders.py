@@ -35,6 +35,8 @@ def _bases() -> tuple[Any, Any]:
         return object, object
 
 
+_DocumentEncoder: Any
+_QueryEncoder: Any
 _DocumentEncoder, _QueryEncoder = _bases()
 
 
