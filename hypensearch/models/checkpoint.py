@@ -15,14 +15,19 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.files import replace_when_whole, sha256_of
 from hypensearch.formats.json_files import parse_json, read_json
 from hypensearch.models import bundled
 from hypensearch.models.compact import METADATA_KEY, expand
 
 CONFIG = "config.json"
 COMPACT = "weights.compact.safetensors"
+CHECKSUMS = "checksums"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", COMPACT)
+_CHECKED_FILES = (
+    *WEIGHT_FILES,
+    *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"),
+)
 _HUB_FILES = (CONFIG, "tokenizer*", "vocab.txt", "special_tokens_map.json")
 
 # From our parameter names to the released ones, tried in order.
@@ -112,6 +117,36 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> None:
     """Write a checkpoint's ``config.json``."""
     with replace_when_whole(folder / CONFIG, "w") as file:
         file.write(json.dumps(raw, indent=2) + "\n")
+
+
+def with_checksums(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a configuration that knows the digests of the files beside it, and its own."""
+    facts = {key: value for key, value in raw.items() if key != CHECKSUMS}
+    files = {name: sha256_of(folder / name) for name in _CHECKED_FILES if (folder / name).is_file()}
+    return {**facts, CHECKSUMS: {**files, CONFIG: _digest_of(facts)}}
+
+
+def check_files(raw: Mapping[str, Any], folder: Path) -> None:
+    """Compare a checkpoint's files with the digests in its configuration; without any, as released, do nothing.
+
+    :raises HypensearchError: Names the first file that is not what was written.
+    """
+    facts = {key: value for key, value in raw.items() if key != CHECKSUMS}
+    checksums = raw.get(CHECKSUMS, {})
+    if not isinstance(checksums, Mapping):
+        raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} is no object")
+    for name, digest in checksums.items():
+        if name not in (CONFIG, *_CHECKED_FILES):
+            raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} names {name!r}")
+        if (_digest_of(facts) if name == CONFIG else sha256_of(folder / name)) != digest:
+            raise HypensearchError(
+                f"{folder / name}: has changed since the checkpoint was written; copy the checkpoint anew (or, when "
+                f"the change is meant, remove {CHECKSUMS!r} from its {CONFIG})"
+            )
+
+
+def _digest_of(facts: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], *, shared: bool, where: Path) -> None:

@@ -247,7 +247,7 @@ class DualEncoder(nn.Module):
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder)
         checkpoints.write_weights(self.released_weights(), folder, compact=compact)
-        checkpoints.write_config(self.own_config(), folder)
+        checkpoints.write_config(checkpoints.with_checksums(self.own_config(), folder), folder)
 
     def push_to_hub(self, repository: str, *, compact: bool = False, private: bool = False) -> str:
         """Upload the checkpoint in our own format to the hub, with a model card where the repository has none yet.
@@ -278,7 +278,7 @@ class DualEncoder(nn.Module):
     def own_config(self) -> dict[str, Any]:
         """Return the content of ``config.json`` in our own format, the transformers' configurations embedded."""
         return {
-            **self.config.raw,
+            **{key: value for key, value in self.config.raw.items() if key != checkpoints.CHECKSUMS},
             "backbone_configs": {
                 "query": _config_dict(self._query_transformer),
                 "document": _config_dict(self.passage_encoder.transformer),
@@ -309,6 +309,7 @@ def load_model(
     """
     folder = checkpoints.find_checkpoint(name_or_path, revision)
     raw = checkpoints.read_config(folder)
+    checkpoints.check_files(raw, folder)
     config = parse_config(raw, str(folder / checkpoints.CONFIG))
     weights, weight_file = checkpoints.read_weights(folder)
     model = build_model(config, folder, backbone_config=backbone_config, count_padding=count_padding)
