@@ -15,6 +15,7 @@ COMMANDS = {
     "encode.query": ("hypensearch.encode.query", "topics -> q-nets on disk"),
     "index": ("hypensearch.index.__main__", "index -> graph or codes for approximate search"),
     "index.join": ("hypensearch.index.join", "indexes of shards -> one index"),
+    "verify": ("hypensearch.verify.__main__", "is an index, are q-nets or a checkpoint what was written"),
     "search": ("hypensearch.search.__main__", "index and topics -> run"),
     "rerank": ("hypensearch.rerank.__main__", "run -> run, its candidates scored with q-nets"),
     "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),

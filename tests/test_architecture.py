@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "2cr": BASE | {"reproductions"},
     "convert": BASE | {"cli", "models"},
     "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
+    "verify": BASE | {"cli", "device", "encode", "formats", "index", "models"},
     "__main__": BASE | {"cli"},
 }
 # What a command may import beyond its part: an index's codes are made by what searches with them.
@@ -57,7 +58,7 @@ COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
     "torch": {
-        *("models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank", "pyserini")
+        *("models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank", "pyserini", "verify")
     },
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},

@@ -109,6 +109,7 @@ def encode_corpus(
     out: OutputOptions | None = None,
     allow_empty: bool = False,
     show_progress: bool = False,
+    known: Callable[[range], np.ndarray | None] | None = None,
 ) -> Manifest:
     """Encode a corpus to a flat index, or go on with one that was begun.
 
@@ -122,6 +123,7 @@ def encode_corpus(
     :param out: What is written.
     :param allow_empty: Take documents without text.
     :param show_progress: Draw a progress bar on stderr.
+    :param known: Gives the vectors of some rows that need not be encoded again, None for those that do.
     :return: The manifest of the index.
     :raises HypensearchError: With file and line for what is wrong with a document; what was encoded before is kept.
     """
@@ -139,7 +141,7 @@ def encode_corpus(
             dim=encoder.dim,
             dtype=out.dtype,
             model=_model_record(encoder, encoding),
-            documents={"files": files, "fields": list(text.fields)},
+            documents={"files": files, "fields": list(text.fields), "how": _how(files, text, encoding, allow_empty)},
             store_documents=out.store_documents,
         )
         copier = _Copier() if out.store_documents else None
@@ -147,7 +149,10 @@ def encode_corpus(
         with ProgressBar(_num_bytes(files, text, start), show=show_progress) as bar:
             for window in chain([first] if first else [], windows):
                 _check_repeated(window, writer)
-                vectors = _encode_window(window, encoder, encoding, bar)
+                rows = range(writer.num_docs, writer.num_docs + len(window))
+                vectors = known(rows) if known else None
+                if vectors is None:
+                    vectors = _encode_window(window, encoder, encoding, bar)
                 _append(writer, window, vectors, places, copier)
         return writer.finish(to_faiss=out.to_faiss)
 
@@ -218,6 +223,20 @@ def _settings(
         "window": [encoding.window_rows, WINDOW_BYTES],
         "dtype": out.dtype,
         "store_documents": out.store_documents,
+    }
+
+
+def _how(
+    files: list[dict[str, Any]], text: TextOptions, encoding: EncodingOptions, allow_empty: bool
+) -> dict[str, Any]:
+    """Give what it takes to encode the same corpus in the same way again, the model aside."""
+    return {
+        "corpus": [file["path"] for file in files],
+        "text": {**asdict(text), "fields": list(text.fields)},
+        "batch_size": encoding.batch_size,
+        "sort_by_length": encoding.sort_by_length,
+        "window_rows": encoding.window_rows,
+        "allow_empty": allow_empty,
     }
 
 

@@ -1,0 +1,257 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is damaged in a folder that hypensearch wrote, whatever kind of folder it is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats import q_nets
+from hypensearch.formats.files import sha256_of
+from hypensearch.index.docids import Docids
+from hypensearch.index.faiss_copy import FAISS_FILES
+from hypensearch.index.flat import FlatIndex
+from hypensearch.index.graph import GraphIndex, graph_names
+from hypensearch.index.integrity import Done, file_damages, shard_damages
+from hypensearch.index.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
+from hypensearch.index.npy import HEADER_BYTES
+from hypensearch.index.surrogate import Surrogate, open_surrogate
+
+KINDS = ("index", "q-nets", "checkpoint")
+_CODES_ROWS = 65536
+_MOST_DOCIDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A line for the user.
+
+    :param text: What is damaged.
+    :param advice: What to do; "" where the damage before says it.
+    :param shard: Number of the shard, where a part of an index itself is damaged.
+    :param rows: Its damaged rows, for vectors.
+    """
+
+    text: str
+    advice: str = ""
+    shard: int | None = None
+    rows: range | None = None
+
+
+def kind_of(folder: str) -> str:
+    """Tell what a folder is.
+
+    :raises HypensearchError: When it is nothing that can be verified.
+    """
+    if not os.path.isdir(folder):
+        raise HypensearchError(f"{folder}: no such folder; wanted an index, q-nets or a checkpoint")
+    manifest = Path(folder) / MANIFEST
+    if manifest.is_file():
+        content = manifest.read_bytes()
+        return "q-nets" if q_nets.FORMAT.encode() in content else "index"
+    if (Path(folder) / "config.json").is_file():
+        return "checkpoint"
+    FlatIndex.open(folder)  # its message says what else the folder is
+    raise AssertionError("an index without a manifest")
+
+
+def findings_of(folder: str, *, full: bool, done: Done = lambda count: None) -> Iterator[Finding]:
+    """Find what is damaged in a folder.
+
+    :param folder: An index (with its graphs and codes), a folder of q-nets, or a checkpoint.
+    :param full: Whether to read every byte, or manifests and sizes alone.
+    :param done: Told the number of bytes read.
+    """
+    kind = kind_of(folder)
+    if kind == "index":
+        yield from _index_findings(folder, full, done)
+    elif kind == "q-nets":
+        yield from _q_nets_findings(folder, full, done)
+    else:
+        yield from _checkpoint_findings(folder, full, done)
+
+
+def size_of(folder: str) -> int:
+    """Give how many bytes lie in a folder that a full look may read."""
+    roots = [folder]
+    if kind_of(folder) == "index":
+        with suppress(HypensearchError):
+            roots += [os.path.join(folder, shard.folder) for shard in read_manifest(folder).shards]
+    paths = {os.path.realpath(path) for root in roots for path in Path(root).rglob("*") if path.is_file()}
+    return sum(os.path.getsize(path) for path in paths)
+
+
+def _index_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
+    try:
+        manifest = read_manifest(folder)
+    except HypensearchError as error:
+        yield Finding(str(error))
+        return
+    damaged = False
+    for number, record in enumerate(manifest.shards):
+        for finding in _shard_findings(folder, number, record, manifest, full, done):
+            damaged = True
+            yield finding
+    if not damaged:  # what lies beside vectors is compared with sound ones only
+        yield from _beside(folder, manifest, full, done)
+
+
+def _shard_findings(
+    folder: str, number: int, record: ShardRecord, manifest: Manifest, full: bool, done: Done
+) -> Iterator[Finding]:
+    shard = os.path.join(folder, record.folder)
+    advice = f"mend it: python -m hypensearch.verify {folder} --repair; or copy it anew"
+    for damage in shard_damages(shard, record, manifest.dim, manifest.dtype, full=full, done=done):
+        docids = "" if damage.rows is None else _docids_of(shard, record, damage.rows)
+        yield Finding(f"{damage}{docids}", advice, number, damage.rows)
+
+
+def _docids_of(folder: str, record: ShardRecord, rows: range) -> str:
+    """Name the documents of some rows, where the docids themselves are sound."""
+    try:
+        if any(file_damages(os.path.join(folder, name), record.files[name]) for name in (DOCID, DOCID_OFFSETS)):
+            return " (their docids are damaged too)"
+        offsets = np.memmap(os.path.join(folder, DOCID_OFFSETS), np.uint64, "r", HEADER_BYTES, (record.num_docs + 1,))
+        docids = Docids(np.memmap(os.path.join(folder, DOCID), np.uint8, "r"), offsets)
+    except (OSError, ValueError, KeyError):
+        return ""
+    first, last = docids[rows.start], docids[rows[-1]]
+    return f" (docids {first} to {last}, {len(rows):,} documents)"
+
+
+def _beside(folder: str, manifest: Manifest, full: bool, done: Done) -> Iterator[Finding]:
+    """Look at graphs, codes and Pyserini's copy."""
+    try:
+        index = FlatIndex.open(folder)
+    except HypensearchError as error:
+        yield Finding(str(error))
+        return
+    with index:
+        for name in graph_names(index):
+            yield from _graph_findings(index, name, full, done)
+        yield from _surrogate_findings(index, full)
+        if manifest.extra_files:
+            yield from _faiss_findings(index, full, done)
+
+
+def _graph_findings(index: FlatIndex, name: str, full: bool, done: Done) -> Iterator[Finding]:
+    try:
+        graph = GraphIndex.open(index, name)
+        if full:
+            graph.verify()
+            done(graph.neighbours.nbytes)
+    except HypensearchError as error:
+        yield Finding(str(error))
+
+
+def _surrogate_findings(index: FlatIndex, full: bool) -> Iterator[Finding]:
+    again = f"make them again: python -m hypensearch.index --index {index.folder} --surrogate"
+    try:
+        codes = open_surrogate(index)
+    except HypensearchError as error:
+        yield Finding(str(error), again)
+        return
+    except Exception as error:  # an odd manifest is no reason to stop here
+        yield Finding(f"{index.folder}: the codes of surrogate search cannot be read ({error})", again)
+        return
+    if codes is not None and full:
+        yield from (Finding(f"{index.folder}: {flaw}", again) for flaw in _flaws_of_codes(codes, index.num_docs))
+
+
+def _flaws_of_codes(codes: Surrogate, num_docs: int) -> Iterator[str]:
+    """Codes carry no checksums: what can be said of them is that they are numbers, one a document."""
+    if len(codes.head) != num_docs or len(codes.tail) != num_docs:
+        yield f"the codes are of {len(codes.head):,} documents, not of {num_docs:,}"
+    sample = np.sort(codes.sample)
+    if len(sample) and (sample[0] < 0 or sample[-1] >= num_docs or (sample[1:] == sample[:-1]).any()):
+        yield "the sample of surrogate search names rows that are none, or one twice"
+    for name, array in (("head", codes.head), ("tail", codes.tail)):
+        for start in range(0, len(array), _CODES_ROWS):
+            flawed = np.flatnonzero(_not_finite(array[start : start + _CODES_ROWS]))
+            if len(flawed):
+                yield f"the code ({name}) of row {start + int(flawed[0])} holds NaN or infinity"
+                break
+
+
+def _not_finite(codes: np.ndarray) -> np.ndarray:
+    if codes.dtype == np.uint16:  # the bits of bfloat16
+        codes = (codes.astype(np.uint32) << 16).view(np.float32)
+    return np.asarray(~np.isfinite(codes).all(axis=1))
+
+
+def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
+    """Compare Pyserini's copy with the index."""
+    from hypensearch.formats.embeddings import faiss_flat_header
+
+    vectors, docids = (os.path.join(index.folder, name) for name in FAISS_FILES)
+    header = faiss_flat_header(index.num_docs, index.dim)
+    wanted = FileRecord(len(header) + index.num_docs * index.dim * 4, "")
+    advice = "encode again with --to-faiss --overwrite, or remove both files"
+    damages = file_damages(vectors, wanted, full=False)
+    shard = index.shards[0]
+    damages += file_damages(docids, shard.record.files[DOCID], full=full, done=done)
+    yield from (Finding(str(damage), advice) for damage in damages)
+    if full and not damages:
+        copy = np.memmap(vectors, np.float32, "r", len(header), (index.num_docs, index.dim))
+        for start in range(0, index.num_docs, _CODES_ROWS):
+            block = slice(start, start + _CODES_ROWS)
+            if not np.array_equal(copy[block], shard.vectors[block]):
+                yield Finding(f"{vectors}: its vectors are not those of the index", advice)
+                break
+            done(copy[block].nbytes)
+
+
+def _q_nets_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
+    advice = "encode the topics again: python -m hypensearch.encode.query"
+    try:
+        stored = q_nets.open_q_nets(folder)
+    except HypensearchError as error:
+        yield Finding(str(error), advice)
+        return
+    for number, (name, digest) in enumerate(stored.files):
+        path = stored.folder / name
+        topics = list(stored.topics)[number * q_nets.BLOCK_QUERIES : (number + 1) * q_nets.BLOCK_QUERIES]
+        concerned = f" (topics {topics[0]} to {topics[-1]})"
+        if not path.is_file():
+            yield Finding(f"{path}: is not there{concerned}", advice)
+        elif full:
+            if sha256_of(path) != digest:
+                yield Finding(f"{path}: its content has changed since it was written{concerned}", advice)
+            done(path.stat().st_size)
+
+
+def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
+    """Compare our own format's files with their checksums; released checkpoints have none."""
+    path = Path(folder) / "config.json"
+    try:
+        facts: Any = json.loads(path.read_bytes())
+        if not isinstance(facts, dict):
+            raise ValueError("no JSON object")
+    except ValueError as error:
+        yield Finding(f"{path}: damaged ({error})", "copy the checkpoint anew")
+        return
+    checksums = facts.get("checksums")
+    if checksums is None:
+        raise HypensearchError(
+            f"{folder}: this checkpoint carries no checksums, as our own format does; it cannot tell"
+        )
+    for name in checksums if isinstance(checksums, dict) else ():
+        if not (path.parent / os.path.basename(name)).is_file():
+            yield Finding(f"{path.parent / name}: is not there", "copy the checkpoint anew")
+    if full:
+        from hypensearch.models.checkpoint import check_files
+
+        try:
+            check_files(facts, path.parent)
+        except HypensearchError as error:
+            yield Finding(str(error))
+        done(sum(entry.stat().st_size for entry in path.parent.iterdir() if entry.is_file()))

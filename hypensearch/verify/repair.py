@@ -1,0 +1,167 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Encodes the damaged rows of an index again, from its corpus; all others are taken over as they are.
+
+The mended index is a new generation beside the old one, and becomes visible by one rename: searches go on meanwhile,
+and a kill loses nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hypensearch.errors import HypensearchError
+from hypensearch.index.manifest import DOCID, DOCUMENTS, VECTORS, Manifest, ShardRecord, read_manifest
+from hypensearch.index.npy import HEADER_BYTES
+from hypensearch.verify.findings import Finding
+
+if TYPE_CHECKING:
+    import torch
+
+    from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions
+
+_OF_THE_MODEL = ("name", "revision", "fingerprint", "kind", "dim", "max_length", "prefix")
+
+
+def repair_index(
+    folder: str, findings: Sequence[Finding], device: torch.device, *, corpus: str | None = None
+) -> tuple[Manifest, bool]:
+    """Mend an index.
+
+    :param folder: The index folder; its manifest must be sound.
+    :param findings: What a full look found.
+    :param device: Where to encode.
+    :param corpus: The corpus, where it has moved since it was encoded.
+    :return: The new manifest, and whether every file is byte for byte what it was.
+    :raises HypensearchError: When the corpus or the model is not the one the index was made of.
+    """
+    from hypensearch.encode.encode_corpus import OutputOptions, TextOptions, encode_corpus
+
+    manifest = read_manifest(folder)
+    record = _only_shard(folder, manifest)
+    how = _how(folder, record)
+    text = TextOptions(**{**how["text"], "fields": tuple(how["text"]["fields"])})
+    path = corpus or _corpus_path(folder, how["corpus"])
+    _check_corpus(folder, record, path, how, text)
+    encoding = _encoding(manifest, how)
+    made = encode_corpus(
+        path,
+        folder,
+        lambda: _load_encoder(folder, manifest, device),
+        text=text,
+        encoding=encoding,
+        out=OutputOptions(
+            dtype=manifest.dtype,
+            store_documents=DOCUMENTS in record.files,
+            to_faiss=bool(manifest.extra_files),
+            overwrite=True,
+        ),
+        allow_empty=how["allow_empty"],
+        show_progress=True,
+        known=_SoundRows(folder, manifest, record, findings),
+    )
+    return made, made.shards[0].files == record.files
+
+
+class _SoundRows:
+    """The vectors of an index's sound rows, read from the damaged file."""
+
+    def __init__(self, folder: str, manifest: Manifest, record: ShardRecord, findings: Sequence[Finding]) -> None:
+        self._path = os.path.join(folder, record.folder, VECTORS)
+        self._dtype, self._dim = np.dtype(manifest.dtype), manifest.dim
+        self._damaged = [finding.rows for finding in findings if finding.rows is not None]
+        if not os.path.exists(self._path):
+            self._damaged = [range(record.num_docs)]
+
+    def __call__(self, rows: range) -> np.ndarray | None:
+        if any(rows.start < damaged.stop and damaged.start < rows.stop for damaged in self._damaged):
+            return None
+        row_bytes = self._dim * self._dtype.itemsize
+        with open(self._path, "rb") as file:
+            file.seek(HEADER_BYTES + rows.start * row_bytes)
+            content = file.read(len(rows) * row_bytes)
+        return np.frombuffer(content, self._dtype).reshape(len(rows), self._dim)
+
+
+def _only_shard(folder: str, manifest: Manifest) -> ShardRecord:
+    if len(manifest.shards) == 1 and os.sep not in manifest.shards[0].folder:
+        return manifest.shards[0]
+    raise HypensearchError(
+        f"{folder}: names the shards of other indexes; mend those ({', '.join(_homes(folder, manifest))}), then join "
+        "them again: python -m hypensearch.index.join --overwrite"
+    )
+
+
+def _homes(folder: str, manifest: Manifest) -> list[str]:
+    homes = (os.path.normpath(os.path.join(folder, os.path.dirname(shard.folder))) for shard in manifest.shards)
+    return list(dict.fromkeys(homes))
+
+
+def _how(folder: str, record: ShardRecord) -> dict[str, Any]:
+    how = (record.documents or {}).get("how")
+    if not isinstance(how, dict):
+        raise HypensearchError(
+            f"{folder}: does not say how its corpus was encoded (imported vectors, or an earlier version); encode or "
+            "import it again with --overwrite"
+        )
+    return how
+
+
+def _corpus_path(folder: str, files: Sequence[str]) -> str:
+    path = files[0] if len(files) == 1 else os.path.dirname(files[0])
+    if not os.path.exists(path):
+        raise HypensearchError(f"{path}: the corpus of {folder} is not there; name it with --corpus")
+    return path
+
+
+def _check_corpus(folder: str, record: ShardRecord, path: str, how: dict[str, Any], text: Any) -> None:
+    """Compare the corpus' docids with the digest of the index's, which holds even where its file is damaged."""
+    from dataclasses import asdict
+
+    from hypensearch.formats.corpus import read_corpus
+
+    digest = hashlib.sha256()
+    for document in read_corpus(path, **asdict(text), allow_empty=how["allow_empty"]):
+        digest.update(document.docid.encode("utf-8") + b"\n")
+    if digest.hexdigest() != record.files[DOCID].sha256:
+        raise HypensearchError(
+            f"{path}: its docids are not those of {folder}: wanted the corpus that was encoded, see --corpus"
+        )
+
+
+def _encoding(manifest: Manifest, how: dict[str, Any]) -> EncodingOptions:
+    from hypensearch.encode.encode_corpus import EncodingOptions
+
+    model = manifest.model or {}
+    return EncodingOptions(
+        batch_size=how["batch_size"],
+        max_length=model["max_length"],
+        prefix=model["prefix"],
+        sort_by_length=how["sort_by_length"],
+        window_rows=how["window_rows"],
+        model_facts={key: value for key, value in model.items() if key not in _OF_THE_MODEL},
+    )
+
+
+def _load_encoder(folder: str, manifest: Manifest, device: torch.device) -> DocumentEncoder:
+    import torch
+
+    from hypensearch.models import load_model
+
+    facts = manifest.model or {}
+    model = load_model(
+        facts["name"],
+        revision=facts.get("revision"),
+        backbone_config=facts.get("backbone_config"),
+        count_padding=bool(facts.get("count_padding")),
+        device=device,
+    )
+    if model.fingerprint != facts["fingerprint"]:
+        raise HypensearchError(f"{facts['name']}: is not the model any more that made the vectors in {folder}")
+    rounded = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(str(facts.get("precision")))
+    return model if rounded is None else model.to(rounded)
