@@ -58,7 +58,20 @@ COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
     "torch": {
-        *("models", "search", "device", "encode", "train", "mine", "demo", "index", "bench", "rerank", "pyserini", "verify")
+        *(
+            "models",
+            "search",
+            "device",
+            "encode",
+            "train",
+            "mine",
+            "demo",
+            "index",
+            "bench",
+            "rerank",
+            "pyserini",
+            "verify",
+        )
     },
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
