@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
@@ -21,12 +21,14 @@ from torch import Tensor
 
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets, activation
+from hypensearch.search.linear import LinearMap, blas, packed
 from hypensearch.stages import stage
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CPU_TILE_ROWS = 512
+CPU_TILE_ROWS = 256
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
+PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
 _LAYER_NORM_EPS = 1e-5
 _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
 
@@ -57,6 +59,8 @@ class Scorer:
         self.device = device
         self.tile_rows = tile_rows or (CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS)
         self._q_nets = q_nets.to(device, self.dtype)
+        self._maps: list[list[LinearMap]] = [self._blas(query) for query in range(len(q_nets))]
+        self._rows_seen = [0] * len(q_nets)
         self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
         self._idle: SimpleQueue[_Workspace] = SimpleQueue()
 
@@ -72,7 +76,7 @@ class Scorer:
             for query in range(len(self._q_nets)):
                 scores[query, start : start + count] = workspace.score(query)
 
-        self._go_through(vectors, score_tile)
+        self._go_through(vectors, range(len(self._q_nets)), score_tile)
         return scores
 
     def score_one(self, query: int, vectors: Tensor | np.ndarray) -> Tensor:
@@ -87,7 +91,7 @@ class Scorer:
         def score_tile(workspace: _Workspace, start: int, count: int) -> None:
             scores[start : start + count] = workspace.score(query)
 
-        self._go_through(vectors, score_tile)
+        self._go_through(vectors, [query], score_tile)
         return scores
 
     def last_states(self, vectors: Tensor | np.ndarray) -> Tensor:
@@ -101,44 +105,76 @@ class Scorer:
         def keep_tile(workspace: _Workspace, start: int, count: int) -> None:
             states[start : start + count] = workspace.states(0)
 
-        self._go_through(vectors, keep_tile)
+        self._go_through(vectors, [0], keep_tile)
         return states
 
-    def _go_through(self, vectors: Tensor | np.ndarray, work: Callable[[_Workspace, int, int], None]) -> None:
-        starts = range(0, len(vectors), self.tile_rows)
+    def _go_through(
+        self, vectors: Tensor | np.ndarray, queries: Sequence[int], work: Callable[[_Workspace, int, int], None]
+    ) -> None:
+        """Do some work on every tile, in threads that each compute on one core.
+
+        :param queries: The q-nets that are worked with.
+        :param work: Gets a workspace with the tile, the tile's first row and its number of rows.
+        """
 
         def do(start: int) -> None:
-            tile = vectors[start : start + self.tile_rows]
+            tile = vectors[start : start + rows]
             workspace = self._workspace()
             with torch.inference_mode():
                 workspace.load(tile)
                 work(workspace, start, len(tile))
             self._idle.put(workspace)
 
+        rows = self._rows_of_tiles(len(vectors))
+        starts = range(0, len(vectors), rows)
         with stage("score"):
-            if self._threads == 1 or len(starts) < 2:
+            if self.device.type != "cpu":
                 for start in starts:
                     do(start)
-            else:
-                list(_pool(self._threads).map(do, starts))
+                return
+            pool = _pool(self._threads)
+            list(pool.map(self._pack, [query for query in queries if self._worth_packing(query, len(vectors))]))
+            list(pool.map(do, starts))
+
+    def _rows_of_tiles(self, num_docs: int) -> int:
+        """Share few documents out among the threads."""
+        share = -(-num_docs // self._threads)
+        return max(ROWS_MULTIPLE, min(self.tile_rows, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
+
+    def _worth_packing(self, query: int, num_docs: int) -> bool:
+        before, self._rows_seen[query] = self._rows_seen[query], self._rows_seen[query] + num_docs
+        return before < PACK_AFTER_ROWS <= self._rows_seen[query]
+
+    def _blas(self, query: int) -> list[LinearMap]:
+        pairs = zip(self._q_nets.weights, self._q_nets.biases, strict=False)  # the output layer has no bias
+        return [blas(weight[query], bias[query]) for weight, bias in pairs]
+
+    @torch.inference_mode()
+    def _pack(self, query: int) -> None:
+        pairs = zip(self._q_nets.weights, self._q_nets.biases, self._maps[query], strict=False)
+        self._maps[query] = [
+            packed(weight[query], bias[query], self.tile_rows) or plain for weight, bias, plain in pairs
+        ]
 
     def _workspace(self) -> _Workspace:
         try:
             return self._idle.get_nowait()
         except Empty:
-            return _Workspace(self._q_nets, self.tile_rows)
+            return _Workspace(self._q_nets, self._maps, self.tile_rows)
 
 
 class _Workspace:
     """The buffers that one thread computes a tile in.
 
     :param q_nets: The q-nets, in the dtype to compute in.
+    :param maps: Their blocks' linear maps, by query and block.
     :param tile_rows: Rows of a tile.
     """
 
-    def __init__(self, q_nets: QNets, tile_rows: int) -> None:
+    def __init__(self, q_nets: QNets, maps: Sequence[Sequence[LinearMap]], tile_rows: int) -> None:
         like = q_nets.weights[0]
         self._q_nets = q_nets
+        self._maps = maps
         self._config = q_nets.config
         self._buffers = [like.new_empty(tile_rows * max(q_nets.config.dims[1:])) for _ in range(3)]
         self._moments = like.new_empty(2 * tile_rows)
@@ -146,10 +182,15 @@ class _Workspace:
         self._count = self._rows = 0
 
     def load(self, vectors: Tensor | np.ndarray) -> None:
-        """Copy vectors into the tile; rows that fill it up to a multiple of 16 are computed along and thrown away."""
+        """Copy vectors into the tile; rows that fill it up are computed along and thrown away.
+
+        Up to a multiple of 16 always; up to a whole tile, which weights are packed for, when half of it is there.
+        """
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
         self._count, self._rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
+        if 2 * self._count > len(self._tile):
+            self._rows = len(self._tile)
         self._tile[: self._count].copy_(vectors)
 
     def score(self, query: int) -> Tensor:
@@ -174,9 +215,8 @@ class _Workspace:
         :return: The block's output and the number of its buffer.
         """
         config = self._config
-        weight, bias = self._q_nets.weights[block][query], self._q_nets.biases[block][query]
         first, second = [number for number in range(3) if number != in_use][:2]
-        outputs = torch.addmm(bias, states, weight, out=self._buffer(first, len(states), weight.shape[1]))
+        outputs = self._maps[query][block](states, self._buffer(first, len(states), config.dims[block + 1]))
         outputs, number = _activate(config, outputs), first
         if config.layer_norm and config.layer_norm_before_residual:
             outputs, number = self._layer_norm(outputs, second), second

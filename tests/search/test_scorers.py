@@ -49,9 +49,10 @@ def test_fp32_scores_depend_on_their_document_alone(name: str) -> None:
     assert torch.equal(torch.cat([scorer.score(vectors[:5]), scorer.score(vectors[5:])], dim=1), scores)
 
 
-def test_fused_and_eager_agree_to_the_last_bit() -> None:
-    config = QNetConfig(dims=(96, 96, 96, 96, 1))
-    q_nets, vectors = random_q_nets(config, 2), random_vectors(3000, 96)
+@pytest.mark.parametrize("dims", [(96, 96, 96, 96, 1), (768, 256, 1), (384, 384, 1), (300, 200, 1)])
+def test_fused_and_eager_agree_to_the_last_bit(dims: tuple[int, ...]) -> None:
+    config = QNetConfig(dims=dims, residual=False)
+    q_nets, vectors = random_q_nets(config, 2), random_vectors(3000, dims[0])
     fused, eager = (make_scorer(q_nets, Case(CPU, config=config), name).score(vectors) for name in ("fused", "eager"))
     assert torch.equal(fused, eager)
 

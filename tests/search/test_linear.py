@@ -1,0 +1,59 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hypensearch.search import linear
+
+
+def random_map(into: int, out: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    chance = torch.Generator().manual_seed(seed)
+    return torch.randn(into, out, generator=chance), torch.randn(out, generator=chance)
+
+
+@given(st.integers(1, 420), st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**16))
+def test_what_is_taken_has_the_bits_of_the_plain_product(into: int, out: int, rows16: int, seed: int) -> None:
+    weight, bias = random_map(into, out, seed)
+    inputs = torch.randn(16 * rows16, into, generator=torch.Generator().manual_seed(seed))
+    taken = linear.packed(weight, bias, 16 * rows16)
+    if taken is not None:
+        assert torch.equal(taken(inputs, torch.empty(len(inputs), out)), torch.addmm(bias, inputs, weight))
+
+
+@pytest.mark.parametrize("into", [5, 192, 300, 384, 768, 1000])
+def test_pieces_make_the_same_product(into: int) -> None:
+    weight, bias = random_map(into, 24)
+    inputs = torch.randn(32, into, generator=torch.Generator().manual_seed(1))
+    found = linear._float32(weight, bias, 32)(inputs, torch.empty(32, 24))
+    exact = (inputs.double() @ weight.double() + bias).float()
+    torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-4)
+
+
+@given(st.integers(1, 5000))
+def test_pieces_are_the_whole(size: int) -> None:
+    pieces = linear._pieces(size)
+    assert [start for start, _ in pieces] == [0, *(end for _, end in pieces[:-1])]
+    assert pieces[-1][1] == size
+    assert max(end - start for start, end in pieces) <= 192
+
+
+def test_other_bits_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where BLAS adds up in another order, a product in the wrong pieces is found out."""
+    weight, bias = random_map(768, 64)
+    monkeypatch.setattr(linear, "_tried", {})
+    monkeypatch.setattr(linear, "_MUST_GAIN", float("inf"))
+    monkeypatch.setattr(linear, "_pieces", lambda size: [(0, size // 3), (size // 3, size)])
+    assert linear.packed(weight, bias, 64) is None
+
+
+def test_a_torch_without_the_operations_keeps_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(weight: torch.Tensor, rows: int) -> torch.Tensor:
+        raise AttributeError("no such operation")
+
+    monkeypatch.setattr(linear, "_tried", {})
+    monkeypatch.setattr(linear, "_kernel", missing)
+    assert linear.packed(*random_map(64, 64), 64) is None
