@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
     "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
     "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "topics"},
     "rerank": BASE | {"cli", "device", "formats", "index", "models", "search", "topics"},
-    "bench": BASE | {"cli", "eval", "formats", "index", "models", "search", "stages", "topics"},
+    "bench": BASE | {"cli", "device", "eval", "formats", "index", "models", "search", "stages", "topics"},
     "mine": BASE | {"cli", "formats"},
     "train": BASE | {"cli", "device", "formats", "models"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini_bridge"},

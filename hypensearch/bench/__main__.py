@@ -43,8 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure searches of an index against each other: overlap with exhaustive search, documents "
         "scored, latency of single queries (their q-nets given), throughput, effectiveness where there are qrels.",
     )
-    parser.add_argument("--index", required=True, help="index folder")
-    parser.add_argument("--topics", required=True, help="topics file, or the name of a set known to Pyserini")
+    parser.add_argument("--index", help="index folder")
+    parser.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
     parser.add_argument("--qrels", help="qrels file, for effectiveness")
     parser.add_argument("--metrics", nargs="+", default=["nDCG@10", "RR@10"], help="measures of effectiveness")
     parser.add_argument("--encoder", help="checkpoint; the index's own model by default")
@@ -81,10 +81,28 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--output", help="JSON file to write")
     parser.add_argument("--picture", help="PNG file to draw: overlap against latency (needs matplotlib)")
+    synthetic = parser.add_argument_group("exhaustive scoring of synthetic documents, instead of an index")
+    synthetic.add_argument("--exhaustive", action="store_true", help="measure scorers against the machine's limits")
+    synthetic.add_argument("--documents", type=cli.positive_int, default=50_000, help="how many")
+    synthetic.add_argument("--dim", type=cli.positive_int, default=768, help="width of documents and blocks")
+    synthetic.add_argument("--layers", nargs="+", type=cli.positive_int, default=[6, 2], help="blocks of a q-net")
+    synthetic.add_argument("--batch-size", nargs="+", type=cli.positive_int, default=[1], help="queries of a pass")
+    synthetic.add_argument("--repeats", type=cli.positive_int, default=3, help="times that each is measured")
     return parser
 
 
 def _bench(args: argparse.Namespace) -> None:
+    if args.exhaustive:
+        from hypensearch.bench.exhaustive_command import run
+
+        run(args, lambda line: print(line, flush=True))
+    elif not args.index or not args.topics:
+        raise HypensearchError("found no --index or no --topics: wanted both, or --exhaustive for synthetic documents")
+    else:
+        _bench_index(args)
+
+
+def _bench_index(args: argparse.Namespace) -> None:
     from hypensearch.formats.files import replace_when_whole
     from hypensearch.search.searcher import HypencoderSearcher
     from hypensearch.topics import load_topics

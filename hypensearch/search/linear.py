@@ -57,7 +57,7 @@ def packed(weight: Tensor, bias: Tensor, rows: int) -> LinearMap | None:
         return None
     if weight.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         ours = _bfloat16(weight, bias, rows)
-    elif weight.dtype == torch.float32 and _is_faster(*weight.shape, rows):
+    elif weight.dtype == torch.float32 and _is_faster(weight.shape[0], weight.shape[1], rows):
         ours = _float32(weight, bias, rows)
     else:
         return None

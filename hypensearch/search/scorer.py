@@ -132,7 +132,7 @@ class Scorer:
                 for start in starts:
                     do(start)
                 return
-            pool = _pool(self._threads)
+            pool = core_pool(self._threads)
             list(pool.map(self._pack, [query for query in queries if self._worth_packing(query, len(vectors))]))
             list(pool.map(do, starts))
 
@@ -256,7 +256,7 @@ _pools_lock = threading.Lock()
 os.register_at_fork(after_in_child=_pools.clear)
 
 
-def _pool(threads: int) -> ThreadPoolExecutor:
+def core_pool(threads: int) -> ThreadPoolExecutor:
     """Return threads that each compute on one core; torch's own number of threads is left as it is."""
     with _pools_lock:
         if threads not in _pools:

@@ -31,7 +31,7 @@ from torch import Tensor
 from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
-from hypensearch.search import flags
+from hypensearch.search import flags, int8_scorer
 from hypensearch.search.eager_scorer import EagerScorer
 from hypensearch.search.scorer import Scorer
 
@@ -99,6 +99,14 @@ def _fused(q_nets: QNets, case: Case) -> BlockScorer:
     return Scorer(q_nets, case.device, case.precision, threads=case.threads)
 
 
+def _int8_unfit(case: Case) -> str | None:
+    return int8_scorer.unfit(case.device) if case.precision == "int8" else "it does int8 only"
+
+
+def _int8(q_nets: QNets, case: Case) -> BlockScorer:
+    return int8_scorer.Int8Scorer(q_nets, threads=case.threads)
+
+
 def _eager(q_nets: QNets, case: Case) -> BlockScorer:
     return EagerScorer(q_nets, case.device, case.precision)
 
@@ -136,6 +144,7 @@ SCORERS: list[ScorerKind] = [
     ScorerKind(
         "fused", unfit=_fused_unfit, reason="tiles that stay in cache and buffers that are used again", make=_fused
     ),
+    ScorerKind("int8", unfit=_int8_unfit, reason="products of 8-bit integers by oneDNN", make=_int8),
     ScorerKind("eager", unfit=_fused_unfit, reason="the plain way, which always works", make=_eager),
 ]
 

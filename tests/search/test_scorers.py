@@ -81,7 +81,7 @@ def test_nothing_is_logged_before_there_are_q_nets(caplog: pytest.LogCaptureFixt
     ("case", "wanted", "message"),
     [
         (Case(CPU, "fp8"), "auto", "unknown precision 'fp8': known are fp32, bf16, fp16, int8"),
-        (Case(CPU), "fast", "--scorer fast: wanted auto, triton, fused, eager"),
+        (Case(CPU), "fast", "--scorer fast: wanted auto, triton, fused, int8, eager"),
         (Case(CPU, "int8"), "eager", "--scorer eager with int8 on cpu: it has no int8; use --scorer auto"),
     ],
 )

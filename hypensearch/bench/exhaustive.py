@@ -1,0 +1,199 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Exhaustive scoring of synthetic documents against the machine's own limits and the authors' scoring path.
+
+The authors' path is written here from its description: batches of documents, a copy of the input and new memory for
+every operation, ``torch.topk`` on each batch.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from hypensearch.bench import limits
+from hypensearch.bench.measure import mean_overlap
+from hypensearch.hits import Hit
+from hypensearch.index import FlatIndex, FlatIndexWriter
+from hypensearch.models import QNetConfig, QNets
+from hypensearch.search.exhaustive import ExhaustiveSearch
+
+AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
+_WRITE_ROWS = 8192
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is scored.
+
+    :param documents: How many, drawn from a normal distribution.
+    :param dim: Width of documents and blocks.
+    :param layers: Blocks of a q-net.
+    :param queries: Q-nets searched in one batch.
+    :param hits: Hits of each.
+    """
+
+    documents: int
+    dim: int
+    layers: int
+    queries: int
+    hits: int
+
+    @property
+    def flop(self) -> float:
+        """Operations of the matrix products."""
+        return 2.0 * self.queries * self.documents * (self.layers * self.dim * self.dim + self.dim)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What was measured of one way to score.
+
+    :param name: Which one.
+    :param seconds: Median, of the whole search.
+    :param rate: Operations a second, in 10^9.
+    :param share: Of the matrix rate in the same precision, from the same run.
+    :param times_faster: Than the authors' path in its faster batches: median of the ratios turn by turn.
+    :param overlap: Of its hits with those of the plain reference; None where there are no hits.
+    :param equal: Whether hits and scores are those of fp32, to the last bit.
+    """
+
+    name: str
+    seconds: float
+    rate: float
+    share: float | None
+    times_faster: float | None
+    overlap: float | None
+    equal: bool | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+
+def random_q_nets(case: Case) -> QNets:
+    """Q-nets with the spread of weights that keeps states alive."""
+    config = QNetConfig(dims=(case.dim,) * (case.layers + 1) + (1,))
+    chance = torch.Generator().manual_seed(0)
+    shapes = config.weight_shapes
+    weights = [torch.randn(case.queries, *shape, generator=chance) * (2 / shape[0]) ** 0.5 for shape in shapes]
+    biases = [torch.randn(case.queries, out, generator=chance) * 0.1 for _, out in shapes[:-1]]
+    return QNets(config, weights, biases)
+
+
+def synthetic_index(folder: Path, documents: int, dim: int) -> FlatIndex:
+    """Write and open an index of random vectors."""
+    chance = np.random.default_rng(0)
+    with FlatIndexWriter(folder) as writer:
+        writer.begin(dim=dim)
+        for start in range(0, documents, _WRITE_ROWS):
+            count = min(_WRITE_ROWS, documents - start)
+            block = chance.standard_normal((count, dim), dtype=np.float32)
+            writer.append([f"d{row}" for row in range(start, start + count)], block)
+        writer.finish()
+    return FlatIndex.open(folder)
+
+
+def measure(case: Case, precisions: Sequence[str], device: torch.device, repeats: int) -> Iterator[Figure]:
+    """Measure the limits, the authors' path and ours in turn, in one process.
+
+    :param precisions: Those of our scan.
+    """
+    q_nets = random_q_nets(case)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        synthetic_index(Path(folder) / "index", case.documents, case.dim) as index,
+    ):
+        runs, work = _limits(case, precisions, device)
+        if device.type == "cpu":  # the authors keep everything on the device, in fp32
+            vectors = torch.from_numpy(np.array(index.shards[0].vectors))
+            for rows in AUTHORS_BATCHES:
+                name = f"authors fp32, batches of {rows:,}"
+                runs[name] = partial(authors_search, q_nets, vectors, case.hits, rows)
+                work[name] = case.flop
+        searches = {precision: ExhaustiveSearch(index, device, precision) for precision in precisions}
+        for precision, search in searches.items():
+            runs[f"hypensearch {precision}"] = partial(search.search, q_nets, case.hits)
+            work[f"hypensearch {precision}"] = case.flop
+        seconds = limits.interleaved(runs, repeats, device)
+        plain = ExhaustiveSearch(index, device, scorer="eager").search(q_nets, case.hits)
+        for name, found in seconds.items():
+            hits = searches[name.split()[1]].search(q_nets, case.hits) if name.startswith("hypensearch") else None
+            yield _figure(name, found, work[name], seconds, work, hits, plain)
+
+
+def authors_search(q_nets: QNets, vectors: Tensor, k: int, rows: int) -> Tensor:
+    """Score as the released code does.
+
+    :param vectors: *Shape:* ``(num_docs, dim)``.
+    :param rows: Documents of a batch.
+    :return: The best scores, *Shape:* ``(num_queries, k)``.
+    """
+    with torch.inference_mode():
+        return torch.cat([_authors_query(q_net, vectors, k, rows) for q_net in q_nets])
+
+
+def _authors_query(q_net: QNets, vectors: Tensor, k: int, rows: int) -> Tensor:
+    found = []
+    for batch in vectors.split(rows):
+        x = batch.unsqueeze(0)
+        for block, bias in enumerate(q_net.biases):
+            y = torch.einsum("qin,qnh->qih", x.clone(), q_net.weights[block])
+            y = y + bias.unsqueeze(1)
+            y = functional.layer_norm(torch.relu(y), y.shape[-1:])
+            x = y + x if q_net.config.has_residual(block) else y
+        scores = torch.einsum("qin,qnh->qih", x, q_net.weights[-1]).squeeze(2)
+        found.append(torch.topk(scores, min(k, scores.shape[1])).values)
+    together = torch.cat(found, dim=1)
+    return torch.topk(together, min(k, together.shape[1])).values
+
+
+def _limits(
+    case: Case, precisions: Sequence[str], device: torch.device
+) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
+    runs: dict[str, Callable[[], object]] = {}
+    work: dict[str, float] = {}
+    for precision in dict.fromkeys(("fp32", *precisions)):
+        name = f"matrix rate {precision}"
+        runs[name], work[name] = limits.matrix_product(case.dim, precision, device)
+    runs["memory copy"], work["memory copy"] = limits.memory_copy(device)
+    return runs, work
+
+
+def _figure(
+    name: str,
+    found: Sequence[float],
+    work: float,
+    seconds: dict[str, list[float]],
+    all_work: dict[str, float],
+    hits: list[list[Hit]] | None,
+    plain: list[list[Hit]],
+) -> Figure:
+    median = statistics.median(found)
+    share = overlap = equal = None
+    if name.startswith(("hypensearch", "authors")):
+        limit = f"matrix rate {name.split()[1].rstrip(',')}"
+        share = statistics.median(
+            (work / ours) / (all_work[limit] / theirs) for ours, theirs in zip(found, seconds[limit], strict=True)
+        )
+    if hits is not None:
+        overlap, equal = mean_overlap(hits, plain, max(len(of_query) for of_query in plain)), hits == plain
+    return Figure(name, median, work / median / 1e9, share, _times_faster(name, found, seconds), overlap, equal)
+
+
+def _times_faster(name: str, found: Sequence[float], seconds: dict[str, list[float]]) -> float | None:
+    authors = [times for other, times in seconds.items() if other.startswith("authors")]
+    if not authors or not name.startswith("hypensearch"):
+        return None
+    best = min(authors, key=statistics.median)
+    return statistics.median(theirs / ours for theirs, ours in zip(best, found, strict=True))
