@@ -8,8 +8,11 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -39,13 +43,14 @@ def run(body: Callable[[], None]) -> int:
     """Run a command's body and turn what users can mend into one line on stderr.
 
     :param body: The command, its arguments already parsed.
-    :return: The exit code: 0, 2 for bad input, 130 when interrupted.
+    :return: The exit code: 0, 2 for bad input, 130 when interrupted (Ctrl-C), 143 when asked to end (SIGTERM).
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     quiet_libraries()
     _print_whatever_comes()
     try:
-        body()
+        with _ended_by_sigterm():
+            body()
         sys.stdout.flush()
     except HypensearchError as error:
         return _fail(str(error))
@@ -54,10 +59,34 @@ def run(body: Callable[[], None]) -> int:
         return EXIT_OK
     except OSError as error:
         return _fail(_describe(error))
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_OK
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has come: what an interrupt tidies up is tidied up."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what runs within as Ctrl-C does, where nobody else has a say in it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def quiet_libraries() -> None:

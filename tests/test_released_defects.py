@@ -7,17 +7,17 @@
  2  loading asks the hub for weights that are thrown away
     -> tests/test_released_defects.py::test_loading_needs_no_network
  3  approximate search cannot run
-    -> graph
+    -> tests/search/test_graph_search.py::test_released_variant_equals_the_authors_results
  4  building a graph ends at the second batch
-    -> graph
+    -> tests/test_released_defects.py::test_graphs_are_built_batch_by_batch
  5  documents are their own neighbours
-    -> graph
+    -> tests/test_released_defects.py::test_graphs_are_built_batch_by_batch
  6  training cannot start
-    -> training
+    -> tests/train/test_run.py::test_every_kind_trains_and_loads
  7  both losses end in an error
-    -> training
+    -> tests/test_released_defects.py::test_every_loss_gives_a_number_and_a_gradient
  8  the tokenizing tool cannot be imported
-    -> training
+    -> tests/test_released_defects.py::test_every_module_can_be_imported
  9  a bi-encoder cannot be built
     -> tests/search/test_searcher.py::test_bi_encoder_is_served_as_the_baseline
 10  only an editable install works
@@ -33,9 +33,9 @@
 15  one hit fewer without the query's own document
     -> tests/search/test_main.py::test_remove_query_still_gives_all_hits
 16  few documents end approximate search
-    -> graph
+    -> tests/search/test_graph_search.py::test_one_document_and_more_wanted_than_there_are
 17  one query on a device ends training
-    -> training
+    -> tests/test_released_defects.py::test_every_loss_gives_a_number_and_a_gradient
 18  the default dtype is none that is known
     -> tests/test_released_defects.py::test_defaults_are_values_that_are_known
 19  grade 1 is relevant on TREC Deep Learning
@@ -45,11 +45,11 @@
 21  random numbers of the whole process are seeded anew
     -> tests/test_released_defects.py::test_nothing_seeds_the_world
 22  contrastive examples want scores that they do not use
-    -> training
+    -> tests/test_released_defects.py::test_contrastive_examples_need_no_scores
 23  all documents, texts and vectors are held in memory
     -> tests/index/test_flat.py::test_vectors_are_mapped_not_copied
 24  the graph is made of Python strings
-    -> graph
+    -> tests/index/test_graph.py::test_is_mapped_and_known_by_name
 25  one query at a time
     -> tests/test_released_defects.py::test_queries_of_a_batch_share_a_pass
 26  times include writing results and warming up
@@ -58,16 +58,16 @@
     -> tests/search/test_main.py::test_lines_are_pyserinis
 28  without a GPU nothing runs as it is
     -> tests/test_device.py::test_auto_is_the_cpu_without_a_gpu
-
-"training" and "graph" mean that the part of the package is not tested here yet.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import os
+import pkgutil
 import random
 import re
 import subprocess
@@ -83,12 +83,16 @@ import hypensearch
 from hypensearch.encode.__main__ import build_parser as encode_parser
 from hypensearch.encode.query import build_parser as query_parser
 from hypensearch.hits import Hit
+from hypensearch.index.graph_builder import build_graph
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import PRECISIONS
 from hypensearch.search.flags import build_parser as search_parser
 from hypensearch.search.strategy import SearchOptions
+from hypensearch.train.data import RecordFile
+from hypensearch.train.losses import LOSSES
+from hypensearch.train.scorers import arrange
 from tests import reference
 from tests.commands import encode, refuse, search, succeed, write_corpus, write_topics
 from tests.search.strategies import random_q_nets, random_vectors, save_index
@@ -104,7 +108,7 @@ def table() -> dict[int, str]:
 
 def test_the_table_names_tests_that_exist() -> None:
     assert list(table()) == list(range(1, 29))
-    for where in set(table().values()) - {"training", "graph"}:
+    for where in set(table().values()):
         path, _, name = where.partition("::")
         found = ast.parse((TESTS.parent / path).read_text(encoding="utf-8")).body
         assert name in {node.name for node in found if isinstance(node, ast.FunctionDef)}, where
@@ -206,3 +210,37 @@ def test_queries_of_a_batch_share_a_pass(tmp_path: Path, monkeypatch: pytest.Mon
     q_nets = random_q_nets(QNetConfig(dims=(4, 4, 1)), 9)
     found: dict[str, list[Hit]] = searcher.batch_search(q_nets, [str(number) for number in range(9)], 3)
     assert (passes, len(found)) == (1, 9)
+
+
+@pytest.mark.parametrize("block_rows", [1, 4, 100])
+def test_graphs_are_built_batch_by_batch(block_rows: int, tmp_path: Path) -> None:
+    vectors = random_vectors(13, 4)
+    with save_index(tmp_path, vectors) as index:
+        graph = build_graph(index, torch.device("cpu"), degree=5, block_rows=block_rows)
+        distances = ((vectors[:, None] - vectors) ** 2).sum(axis=2)
+        np.fill_diagonal(distances, np.inf)
+        np.testing.assert_array_equal(graph.neighbours, distances.argsort(axis=1)[:, :5])
+
+
+@pytest.mark.parametrize("num_queries", [1, 3])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_gives_a_number_and_a_gradient(loss: str, num_queries: int) -> None:
+    scores = torch.randn(num_queries, 2 * num_queries, requires_grad=True)
+    keys = torch.arange(2 * num_queries).view(num_queries, 2)
+    teacher = torch.randn(num_queries, 2)
+    value = LOSSES[loss](arrange(scores, keys, torch.ones(num_queries, 2, dtype=torch.bool), 0, teacher))
+    value.backward()
+    assert torch.isfinite(value)
+    assert scores.grad is not None
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_every_module_can_be_imported() -> None:
+    for module in pkgutil.walk_packages(hypensearch.__path__, "hypensearch."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+
+
+def test_contrastive_examples_need_no_scores(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").write_text('{"query": "q", "positive": "p", "negative": "n"}\n')
+    assert len(RecordFile(tmp_path / "train.jsonl", least_negatives=1)) == 1

@@ -105,7 +105,7 @@ def _unpack(packed: bytes) -> bytes:
 def _parse_item(data: bytes) -> EncodedItem:
     nodes = dict(_parse_entry(_bytes(value)) for number, value in _fields(data) if number == 1)
     if "representation" not in nodes:
-        raise _Malformed(f"no field 'representation', found {', '.join(sorted(nodes)) or 'none'}")
+        raise _Malformed(f"no field 'representation', found {', '.join(map(repr, sorted(nodes)[:8])) or 'none'}")
     return EncodedItem(_text(nodes.get("id")), _text(nodes.get("text")), _array(nodes["representation"]))
 
 

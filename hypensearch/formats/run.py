@@ -9,7 +9,9 @@ make a run that no tool can read is refused.
 from __future__ import annotations
 
 import json
+import logging
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,12 +21,17 @@ from typing import IO, Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import PathLike, columns_of, numbered_lines, replace_when_whole
+from hypensearch.formats.files import PathLike, columns_of, numbered_lines, read_at_most, replace_when_whole
 from hypensearch.formats.ids import flaw_of_id
 from hypensearch.hits import Hit
 
 OUTPUT_FORMATS = ("trec", "msmarco", "kilt")
 FORMS = "TREC's form (topic, Q0, docid, rank, score, tag) or MS MARCO's (topic, docid, rank)"
+
+#: Behind the name of a run that was interrupted.
+PARTIAL = ".partial"
+
+logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 32 * 2**30
 _MAX_LINE_BYTES = 2**16
@@ -72,7 +79,9 @@ def open_run_writer(
 class RunWriter(ABC):
     """A run that is being written. Made by :func:`open_run_writer`.
 
-    When the ``with`` block ends without an error, the run takes its name; after an error nothing of it is left.
+    When the ``with`` block ends without an error, the run takes its name; after an error nothing of it is left. After
+    an interrupt (KeyboardInterrupt) the topics done so far are kept under another name, that of the run with
+    :data:`PARTIAL` behind it.
     """
 
     def __init__(
@@ -93,6 +102,7 @@ class RunWriter(ABC):
         self._written: set[str] = set()
         self._exit = ExitStack()
         self._file: IO[str] | None = None
+        self._whole_bytes = 0  # of the topics that were written wholly
 
     def __enter__(self) -> RunWriter:
         self._file = self._exit.enter_context(replace_when_whole(self.path, "w"))
@@ -101,7 +111,9 @@ class RunWriter(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None and kind is not None and issubclass(kind, KeyboardInterrupt) and self._written:
+            self._keep_what_is_done(file)
         self._exit.__exit__(kind, error, trace)
 
     def write(self, topic: str, hits: Iterable[Hit]) -> None:
@@ -118,8 +130,28 @@ class RunWriter(ABC):
             raise HypensearchError(f"{self.path}: the topic id {flaw}")
         if topic in self._written:
             raise HypensearchError(f"{self.path}: topic {topic!r} comes twice; give each topic its own id")
-        self._file.write(self._lines(topic, self._ranked(topic, hits)))
+        lines = self._lines(topic, self._ranked(topic, hits))
+        self._file.write(lines)
         self._written.add(topic)
+        self._whole_bytes += len(lines.encode("utf-8"))
+
+    def _keep_what_is_done(self, file: IO[str]) -> None:
+        partial = f"{os.fspath(self.path)}{PARTIAL}"
+        try:
+            file.flush()
+            if not os.path.isfile(file.name):  # a pipe has had it all
+                return
+            with open(file.name, "rb") as written, replace_when_whole(partial) as kept:
+                kept.write(read_at_most(written, self._whole_bytes))
+        except (OSError, HypensearchError) as error:
+            logger.warning("The topics done so far could not be kept: %s", error)
+            return
+        logger.warning(
+            "Interrupted: %s was not written; the %s topics done so far are in %s",
+            self.path,
+            f"{len(self._written):,}",
+            partial,
+        )
 
     @abstractmethod
     def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:

@@ -146,7 +146,11 @@ def _build(facts: Mapping[str, Any]) -> Manifest:
         ShardRecord(**{**shard, "files": {name: FileRecord(**record) for name, record in shard["files"].items()}})
         for shard in own.pop("shards")
     ]
-    return Manifest(shards=shards, **own)
+    manifest = Manifest(shards=shards, **own)
+    counts = [manifest.dim, manifest.num_docs, *(shard.num_docs for shard in shards)]
+    if manifest.dtype not in DTYPES or not all(type(count) is int and count >= 0 for count in counts):
+        raise ValueError("a type or a size that no index has")
+    return manifest
 
 
 def _damaged(path: str, what: str) -> HypensearchError:

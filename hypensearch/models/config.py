@@ -151,7 +151,7 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
         )
     except HypensearchError as error:
         raise HypensearchError(f"{where}: {error}") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise HypensearchError(f"{where}: unusable value ({error})") from None
 
 

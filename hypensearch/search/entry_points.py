@@ -13,6 +13,7 @@ import torch
 from hypensearch.errors import HypensearchError
 from hypensearch.index.flat import FlatIndex
 from hypensearch.models.q_net import QNets
+from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import as_tensor
 from hypensearch.search.surrogate_search import SurrogateSearch
 from hypensearch.stages import stage
@@ -48,8 +49,10 @@ class FromBiEncoder:
     :param device: Where to compute.
     """
 
+    #: Documents that this thread's last search scored, for each query.
+    scored = OfThisThread[list[int]](list)
+
     def __init__(self, index: FlatIndex, embed: Embed, count: int, device: torch.device) -> None:
-        self.scored: list[int] = []
         self._index = index
         self._embed = embed
         self._count = min(count, index.num_docs)
@@ -92,8 +95,10 @@ class FromSurrogate:
     :param count: Documents of each query; None for as many as hits are wanted.
     """
 
+    #: Documents that this thread's last search scored, for each query.
+    scored = OfThisThread[list[int]](list)
+
     def __init__(self, search: SurrogateSearch, count: int | None) -> None:
-        self.scored: list[int] = []
         self._search = search
         self._count = count
 

@@ -29,6 +29,7 @@ from hypensearch.index.graph import GraphIndex, check_belongs
 from hypensearch.index.manifest import DOCID, DOCID_OFFSETS
 from hypensearch.index.npy import map_npy
 from hypensearch.models.q_net import QNets
+from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import Scorer, as_tensor
 from hypensearch.stages import stage
 
@@ -90,6 +91,9 @@ class GraphSearch:
     :raises HypensearchError: When the graph belongs to other vectors, or a parameter makes no sense.
     """
 
+    #: What this thread's last search did, a record for each query.
+    stats = OfThisThread[list[GraphSearchStats]](list)
+
     def __init__(
         self,
         index: FlatIndex,
@@ -118,8 +122,6 @@ class GraphSearch:
         self.variant = variant
         self.max_scored = min(max_scored or index.num_docs, index.num_docs)
         self.seeds = seeds or {}
-        #: What the last search did, a record for each query.
-        self.stats: list[GraphSearchStats] = []
         self._documents = _Documents(index, device)
         self._neighbours = _on_device(graph.neighbours, device, graph.folder)
         self._docid_rank = torch.from_numpy(_docid_rank(index).view(np.int32)).to(device)

@@ -4,11 +4,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 from hypensearch.stages import STAGES
+
+T = TypeVar("T")
+
+
+class OfThisThread(Generic[T]):
+    """An attribute that every thread has for itself: what "the last search" did, where several threads search.
+
+    :param default: Gives the value of a thread that has set none.
+    """
+
+    def __init__(self, default: Callable[[], T]) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}_of_threads"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> OfThisThread[T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> T | OfThisThread[T]:
+        if instance is None:
+            return self
+        value: T = getattr(self._values(instance), "value", None) or self._default()
+        return value
+
+    def __set__(self, instance: object, value: T) -> None:
+        self._values(instance).value = value
+
+    def _values(self, instance: object) -> threading.local:
+        found: threading.local = instance.__dict__.setdefault(self._name, threading.local())
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
 from hypensearch.search.lucene_documents import LuceneDocuments
-from hypensearch.search.report import QueryReport, SearchStats
+from hypensearch.search.report import OfThisThread, QueryReport, SearchStats
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
 from hypensearch.stages import clocked, stage
 
@@ -70,6 +70,9 @@ class HypencoderSearcher:
     :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
     """
 
+    #: What this thread's last call did, for each of its queries.
+    report = OfThisThread[list[QueryReport]](list)
+
     def __init__(
         self,
         index_dir: str | os.PathLike[str],
@@ -99,8 +102,6 @@ class HypencoderSearcher:
         self._strategy = make_strategy(self.index, self.device, options, self._embed)
         #: What was done since the searcher was made, time by stage.
         self.stats = SearchStats(self._strategy.name, self.index.num_docs)
-        #: What the last call did, for each of its queries.
-        self.report: list[QueryReport] = []
         self._sparse_index = sparse_index
         self._texts: LuceneDocuments | None = None
         self._loading = threading.Lock()

@@ -26,6 +26,7 @@ from hypensearch.hits import Hit, in_rank_order
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
+from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import Scorer, as_tensor
 from hypensearch.search.surrogate_builder import gather
 
@@ -77,13 +78,14 @@ class SurrogateSearch:
     :param options: How hard to try.
     """
 
+    #: What this thread's last search did, a record for each query.
+    stats = OfThisThread[list[SurrogateStats]](list)
+
     def __init__(
         self, index: FlatIndex, surrogate: Surrogate, device: torch.device, options: SurrogateOptions | None = None
     ) -> None:
         self.index = index
         self.options = options or SurrogateOptions()
-        #: What the last search did, a record for each query.
-        self.stats: list[SurrogateStats] = []
         self._device = device
         self._codes = _Codes(surrogate, device)
         self._sample = surrogate.sample[: self.options.sample]

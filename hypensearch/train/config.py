@@ -8,6 +8,7 @@ import argparse
 import dataclasses
 import difflib
 import json
+import reprlib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import hypensearch
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.json_files import read_bounded
 
 ARCHITECTURES = ("hypencoder", "biencoder", "twin")
 STARTS = ("cold", "warm")
@@ -30,6 +32,7 @@ _AT_LEAST_ONE = (
     "keep_checkpoints",
 )
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
+_MAX_YAML_BYTES = 2**20
 _MAY_CHANGE = frozenset(
     {
         "output",
@@ -260,13 +263,13 @@ def _read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.safe_load(read_bounded(path, _MAX_YAML_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise HypensearchError(
             f"--config {path}: no such file, and not one of the recipes {', '.join(recipes())}"
         ) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise HypensearchError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from None
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        raise HypensearchError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:200]})") from None
     if not isinstance(raw, dict):
         raise HypensearchError(f"{path}: wanted settings as key: value, found {type(raw).__name__}")
     return {str(key).replace("-", "_"): value for key, value in raw.items()}
@@ -292,7 +295,7 @@ def _checked(value: Any, kind: Any, key: str) -> Any:
     elif isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     name = kind.__name__ if isinstance(kind, type) and not isinstance(kind, types.GenericAlias) else str(kind)
-    raise HypensearchError(f"{key}: wanted {name}, found {value!r}")
+    raise HypensearchError(f"{key}: wanted {name}, found {reprlib.repr(value)}")  # aliases may make it endless
 
 
 def _weighted(text: str) -> tuple[str, float]:

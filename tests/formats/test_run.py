@@ -245,3 +245,34 @@ def test_flaws_are_told_with_file_and_line(tmp_path: Path, text: str, message: s
 def test_any_bytes_give_a_run_or_one_line_of_error(content: bytes, name: str) -> None:
     run = outcome_of(read_run, name, content)
     assert run is None or all(math.isfinite(hit.score) for hits in run.values() for hit in hits)  # type: ignore[attr-defined]
+
+
+def interrupted(path: Path, topics: dict[str, list[Hit]], rest: str = "", **flags: Any) -> None:
+    """Write topics, and be interrupted within the write of another one."""
+    with open_run_writer(path, **flags) as writer:
+        for topic, hits in topics.items():
+            writer.write(topic, hits)
+        assert writer._file is not None
+        writer._file.write(rest)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("output_format", ["trec", "msmarco"])
+def test_an_interrupted_run_is_kept_as_partial(output_format: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.txt"
+    path.write_text("the old run")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path, {"1": HITS, "2": HITS[:2]}, "3 Q0 half", output_format=output_format)
+    assert path.read_text() == "the old run"
+    kept = read_run(tmp_path / "run.txt.partial")
+    assert {topic: [hit.docid for hit in hits] for topic, hits in kept.items()} == {
+        "1": [hit.docid for hit in HITS],
+        "2": [hit.docid for hit in HITS[:2]],
+    }
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["run.txt", "run.txt.partial"]
+
+
+def test_an_interrupt_before_the_first_topic_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(tmp_path / "run.txt", {}, "1 Q0 half")
+    assert not list(tmp_path.iterdir())

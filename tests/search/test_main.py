@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ from hypensearch.formats.corpus import read_corpus
 from hypensearch.formats.run import read_run
 from hypensearch.hits import Hit
 from hypensearch.search import HypencoderSearcher
-from tests.commands import content, encode, refuse, search, succeed, write_corpus, write_topics
+from tests.commands import content, encode, refuse, run, search, succeed, write_corpus, write_topics
 
 NUM_DOCS = 40
 WORDS = ["water", "stone", "river", "storm", "north", "early", "church", "satellite"]
@@ -268,3 +270,33 @@ def test_report_says_what_was_done(collection: Collection, size: int) -> None:
     assert all(seconds > 0 for seconds in report["seconds"].values())
     assert set(report["topics"]) == set(TOPICS)
     assert report["topics"]["7"] == {"documents_scored": NUM_DOCS, "rounds": 1, "estimated_recall": None}
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "term")]
+)
+def test_interrupt_keeps_what_is_done(
+    number: signal.Signals,
+    code: int,
+    word: str,
+    collection: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wanted = collection.run("--batch-size", 1).splitlines(keepends=True)
+    batch_search, calls = HypencoderSearcher.batch_search, iter(range(3))
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        if next(calls) == 2:
+            signal.raise_signal(number)
+        return batch_search(*args, **options)
+
+    monkeypatch.setattr(HypencoderSearcher, "batch_search", interrupted)
+    done = run("search", *search(collection.index, collection.topics, tmp_path / "run", "--batch-size", 1))
+    assert done.code == code
+    assert word in done.err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.partial"]
+    assert (tmp_path / "run.partial").read_bytes().splitlines(keepends=True) == [
+        line for line in wanted if line.split()[0] in (b"3", b"7")
+    ]
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
