@@ -72,8 +72,8 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,14 +199,14 @@ def test_nothing_seeds_the_world(tiny_checkpoint: Path, tmp_path: Path) -> None:
 def test_queries_of_a_batch_share_a_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_index(tmp_path, random_vectors(40, 4)).close()
     searcher, passes = HypencoderSearcher(tmp_path), 0
-    blocks = ExhaustiveSearch._blocks
+    go_through = ExhaustiveSearch._go_through
 
-    def counted(*args: object) -> Iterator[object]:
+    def counted(*args: Any) -> None:
         nonlocal passes
         passes += 1
-        yield from blocks(*args)  # type: ignore[arg-type]
+        go_through(*args)
 
-    monkeypatch.setattr(ExhaustiveSearch, "_blocks", counted)
+    monkeypatch.setattr(ExhaustiveSearch, "_go_through", counted)
     q_nets = random_q_nets(QNetConfig(dims=(4, 4, 1)), 9)
     found: dict[str, list[Hit]] = searcher.batch_search(q_nets, [str(number) for number in range(9)], 3)
     assert (passes, len(found)) == (1, 9)
@@ -237,7 +237,7 @@ def test_every_loss_gives_a_number_and_a_gradient(loss: str, num_queries: int) -
 
 def test_every_module_can_be_imported() -> None:
     for module in pkgutil.walk_packages(hypensearch.__path__, "hypensearch."):
-        if not module.name.endswith("__main__"):
+        if not re.search(r"__main__$|pyserini|lucene|\.kernels", module.name):  # those need Java, or a GPU's compiler
             importlib.import_module(module.name)
 
 

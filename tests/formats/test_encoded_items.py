@@ -113,7 +113,7 @@ def test_of_a_changed_byte_only_our_error_escapes(tmp_path, place, change):
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (item(text=field(1, b"x")), "no field 'representation', found text"),
+        (item(text=field(1, b"x")), "no field 'representation', found 'text'"),
         (item(representation=field(1, b"x")), "not one dense array"),
         (item(representation=array(np.ones(2), dtype="<i8")), "of type '<i8'"),
         (item(representation=array(np.ones(6), shape=[2, 3])), r"shape \[2, 3\]"),
