@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations fuzz clean
+.PHONY: demo test check lint fix integrations fuzz coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	$(BIN)/hypensearch demo
@@ -33,6 +33,10 @@ integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collecti
 
 fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
 	$(BIN)/python -m integrations.fuzz
+
+coverage: $(VENV)/.tested-with  ## branches of reading and writing code that no test takes
+	$(BIN)/python -m pip install --quiet -c constraints.txt pytest-cov
+	$(BIN)/python -m pytest --cov=hypensearch/formats --cov=hypensearch/index --cov-branch --cov-report=term-missing
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo
