@@ -4,7 +4,8 @@
 
 ``INDEX/surrogate/`` holds ``surrogate.json`` (written last, with one rename), ``head.npy`` and ``tail.npy`` (leading
 principal components of each document's feature, bfloat16 as processors multiply it, its bits as uint16; the remaining
-ones, float16) and ``sample.npy`` (the rows that every query scores first).
+ones, float16), ``sample.npy`` (the rows that every query scores first) and ``outliers.npy`` (rows that codes tell too
+little of, which every query scores as well).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,9 @@ from hypensearch.index.npy import GrowingArray, map_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MANIFEST = "surrogate.json"
-_ARRAYS = ("head", "tail", "sample")
+_ARRAYS = ("head", "tail", "sample", "outliers")
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,14 @@ class Surrogate:
     :param head: Leading components, the bits of bfloat16 as uint16, *Shape:* ``(num_docs, head_size)``.
     :param tail: Remaining components, float16, *Shape:* ``(num_docs, tail_size)``.
     :param sample: Rows that are scored first, in order, int64, *Shape:* ``(sample_size,)``.
+    :param outliers: Rows whose scores codes do not predict, int64, *Shape:* ``(num_outliers,)``.
     :param facts: How it was made.
     """
 
     head: np.ndarray
     tail: np.ndarray
     sample: np.ndarray
+    outliers: np.ndarray
     facts: Mapping[str, Any]
 
 
@@ -74,16 +77,21 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
             raise ValueError("arrays of other shapes than the manifest says")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {again}") from None
-    return Surrogate(arrays["head"], arrays["tail"], np.array(arrays["sample"]), facts)
+    return Surrogate(arrays["head"], arrays["tail"], np.array(arrays["sample"]), np.array(arrays["outliers"]), facts)
 
 
 def write_surrogate(
-    index: FlatIndex, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], facts: Mapping[str, Any]
+    index: FlatIndex,
+    sample: np.ndarray,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    outliers: Callable[[], np.ndarray],
+    facts: Mapping[str, Any],
 ) -> Surrogate:
     """Write codes beside an index, in place of older ones.
 
     :param sample: Rows that are scored first, *Shape:* ``(sample_size,)``.
     :param blocks: Heads and tails in the order of rows, as in :class:`Surrogate`.
+    :param outliers: Gives the rows that every query scores as well, when all blocks have been taken.
     :param facts: How they were made, as JSON.
     """
     folder = Path(index.folder) / FOLDER
@@ -91,13 +99,15 @@ def write_surrogate(
     with FileLock(folder / ".lock"):
         (folder / _MANIFEST).unlink(missing_ok=True)
         shapes = _write_codes(folder, blocks)
-        with replace_when_whole(folder / "sample.npy") as file:
-            np.save(file, sample.astype(np.int64))
+        for name, rows in (("sample", sample), ("outliers", outliers())):
+            shapes[name] = list(rows.shape)
+            with replace_when_whole(folder / f"{name}.npy") as file:
+                np.save(file, rows.astype(np.int64))
         manifest = {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "vectors": vectors_digest(index),
-            "shapes": {**shapes, "sample": [len(sample)]},
+            "shapes": shapes,
             **facts,
         }
         with replace_when_whole(folder / _MANIFEST, "w") as file:

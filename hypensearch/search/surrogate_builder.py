@@ -5,6 +5,9 @@
 A q-net's score is linear in the last hidden state. That state depends on the query, but not much: most of a q-net's
 blocks is common to all queries. So the last hidden state under the *mean* q-net of some queries is a feature in which
 any query's scores are nearly linear, more so than in the document vector, and it is computed once for all queries.
+
+A few documents with extreme features are scored quite otherwise than any linear function would (a q-net's layer norms
+bound what such a document gets). They are found with the typical queries, and every search scores them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ import torch
 from torch import Tensor
 
 from hypensearch.cli import progress_bar
-from hypensearch.errors import HypensearchError
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate, write_surrogate
 from hypensearch.models.q_net import QNets
@@ -29,9 +31,12 @@ HEAD_SIZE = 128
 CODE_SIZE = 384
 SAMPLE_ROWS = 1024
 QUERIES = 64
-QUERY_WORDS = 10
 _BLOCK_ROWS = 8192
 _FIT_ROWS = 32768
+_OUTLIER_CANDIDATES = 1024
+_MAX_OUTLIERS = 256
+_SURPRISE = 6.0  # errors of a linear fit: a document is an outlier that scores so much higher for a typical query
+_AMONG_BEST = 4  # and higher than so many of the sample have
 
 
 def build_surrogate(
@@ -48,14 +53,20 @@ def build_surrogate(
     scorer = Scorer(mean_q_net(q_nets), device)
     chance = np.random.default_rng(seed)
     sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
-    center, basis = _principal_components(scorer, index, chance)
+    center, basis, spread = _principal_components(scorer, index, chance)
     facts = {"queries": len(q_nets), "seed": seed}
     if basis.shape[1] <= HEAD_SIZE:  # an empty component, so that there is a tail
-        basis = torch.nn.functional.pad(basis, (0, 1))
+        basis, spread = torch.nn.functional.pad(basis, (0, 1)), torch.nn.functional.pad(spread, (0, 1), value=1.0)
+    extremes = _Extremes(spread)
     head_size = min(HEAD_SIZE, basis.shape[1] - 1)
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
-        blocks = _codes(scorer, index, center, basis, head_size, bar.update)
-        return write_surrogate(index, sample, blocks, facts)
+        blocks = _codes(scorer, index, center, basis, head_size, extremes, bar.update)
+
+        def outliers() -> np.ndarray:
+            sample_codes = (scorer.last_states(gather(index, sample)) - center) @ basis
+            return _outliers(Scorer(q_nets, device), index, sample, sample_codes, extremes)
+
+        return write_surrogate(index, sample, blocks, outliers, facts)
 
 
 def mean_q_net(q_nets: QNets) -> QNets:
@@ -64,27 +75,10 @@ def mean_q_net(q_nets: QNets) -> QNets:
     return QNets(q_nets.config, weights, [bias.mean(dim=0, keepdim=True) for bias in q_nets.biases])
 
 
-def typical_queries(index: FlatIndex, *, seed: int = 0) -> list[str]:
-    """Take the first words of some documents as queries.
-
-    :raises HypensearchError: When the documents' text cannot be had.
-    """
-    rows = np.random.default_rng(seed).permutation(index.num_docs)[:QUERIES]
-    texts = []
-    for row in sorted(rows.tolist()):
-        try:
-            document = index.document(index.docid(row))
-        except HypensearchError as error:
-            raise HypensearchError(f"{error}; or give typical queries with --topics") from None
-        assert document is not None
-        texts.append(" ".join(document.contents().split()[:QUERY_WORDS]))
-    if not any(texts):
-        raise HypensearchError(f"{index.folder}: its documents have no contents to take queries from")
-    return texts
-
-
-def _principal_components(scorer: Scorer, index: FlatIndex, chance: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Fit centre and basis on some documents; float16 codes have a mean norm of one."""
+def _principal_components(
+    scorer: Scorer, index: FlatIndex, chance: np.random.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one."""
     rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
     states = scorer.last_states(gather(index, rows)).double()
     center = states.mean(dim=0)
@@ -92,19 +86,68 @@ def _principal_components(scorer: Scorer, index: FlatIndex, chance: np.random.Ge
     scale = centred.norm(dim=1).mean().clamp(min=1e-12)
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     basis = vectors.flip(1)[:, :CODE_SIZE] / scale
-    return center.float(), basis.float()
+    variance = (centred @ basis).square().mean(dim=0)
+    spread = (variance + 0.03 * variance.mean()).sqrt().clamp(min=1e-12)
+    return center.float(), basis.float(), spread.float()
 
 
 def _codes(
-    scorer: Scorer, index: FlatIndex, center: Tensor, basis: Tensor, head_size: int, done: Callable[[int], object]
+    scorer: Scorer,
+    index: FlatIndex,
+    center: Tensor,
+    basis: Tensor,
+    head_size: int,
+    extremes: _Extremes,
+    done: Callable[[int], object],
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for shard in index.shards:
         for start in range(0, shard.num_docs, _BLOCK_ROWS):
             block = shard.vectors[start : start + _BLOCK_ROWS]
-            codes = ((scorer.last_states(block) - center) @ basis).cpu()
+            codes = (scorer.last_states(block) - center) @ basis
+            extremes.add(codes, shard.start + start)
+            codes = codes.cpu()
             head = codes[:, :head_size].bfloat16().view(torch.int16).numpy().view(np.uint16)
             yield head, codes[:, head_size:].half().numpy()
             done(len(block))
+
+
+class _Extremes:
+    """The documents whose codes lie farthest out, each component measured by its spread (leverage).
+
+    :param spread: Of each component, *Shape:* ``(code_size,)``.
+    """
+
+    def __init__(self, spread: Tensor) -> None:
+        self.rows = torch.empty(0, dtype=torch.int64, device=spread.device)
+        self.codes = spread.new_empty(0, len(spread))
+        self._spread = spread
+
+    def add(self, codes: Tensor, start: int) -> None:
+        """Look at documents from row ``start``."""
+        codes = torch.cat([self.codes, codes])
+        rows = torch.cat([self.rows, torch.arange(start, start + len(codes) - len(self.rows), device=codes.device)])
+        kept = (codes / self._spread).square().sum(dim=1).topk(min(_OUTLIER_CANDIDATES, len(rows))).indices
+        self.rows, self.codes = rows[kept], codes[kept]
+
+
+def _outliers(
+    scorer: Scorer, index: FlatIndex, sample: np.ndarray, sample_codes: Tensor, extremes: _Extremes
+) -> np.ndarray:
+    """Choose the extreme documents that some typical query scores far above a linear fit to the sample."""
+    scores = scorer.score(gather(index, sample)).double()
+    mean = scores.mean(dim=1, keepdim=True)
+    codes = sample_codes.double()
+    gram = codes.T @ codes
+    gram += (0.03 * gram.diagonal().mean() + 1e-6) * torch.eye(len(gram), device=gram.device)
+    weights = torch.linalg.solve(gram, codes.T @ (scores - mean).T)
+    error = (scores - mean - (codes @ weights).T).square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
+    rows = extremes.rows.cpu().numpy()
+    found = scorer.score(gather(index, rows)).double()
+    surprise = (found - mean - (extremes.codes.double() @ weights).T) / error
+    among_the_best = scores.topk(min(_AMONG_BEST, len(sample)), dim=1).values[:, -1:]
+    times = ((surprise > _SURPRISE) & (found > among_the_best)).sum(dim=0)
+    most = times.topk(min(_MAX_OUTLIERS, len(times)))
+    return rows[most.indices[most.values > 0].cpu().numpy()]
 
 
 def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:

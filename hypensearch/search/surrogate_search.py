@@ -89,7 +89,9 @@ class SurrogateSearch:
         self._device = device
         self._codes = _Codes(surrogate, device)
         self._sample = surrogate.sample[: self.options.sample]
-        self._sample_vectors = gather(index, self._sample)
+        self._outliers = np.setdiff1d(surrogate.outliers, self._sample)
+        self._first = np.concatenate([self._sample, self._outliers])
+        self._first_vectors = gather(index, self._first)
         codes = self._codes.of(torch.from_numpy(self._sample))
         self._prior = _prior(codes)
         head = codes[:, : self._codes.head.shape[1]]
@@ -114,30 +116,31 @@ class SurrogateSearch:
 
     def _search_some(self, q_nets: QNets, k: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
         scorer = Scorer(q_nets, self._device)
-        sample_scores = scorer.score(self._sample_vectors)
+        first_scores = scorer.score(self._first_vectors)
+        sample_scores = first_scores[:, : len(self._sample)]  # outliers would spoil the fit
         means = sample_scores.mean(dim=1, keepdim=True)
         deviations = (sample_scores - means).T
         rough = self._codes.head @ (self._head_solver @ deviations).to(self._codes.head.dtype)
         weights = self._solver @ deviations
         for query in range(len(q_nets)):
             fit = _Fit(self._prior, weights[:, query], float(means[query]))
-            yield self._search_one(scorer, query, sample_scores[query], rough[:, query].float(), fit, k)
+            yield self._search_one(scorer, query, first_scores[query], rough[:, query].float(), fit, k)
 
     def _search_one(
-        self, scorer: Scorer, query: int, sample_scores: Tensor, rough: Tensor, fit: _Fit, k: int
+        self, scorer: Scorer, query: int, first_scores: Tensor, rough: Tensor, fit: _Fit, k: int
     ) -> tuple[list[Hit], SurrogateStats]:
         options = self.options
         k = min(k, self.index.num_docs)
         step = options.step or max(32, k // 2)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        size = max(options.shortlist or max(2048, 8 * k), k)
-        shortlist = _Shortlist(self._codes, rough.cpu().numpy(), size, self._sample, fit)
-        found = _Found(self._sample, sample_scores.cpu().numpy(), k)
+        found = _Found(self._first[:budget], first_scores[:budget].cpu().numpy(), k)
+        shortlist = _Shortlist(self._codes, max(options.shortlist or max(2048, 8 * k), k), fit)
+        shortlist.fill(rough, found.rows)
         rounds, recall = 0, 0.0
-        while rounds < _MAX_ROUNDS:
-            count = min(step, budget - len(found.rows), shortlist.left)
-            if count <= 0:
-                break
+        while rounds < _MAX_ROUNDS and len(found.rows) < budget:
+            count = min(step, budget - len(found.rows))
+            if shortlist.left < count or (rounds & (rounds - 1) == 0 and rounds):
+                shortlist.fill(self._codes.scan(fit.weights), found.rows)
             chosen = shortlist.choose(count)
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
@@ -160,6 +163,11 @@ class _Codes:
         self.head = as_tensor(np.asarray(surrogate.head).view(np.int16)).view(torch.bfloat16).to(device)
         self._tail = as_tensor(np.asarray(surrogate.tail))
 
+    def scan(self, weights: Tensor) -> Tensor:
+        """Predict every document's score from its head alone, without the mean, *Shape:* ``(num_docs,)``."""
+        head_weights = weights[: self.head.shape[1], None].to(self.head.dtype)
+        return (self.head @ head_weights).squeeze(1).float()
+
     def of(self, rows: Tensor) -> Tensor:
         """Return whole codes of documents, float32, *Shape:* ``(len(rows), code_size)``."""
         device, width = self.head.device, self.head.shape[1]
@@ -172,23 +180,29 @@ class _Codes:
 class _Shortlist:
     """The documents that one query's rounds choose from.
 
-    :param rough: Every document's score by the first scan, without the mean, *Shape:* ``(num_docs,)``; is changed.
-    :param scored: Rows that are scored already, which are left out.
+    :param size: How many, at most.
+    :param fit: Predicts their scores.
     """
 
-    def __init__(self, codes: _Codes, rough: np.ndarray, size: int, scored: np.ndarray, fit: _Fit) -> None:
-        rough[scored] = -np.inf
-        size = min(size, len(rough) - len(scored))
-        self.rows = np.argpartition(rough, -size)[-size:] if size else np.empty(0, np.intp)
+    def __init__(self, codes: _Codes, size: int, fit: _Fit) -> None:
+        self._all, self._size, self._fit = codes, size, fit
+
+    def fill(self, scan: Tensor, scored: np.ndarray) -> None:
+        """Take the best documents of a scan.
+
+        :param scan: Every document's predicted score, without the mean, *Shape:* ``(num_docs,)``.
+        :param scored: Rows that are scored already, which are left out.
+        """
+        self._outside = scan.cpu().numpy()
+        self._outside[scored] = -np.inf
+        size = self.left = min(self._size, len(self._outside) - len(scored))
+        self.rows = np.argpartition(self._outside, -size)[-size:] if size else np.empty(0, np.intp)
         self.rows.sort()
-        self.codes = codes.of(torch.from_numpy(self.rows))
-        self.left = size
-        self._fit = fit
-        self._rough = rough[self.rows]
-        self._outside = rough
+        self._rough = self._outside[self.rows]
         self._outside[self.rows] = -np.inf
+        self.codes = self._all.of(torch.from_numpy(self.rows))
         self._open = torch.ones(size, dtype=torch.bool, device=self.codes.device)
-        self.predictions = fit.predict(self.codes)
+        self.predictions = self._fit.predict(self.codes)
 
     def choose(self, count: int) -> Tensor:
         """Take the most promising documents that are not scored yet; returns their places in the list."""
@@ -226,7 +240,8 @@ class _Fit:
     """
 
     def __init__(self, prior: Tensor, weights: Tensor, mean: float) -> None:
-        self._inverse, self._weights, self._mean = prior, weights, mean
+        self.weights = weights
+        self._inverse, self._mean = prior, mean
         self._half: Tensor | None = None  # what the inverse has still to lose
 
     def add(self, codes: Tensor, scores: Tensor) -> None:
@@ -240,11 +255,11 @@ class _Fit:
         self._half = torch.linalg.solve_triangular(factor, gain, upper=False)
         surprise = (scores - self.predict(codes)).unsqueeze(1)
         step = torch.linalg.solve_triangular(factor, surprise, upper=False)
-        self._weights = torch.addmv(self._weights, self._half.T, step.squeeze(1))
+        self.weights = torch.addmv(self.weights, self._half.T, step.squeeze(1))
 
     def predict(self, codes: Tensor) -> Tensor:
         """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        return codes @ self._weights + self._mean
+        return codes @ self.weights + self._mean
 
 
 class _Found:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from hypensearch.errors import HypensearchError
 from hypensearch.index import FlatIndex
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, QNets
+from hypensearch.search import surrogate_builder as builder
 from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
 from tests.search.strategies import random_q_nets, random_vectors, save_index
@@ -106,7 +109,7 @@ def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
     assert open_surrogate(first) is None
 
 
-@pytest.mark.parametrize("name", ["surrogate.json", "head.npy", "tail.npy", "sample.npy"])
+@pytest.mark.parametrize("name", ["surrogate.json", "head.npy", "tail.npy", "sample.npy", "outliers.npy"])
 def test_damaged_codes_are_refused(tmp_path: Path, name: str) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     surrogate_search(index)
@@ -142,3 +145,31 @@ def test_queries_in_parts_give_the_same_hits(index: FlatIndex, monkeypatch: pyte
     monkeypatch.setattr(module, "_ROUGH_SCORES", 2 * index.num_docs)
     assert search.search(q_nets, 10) == whole
     assert len(search.stats) == 5
+
+
+def test_outliers_are_the_best_documents_whose_codes_mislead(tmp_path: Path) -> None:
+    vectors = random_vectors(3000, 16)
+    vectors[2000:2040] *= 4
+    index = save_index(tmp_path / "index", vectors)
+    q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(8, 16, seed=1)))
+    extremes = builder._Extremes(torch.ones(16))
+    codes = torch.from_numpy(vectors)
+    extremes.add(torch.cat([codes[1000:2000], codes[2000:2020], -codes[2020:2040]]), 1000)
+    rows = builder._outliers(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000], extremes)
+    assert len(rows)
+    assert set(rows.tolist()) <= set(range(2000, 2040))
+    scores = q_nets(codes)
+    best_of_sample = scores[:, :1000].amax(dim=1, keepdim=True)
+    far_above = (scores[:, 2020:2040] > 2 * best_of_sample).any(dim=0)
+    assert set((2020 + far_above.nonzero().flatten()).tolist()) <= set(rows.tolist())
+
+
+def test_outliers_are_scored_by_every_search(index: FlatIndex) -> None:
+    q_net, surrogate = related_q_nets(1), surrogate_search(index)
+    codes = open_surrogate(index)
+    assert codes is not None
+    more = dataclasses.replace(codes, outliers=np.arange(5000, 5050))
+    with_outliers = SurrogateSearch(index, more, CPU, surrogate.options)
+    hits = with_outliers.search(q_net, 10)[0]
+    assert hits == surrogate.search(q_net, 10)[0]
+    assert with_outliers.stats[0].documents_scored > surrogate.stats[0].documents_scored
