@@ -300,3 +300,26 @@ def test_interrupt_keeps_what_is_done(
         line for line in wanted if line.split()[0] in (b"3", b"7")
     ]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_query_of_a_million_characters_is_cut(collection: Collection, tmp_path: Path) -> None:
+    text = "storm over the north " * 50_000
+    topics = write_topics(tmp_path / "topics.tsv", {"1": text[:1_000_000], "2": text[:10_000]})
+    succeed("search", *search(collection.index, topics, tmp_path / "run", "--hits", 5))
+    run = read_run(tmp_path / "run")
+    assert len(run["1"]) == 5
+    assert run["1"] == run["2"]
+
+
+@pytest.mark.parametrize("docid", ["a b", "a\tb", "a\nb", "a\u00a0b", "a\u2028b", "", "\x00"])
+def test_docids_that_a_run_cannot_carry_are_refused(docid: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", {docid: "water"})
+    assert "corpus.jsonl:1: the id" in refuse("encode", *encode(corpus, tmp_path / "index", tiny_checkpoint))
+
+
+def test_docids_that_are_not_ascii_are_carried(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", {"é": "water", "\U0001f600": "stone", "文": "river"})
+    succeed("encode", *encode(corpus, tmp_path / "index", tiny_checkpoint))
+    topics = write_topics(tmp_path / "topics.tsv", {"1": "water"})
+    succeed("search", *search(tmp_path / "index", topics, tmp_path / "run"))
+    assert {hit.docid for hit in read_run(tmp_path / "run")["1"]} == {"é", "\U0001f600", "文"}
