@@ -96,7 +96,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     groups = dict(zip(GROUPS, parser.groups, strict=True))
     for name in parts:  # so that `encode encoder --help` needs no other group
         setattr(args, name, groups[name].parse_args(parts[name]))
-    for name in set(GROUPS) - set(parts):
+    for name in (name for name in GROUPS if name not in parts):
         if name != "encoder":
             parser.error(
                 f"the group '{name}' is missing; wanted: {parser.format_usage().removeprefix('usage: ').strip()}"
