@@ -88,9 +88,9 @@ class SurrogateSearch:
         self.options = options or SurrogateOptions()
         self._device = device
         self._codes = _Codes(surrogate, device)
-        self._sample = surrogate.sample[: self.options.sample]
-        self._outliers = np.setdiff1d(surrogate.outliers, self._sample)
-        self._first = np.concatenate([self._sample, self._outliers])
+        self._sample = surrogate.sample[: self.options.sample][: self.options.max_scored]
+        outliers = np.setdiff1d(surrogate.outliers, self._sample)
+        self._first = np.concatenate([self._sample, outliers])[: self.options.max_scored]
         self._first_vectors = gather(index, self._first)
         codes = self._codes.of(torch.from_numpy(self._sample))
         self._prior = _prior(codes)
@@ -133,7 +133,7 @@ class SurrogateSearch:
         k = min(k, self.index.num_docs)
         step = options.step or max(32, k // 2)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        found = _Found(self._first[:budget], first_scores[:budget].cpu().numpy(), k)
+        found = _Found(self._first, first_scores.cpu().numpy(), k)
         shortlist = _Shortlist(self._codes, max(options.shortlist or max(2048, 8 * k), k), fit)
         shortlist.fill(rough, found.rows)
         rounds, recall = 0, 0.0
@@ -141,7 +141,7 @@ class SurrogateSearch:
             count = min(step, budget - len(found.rows))
             if shortlist.left < count or (rounds & (rounds - 1) == 0 and rounds):
                 shortlist.fill(self._codes.scan(fit.weights), found.rows)
-            chosen = shortlist.choose(count)
+            chosen = shortlist.choose(min(count, shortlist.left))
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
             error = scores - shortlist.predictions[chosen]

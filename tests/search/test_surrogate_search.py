@@ -76,6 +76,14 @@ def test_bounded_work(index: FlatIndex) -> None:
     assert all(stats.documents_scored <= 300 for stats in search.stats)
 
 
+@pytest.mark.parametrize("options", [{"max_scored": 5}, {"max_scored": 100}, {"shortlist": 1, "max_scored": 400}])
+def test_less_than_a_sample_or_a_step(index: FlatIndex, options: dict[str, int]) -> None:
+    search = surrogate_search(index, **options)
+    hits = search.search(related_q_nets(1), 10)[0]
+    assert len(hits) == min(10, options["max_scored"])
+    assert search.stats[0].documents_scored <= options["max_scored"]
+
+
 def test_estimated_recall_is_near_the_true_one(index: FlatIndex) -> None:
     q_nets = related_q_nets(12)
     exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
