@@ -1,6 +1,9 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""p-MRR: how far a run follows changed instructions (Weller et al., FollowIR, NAACL 2025, section 3)."""
+"""p-MRR: how far a run follows changed instructions (Weller et al., FollowIR, NAACL 2025, section 3).
+
+Tested on cases worked by hand; not yet compared with the authors' own program: do so before quoting a figure.
+"""
 
 from __future__ import annotations
 
