@@ -28,6 +28,9 @@ ROOT = Path(__file__).parent.parent
 
 OFFLINE = Path(__file__).parent / "offline"
 
+#: The most that a test may take.
+HOURS = 2
+
 #: Set this to anything where Pyserini can reach the network.
 ONLINE_VARIABLE = "HYPENSEARCH_ONLINE"
 
@@ -37,6 +40,12 @@ def pytest_configure() -> None:
     if _stands_in():
         os.environ["PYTHONPATH"] = os.pathsep.join([str(OFFLINE), *filter(None, [os.environ.get("PYTHONPATH")])])
         runpy.run_path(str(OFFLINE / "sitecustomize.py"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests time."""
+    for item in items:
+        item.add_marker(pytest.mark.timeout(HOURS * 3600))
 
 
 def pytest_report_header() -> list[str]:

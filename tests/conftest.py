@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -15,8 +17,15 @@ settings.register_profile("hypensearch", deadline=None)  # the first example of 
 settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
 
+_SECONDS_TO_END = 120
+
 RESOURCES = Path(__file__).parent / "resources"
 VARIANTS = ("a_2layer_h32", "b_6layer_h64")
+
+
+def pytest_unconfigure() -> None:
+    """A thread that never ends is told with what it does, and ends with the process: tests' time limit is over here."""
+    faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

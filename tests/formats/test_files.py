@@ -69,11 +69,11 @@ def test_a_pipe_is_written_and_stays_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     read: list[bytes] = []
-    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()))
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
     reader.start()
     with replace_when_whole(pipe) as file:
         file.write(b"through")
-    reader.join()
+    reader.join(30)
     assert read == [b"through"]
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 

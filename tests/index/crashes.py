@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 _KILLED, _DONE = 9, 0
+_SECONDS = 60  # that a child may take: what it inherited of threads and locks may keep it waiting for ever
 
 
 def dies_at_fsync(number: int, body: Callable[[], object]) -> bool:
@@ -18,6 +20,8 @@ def dies_at_fsync(number: int, body: Callable[[], object]) -> bool:
     """
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(_SECONDS)
         _die_before_fsync(number)
         try:
             body()
