@@ -7,6 +7,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import sys
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -18,6 +19,10 @@ settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
 
 _SECONDS_TO_END = 120
+_IN_MEMORY, _ENOUGH = Path("/dev/shm"), 4 << 30
+if _IN_MEMORY.is_dir() and shutil.disk_usage(_IN_MEMORY).free > _ENOUGH:
+    # What is written is flushed file by file, which on a disk can take most of the tests' time.
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_IN_MEMORY))
 
 RESOURCES = Path(__file__).parent / "resources"
 VARIANTS = ("a_2layer_h32", "b_6layer_h64")

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 import torch
 
+from hypensearch.search.precision import DTYPES
+
 ROWS = 2048
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _REPEATS = 10
 _COPY_BYTES = 1 << 28
 
@@ -24,7 +25,7 @@ def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Call
         a, b = (torch.ones(rows, dim, dtype=torch.int8, device=device) for rows in (ROWS, dim))
         multiply: Callable[..., object] = torch._int_mm
     else:
-        a, b = (torch.ones(rows, dim, dtype=_DTYPES[precision], device=device) for rows in (ROWS, dim))
+        a, b = (torch.ones(rows, dim, dtype=DTYPES[precision], device=device) for rows in (ROWS, dim))
         multiply = torch.mm
 
     @torch.inference_mode()

@@ -162,8 +162,15 @@ def loader(args: argparse.Namespace) -> Callable[[], DocumentEncoder]:
 
 
 def precision(args: argparse.Namespace) -> str:
-    """Give the type the model computes in."""
-    return "float16" if args.encoder.fp16 else "bfloat16" if args.encoder.bf16 else "float32"
+    """Give the type the model computes in: the one asked for, where the device has instructions for it."""
+    if not (args.encoder.fp16 or args.encoder.bf16):
+        return "float32"
+    import torch
+
+    from hypensearch.device import resolve_device, usable_dtype
+
+    wanted = torch.float16 if args.encoder.fp16 else torch.bfloat16
+    return str(usable_dtype(resolve_device(args.encoder.device), wanted)).removeprefix("torch.")
 
 
 def text_options(args: argparse.Namespace) -> TextOptions:

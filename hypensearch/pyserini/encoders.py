@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hypensearch import pyserini_bridge
-from hypensearch.device import resolve_device
+from hypensearch.device import autocast, resolve_device
 from hypensearch.errors import HypensearchError
 from hypensearch.models import DualEncoder, load_model
 
@@ -97,7 +97,7 @@ class HypencoderDocumentEncoder(_DocumentEncoder):
 
         parts = zip(titles if titles is not None else [""] * len(texts), texts, strict=True)
         whole = [" ".join(filter(None, (self.prefix, title, text))).strip() for title, text in parts]
-        with torch.autocast(self.model.device.type, torch.float16, enabled=fp16):
+        with autocast(self.model.device, torch.float16, enabled=fp16):
             return self.model.encode_documents(whole, max_length=max_length or _MAX_LENGTH)
 
 

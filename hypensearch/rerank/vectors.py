@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hypensearch import cli
+from hypensearch.device import autocast
 from hypensearch.index.flat import FlatIndex
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.search.surrogate_builder import gather
@@ -175,7 +176,7 @@ class EncodedVectors:
         window = sorted(window, key=lambda document: (-len(document[1]), document[0]))
         for start in range(0, len(window), self._encoding.batch_size):
             batch = window[start : start + self._encoding.batch_size]
-            with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._encoding.bf16):
+            with autocast(self._model.device, torch.bfloat16, enabled=self._encoding.bf16):
                 vectors = self._model.encode_documents(
                     [text for _, text in batch], max_length=self._encoding.max_length
                 )

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hypensearch.models.q_net import QNets
-from hypensearch.search.scorer import DTYPES, ROWS_MULTIPLE, as_tensor
+from hypensearch.search.precision import DTYPES
+from hypensearch.search.scorer import ROWS_MULTIPLE, as_tensor
 
 BLOCK_ROWS = 2048
 
@@ -20,7 +21,7 @@ class EagerScorer:
 
     :param q_nets: The q-nets.
     :param device: Where to compute.
-    :param precision: A key of :data:`hypensearch.search.scorer.DTYPES`.
+    :param precision: A key of :data:`hypensearch.search.precision.DTYPES`.
     :param block_rows: Documents scored at a time.
     """
 

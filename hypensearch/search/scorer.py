@@ -22,9 +22,9 @@ from torch import Tensor
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets, activation
 from hypensearch.search.linear import LinearMap, blas, packed
+from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TILE_ROWS = 256
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
@@ -41,7 +41,8 @@ class Scorer:
 
     :param q_nets: The q-nets.
     :param device: Where to compute.
-    :param precision: A key of :data:`DTYPES`; sums inside a matrix product are in float32 at least.
+    :param precision: A key of :data:`hypensearch.search.precision.DTYPES`; sums inside a matrix product are in float32
+        at least.
     :param tile_rows: Rows of a tile; None for the device's default.
     :param threads: CPU threads; None for as many as torch uses.
     """

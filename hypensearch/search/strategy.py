@@ -18,6 +18,7 @@ from hypensearch.hits import Hit
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import ENTRIES, SEARCHERS
+from hypensearch.search.precision import usable_precision
 from hypensearch.search.ranks import ALONE, Ranks, ranks_of
 from hypensearch.search.report import QueryReport
 
@@ -133,7 +134,8 @@ class _Exhaustive:
     def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions, ranks: Ranks = ALONE) -> None:
         if options.max_scored is not None and options.max_scored < index.num_docs:
             raise HypensearchError("--max-scored bounds graph and surrogate search; exhaustive search scores all")
-        self._search = ExhaustiveSearch(index, device, options.precision, options.block_rows, options.scorer, ranks)
+        precision = usable_precision(device, options.precision)
+        self._search = ExhaustiveSearch(index, device, precision, options.block_rows, options.scorer, ranks)
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         hits = self._search.search(batch.q_nets, batch.k, batch.threads)

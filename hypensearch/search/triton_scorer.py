@@ -21,11 +21,11 @@ from torch import Tensor
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.search.candidates import Candidates
+from hypensearch.search.precision import DTYPES
 from hypensearch.search.scorer import as_tensor
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 MAX_WIDTH = 4096  # beyond, a tile's states no longer stay in cache
 _COLUMN_SIZES = (256, 128, 64, 32, 16)
 _LEAST = 16  # columns and rows that tl.dot wants

@@ -8,7 +8,9 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
+from hypensearch.device import usable_dtype
 from hypensearch.encode.__main__ import build_parser, main, parse_args
 from hypensearch.index import FlatIndex
 
@@ -53,7 +55,8 @@ def test_last_line_says_where_and_how_to_search(corpus, tiny_checkpoint, tmp_pat
     assert main(argv) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert f"are in {tmp_path / 'i'}; search them: python -m hypensearch.search --index {tmp_path / 'i'}" in line
-    assert FlatIndex.open(tmp_path / "i").model["precision"] == "bfloat16"
+    usable = usable_dtype(torch.device("cpu"), torch.bfloat16)
+    assert FlatIndex.open(tmp_path / "i").model["precision"] == str(usable).removeprefix("torch.")
 
 
 def test_import_asks_for_the_model_when_searching(tmp_path, capsys):
