@@ -8,6 +8,7 @@ Pyserini: that works in every version, without network, and starts in a second.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import importlib.metadata
@@ -16,6 +17,7 @@ import logging
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -421,6 +423,13 @@ def _first_line(error: BaseException) -> str:
 def _check_lucene_index(index: Path) -> None:
     if not any(index.glob("segments_*")):
         raise HypensearchError(f"{index} is not a Lucene index (no segments file in it): make one with index.lucene")
+
+
+def folder_of(corpus: str | Path) -> str:
+    """Give a corpus that is one file as the folder that Anserini wants; it is there until this process ends."""
+    work = tempfile.mkdtemp(prefix="hypensearch-")
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    return str(_as_folder(Path(corpus), work))
 
 
 def _as_folder(corpus: Path, work: str) -> Path:

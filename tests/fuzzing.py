@@ -34,6 +34,7 @@ from hypensearch.formats.encoded_items import read_encoded_items
 from hypensearch.formats.graph_jsonl import read_graph_jsonl
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.formats.qrels import read_qrels
+from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.formats.run import read_run
 from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.index import FlatIndex
@@ -454,6 +455,10 @@ READERS = {
     "qrels": Reader(
         _texts(q__txt="1 0 d1 1\n1 0 d2 0\n2 0 d1 -1\n", q__tsv="query-id\tcorpus-id\tscore\n1\td1\t1\n"),
         lambda path: read_qrels(path),
+    ),
+    "the authors' runs": Reader(
+        _texts(r__jsonl='{"query": {"id": "1", "content": "a"}, "items": [{"id": "d", "score": 2.5}]}\n' * 2),
+        lambda path: list(read_retrieved_items(path)),
     ),
     "runs": Reader(
         _texts(r__txt="1 Q0 d1 1 2.5 t\n1 Q0 d2 2 -1e-3 t\n", r__tsv="1\td1\t1\n1\td2\t2\n", r__txt__gz="1\td1\t1\n"),

@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": BASE | {"cli", "device", "formats", "models"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini_bridge"},
     "2cr": BASE | {"reproductions"},
-    "convert": BASE | {"cli", "models"},
+    "convert": BASE | {"cli", "formats", "models"},
     "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
     "verify": BASE | {"cli", "device", "encode", "formats", "index", "models"},
     "__main__": BASE | {"cli"},

@@ -75,6 +75,8 @@ def _save_encoders(model: DualEncoder, folder: Path) -> tuple[str, str]:
         sides = {"query_encoder": query, "passage_encoder": model.passage_encoder.transformer}
     for name, transformer in sides.items():
         transformer.save_pretrained(folder / name)  # type: ignore[operator]
+        if model.tokenizer is not None:  # so that transformers, and Pyserini's bi-encoders, load the folder by itself
+            model.tokenizer.save_pretrained(folder / name)
     paths = [str((folder / name).resolve()) for name in sides]
     return paths[0], paths[-1]
 

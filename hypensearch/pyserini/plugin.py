@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Put our encoders and our index type among Pyserini's before one of its commands runs.
+"""Put our encoders and our index type among Pyserini's before one of its commands runs, and take what they do not.
 
 Pyserini has no entry points for that; what it looks up are module-level dictionaries, and those are added to.
 """
@@ -8,6 +8,7 @@ Pyserini has no entry points for that; what it looks up are module-level diction
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 from hypensearch import pyserini_bridge
@@ -19,6 +20,9 @@ ENCODER_COMMANDS = ("pyserini.encode", "pyserini.search.faiss", "pyserini.search
 
 #: Commands that open the indexes of a configuration file.
 SERVER_COMMANDS = ("pyserini.server.rest", "pyserini.server.mcp")
+
+#: The command that indexes a folder for BM25; here it takes a file as well.
+LUCENE_INDEXING = "pyserini.index.lucene"
 
 #: Values of ``--encoder-class`` that mean ours; Pyserini's parsers do not know them.
 OUR_CLASSES = ("hypencoder", "biencoder")
@@ -39,6 +43,8 @@ def plug_in(module: str, args: Sequence[str]) -> list[str]:
         _plug_in_index_type()
     elif name in ENCODER_COMMANDS:
         return _plug_in_encoders(args)
+    elif name == LUCENE_INDEXING:
+        return _with_folder(args)
     return list(args)
 
 
@@ -52,6 +58,14 @@ def _plug_in_encoders(args: Sequence[str]) -> list[str]:
         keys = [*(encoders if is_ours else []), "hypencoder"]
         pyserini_bridge.register_encoders(HypencoderDocumentEncoder, HypencoderQueryEncoder, keys)
     return others if is_ours else list(args)
+
+
+def _with_folder(args: Sequence[str]) -> list[str]:
+    """Name a folder with nothing but the corpus in it, where the corpus is a file."""
+    files, others = _take(args, "--input")
+    if len(files) != 1 or not os.path.isfile(files[0]):
+        return list(args)
+    return [*others, "--input", pyserini_bridge.folder_of(files[0])]
 
 
 def _plug_in_index_type() -> None:

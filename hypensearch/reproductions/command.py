@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m hypensearch.2cr``: run published conditions and compare with the published scores."""
+"""``python -m hypensearch.2cr``: run conditions by their commands and compare with the expected scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import math
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypensearch import cli
@@ -20,15 +20,20 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
 from hypensearch.reproductions.conditions import (
     COLLECTIONS,
+    MEASURED,
+    PUBLISHED,
     Condition,
     Measurement,
     Places,
-    commands,
+    Plan,
     find,
     located,
     read_conditions,
     run_path,
 )
+from hypensearch.reproductions.instructions import fallen_documents, p_mrr
+
+P_MRR = "p-MRR"
 
 #: Names of published tables -> our measures. Deep Learning counts grade 2 and above as relevant in binary measures.
 MEASURES = {
@@ -41,6 +46,7 @@ MEASURES = {
     "nDCG@10": "nDCG@10",
     "nDCG@1000": "nDCG@1000",
     "R@100": "R(rel=1)@100",
+    "AP": "AP(rel=1)@1000",
 }
 
 #: As in Pyserini: what differs by less than this is nearly the same.
@@ -61,11 +67,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Make the parser, with the flags of ``pyserini.2cr``."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.2cr",
-        description="Run published conditions by their commands, and compare with the published scores. A run or index "
-        "that exists is not made again.",
+        description="Run conditions by their commands, and compare with the expected scores: those of the paper's "
+        f"tables ({', '.join(PUBLISHED)}), or those that the bundled model was measured to have "
+        f"({', '.join(MEASURED)}). A run or index that exists is not made again.",
     )
     suppress = argparse.SUPPRESS
-    parser.add_argument("--collection", required=True, default=suppress, choices=COLLECTIONS, help="published table")
+    parser.add_argument(
+        "--collection", required=True, default=suppress, choices=COLLECTIONS, help="table of conditions"
+    )
     parser.add_argument("--condition", default=suppress, help="run the condition of this name")
     parser.add_argument("--all", action="store_true", help="run all conditions")
     parser.add_argument("--topic", default=suppress, help="only this topic set")
@@ -93,11 +102,7 @@ def reproduce(args: argparse.Namespace) -> None:
     elif args.generate_report:
         _write_report(args, conditions, places)
     else:
-        for condition in _chosen(args, conditions):
-            print(f"condition {condition.name}:")
-            for measurement in _measurements(args, condition):
-                print(f"  - topic_key: {measurement.key}")
-                _reproduce_one(args, places, condition, measurement)
+        _reproduce_all(args, conditions, places)
 
 
 def verdict(score: float, expected: float) -> str:
@@ -106,6 +111,53 @@ def verdict(score: float, expected: float) -> str:
         return "[OK]"
     word = "[OKish]" if score >= expected - OKISH - 1e-12 else "[FAIL]"
     return f"{word} expected {expected:.4f}"
+
+
+def measure(collection: str, places: Places, condition: Condition, measurement: Measurement) -> dict[str, float]:
+    """Measure the runs of one measurement together: the mean over the topics of all of them.
+
+    :return: The score of each expected one's measure.
+    :raises HypensearchError: When a run or judgements are missing.
+    """
+    from hypensearch.eval import evaluate
+
+    names = [name for name in measurement.scores if name != P_MRR]
+    values: dict[str, list[float]] = {name: [] for name in names}
+    for topics, qrels in zip(measurement.topics, measurement.qrels, strict=True):
+        run = read_run(run_path(places, collection, condition, topics))
+        evaluation = evaluate(_qrels(places, qrels, measurement), run, [MEASURES[name] for name in names])
+        for name in names:
+            values[name].extend(evaluation.per_topic[MEASURES[name]].values())
+    scores = {name: sum(of_topics) / len(of_topics) for name, of_topics in values.items()}
+    if P_MRR in measurement.scores:
+        scores[P_MRR] = _p_mrr(collection, places, condition, measurement)
+    return scores
+
+
+def _p_mrr(collection: str, places: Places, condition: Condition, measurement: Measurement) -> float:
+    assert measurement.changed is not None
+    before, after = (
+        read_run(run_path(places, collection, condition, topics))
+        for topics in (measurement.topics[0], measurement.changed[0])
+    )
+    qrels = [_qrels(places, name, measurement) for name in (measurement.qrels[0], measurement.changed[1])]
+    return p_mrr(before, after, fallen_documents(*qrels))
+
+
+def _reproduce_all(args: argparse.Namespace, conditions: list[Condition], places: Places) -> None:
+    plan = Plan(places, args.collection, conditions)
+    for condition in _chosen(args, conditions):
+        print(f"condition {condition.name}:", flush=True)
+        for measurement in _measurements(args, condition):
+            print(f"  - topic_key: {measurement.key}", flush=True)
+            for words, path in plan.commands(condition, measurement).items():
+                if args.display_commands:
+                    print(f"\n```bash\n{shlex.join(words)}\n```\n", flush=True)
+                if not args.dry_run and not Path(path).exists():
+                    _run(words)
+            if not args.dry_run and not args.skip_eval:
+                for name, score in measure(args.collection, places, condition, measurement).items():
+                    print(f"    {name:13}: {score:.4f} {verdict(round(score, 4), measurement.scores[name])}")
 
 
 def _chosen(args: argparse.Namespace, conditions: list[Condition]) -> list[Condition]:
@@ -125,41 +177,25 @@ def _measurements(args: argparse.Namespace, condition: Condition) -> list[Measur
     return found
 
 
-def _reproduce_one(args: argparse.Namespace, places: Places, condition: Condition, measurement: Measurement) -> None:
-    for path, words in commands(places, args.collection, condition, measurement):
-        if args.display_commands:
-            print(f"\n```bash\n{shlex.join(words)}\n```\n")
-        if not args.dry_run and not Path(path).exists():
-            _run(words)
-    if args.dry_run or args.skip_eval:
-        return
-    for name, score in _scores(args.collection, places, condition, measurement):
-        print(f"    {name:13}: {score:.4f} {verdict(round(score, 4), measurement.scores[name])}")
-
-
-def _run(words: list[str]) -> None:
+def _run(words: Sequence[str]) -> None:
     done = subprocess.run([sys.executable, *words[1:]])
     if done.returncode != 0:
         raise HypensearchError(f"exit code {done.returncode} of: {shlex.join(words)}")
 
 
-def _scores(
-    collection: str, places: Places, condition: Condition, measurement: Measurement
-) -> Iterator[tuple[str, float]]:
-    """Measure the runs of one measurement together: the mean over the topics of all of them."""
-    from hypensearch.eval import evaluate
-
-    values: dict[str, list[float]] = {name: [] for name in measurement.scores}
-    for topics, qrels in zip(measurement.topics, measurement.qrels, strict=True):
-        run = read_run(run_path(places, collection, condition, topics))
-        evaluation = evaluate(_qrels(places, qrels), run, [MEASURES[name] for name in values])
-        for name, of_topics in values.items():
-            of_topics.extend(evaluation.per_topic[MEASURES[name]].values())
-    for name, of_topics in values.items():
-        yield name, sum(of_topics) / len(of_topics)
+def _qrels(places: Places, name: str, measurement: Measurement) -> dict[str, dict[str, int]]:
+    qrels = _named_qrels(places, name)
+    if not measurement.without:
+        return qrels
+    left_out = _named_qrels(places, measurement.without)
+    kept = {
+        topic: {docid: grade for docid, grade in grades.items() if docid not in left_out.get(topic, ())}
+        for topic, grades in qrels.items()
+    }
+    return {topic: grades for topic, grades in kept.items() if grades}
 
 
-def _qrels(places: Places, name: str) -> dict[str, dict[str, int]]:
+def _named_qrels(places: Places, name: str) -> dict[str, dict[str, int]]:
     if "/" in name:
         return read_qrels(located(places, name))
     from hypensearch.pyserini_bridge import named_qrels
@@ -170,8 +206,9 @@ def _qrels(places: Places, name: str) -> dict[str, dict[str, int]]:
 def _write_report(args: argparse.Namespace, conditions: list[Condition], places: Places) -> None:
     if "output" not in args:
         raise HypensearchError("--generate-report needs --output FILE")
-    rows = [_row(args.collection, places, condition, one) for condition in conditions for one in condition.measurements]
-    head = "<tr><th>condition</th><th>topics</th><th>published</th><th>commands</th></tr>"
+    plan = Plan(places, args.collection, conditions)
+    rows = [_row(plan, condition, one) for condition in conditions for one in condition.measurements]
+    head = "<tr><th>condition</th><th>topics</th><th>expected</th><th>commands</th></tr>"
     title = f"hypensearch reproductions: {args.collection}"
     page = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<h1>{title}</h1>\n<table>\n'
     with replace_when_whole(args.output, "w") as file:
@@ -179,8 +216,8 @@ def _write_report(args: argparse.Namespace, conditions: list[Condition], places:
     print(f"the matrix is {args.output}")
 
 
-def _row(collection: str, places: Places, condition: Condition, measurement: Measurement) -> str:
-    lines = "\n".join(shlex.join(words) for _, words in commands(places, collection, condition, measurement))
+def _row(plan: Plan, condition: Condition, measurement: Measurement) -> str:
+    lines = "\n".join(shlex.join(words) for words in plan.commands(condition, measurement))
     scores = ", ".join(f"{name} {score:.4f}" for name, score in measurement.scores.items())
     cells = "".join(f"<td>{html.escape(text)}</td>" for text in (condition.display, measurement.key, scores))
     return f"<tr>{cells}<td><pre>{html.escape(lines)}</pre></td></tr>"

@@ -1,10 +1,11 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Published conditions: command lines and expected scores, read from YAML in Pyserini's form."""
+"""Conditions: command lines and expected scores, read from YAML in Pyserini's form."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,18 +16,27 @@ import yaml
 
 from hypensearch.errors import HypensearchError
 
-COLLECTIONS = ("msmarco-v1-passage", "beir", "dl-hard", "tot")
+#: Tables of the paper.
+PUBLISHED = ("msmarco-v1-passage", "beir", "dl-hard", "tot", "followir")
+#: Our own measurements with the bundled model, small enough for a laptop.
+MEASURED = ("scifact", "commacm")
+COLLECTIONS = (*PUBLISHED, *MEASURED)
 
 
 @dataclass(frozen=True)
 class Measurement:
     """One topic set of a condition, and what it is expected to score.
 
+    Topics and judgements are Pyserini's names or files below the data folder, as is the corpus.
+
     :param key: Its name in reports.
-    :param topics: Topic sets, by Pyserini's names or files below the data folder; their runs are measured together.
+    :param topics: Topic sets; their runs are measured together.
     :param qrels: The judgements of each.
     :param scores: Expected scores by measure.
-    :param corpus: What is searched, below the data folder.
+    :param corpus: What is searched.
+    :param candidates: A run whose documents alone are ranked, where the condition reranks; empty for none.
+    :param without: Judgements that do not count, each a topic and a document; empty for none.
+    :param changed: Topics and judgements under changed instructions, which p-MRR compares with.
     """
 
     key: str
@@ -34,15 +44,30 @@ class Measurement:
     qrels: tuple[str, ...]
     scores: dict[str, float]
     corpus: str
+    candidates: str = ""
+    without: str = ""
+    changed: tuple[str, str] | None = None
+
+    @property
+    def topic_sets(self) -> tuple[str, ...]:
+        """All topic sets that are searched."""
+        return self.topics + ((self.changed[0],) if self.changed else ())
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A row of the matrix: a model and a way to search."""
+    """A row of the matrix: a model and a way to search.
+
+    :param name: Its name.
+    :param display: The same in words.
+    :param index: Command lines that make its index; none where it uses those of others.
+    :param command: The command line that makes a run. ``$run_x`` and ``$index_x`` are run and index of condition ``x``.
+    :param measurements: What is measured.
+    """
 
     name: str
     display: str
-    index: str
+    index: tuple[str, ...]
     command: str
     measurements: tuple[Measurement, ...]
 
@@ -63,7 +88,7 @@ def read_conditions(collection: str) -> list[Condition]:
     return [_condition(entry, raw) for entry in raw["conditions"]]
 
 
-def find(conditions: list[Condition], name: str) -> Condition:
+def find(conditions: Sequence[Condition], name: str) -> Condition:
     """Return the condition of a name.
 
     :raises HypensearchError: When there is none; names those that are known.
@@ -79,17 +104,9 @@ def run_path(places: Places, collection: str, condition: Condition, topics: str)
     return f"{places.runs}/run.{collection}.{condition.name}.{topics.replace('/', '-').removesuffix('.tsv')}.txt"
 
 
-def commands(
-    places: Places, collection: str, condition: Condition, measurement: Measurement
-) -> list[tuple[str, list[str]]]:
-    """Give the command lines of a measurement, each with the path that it makes."""
-    index = f"{places.indexes}/{condition.name}.{measurement.corpus.replace('/', '-').removesuffix('.jsonl')}"
-    lines = [(index, _filled(condition.index, corpus=f"{places.data}/{measurement.corpus}", index=index))]
-    for topics in measurement.topics:
-        output = run_path(places, collection, condition, topics)
-        named = located(places, topics)
-        lines.append((output, _filled(condition.command, index=index, topics=named, output=output)))
-    return lines
+def index_path(places: Places, condition: Condition, measurement: Measurement) -> str:
+    """Name the index of a corpus."""
+    return f"{places.indexes}/{condition.name}.{measurement.corpus.replace('/', '-').removesuffix('.jsonl')}"
 
 
 def located(places: Places, name: str) -> str:
@@ -97,20 +114,86 @@ def located(places: Places, name: str) -> str:
     return str(Path(places.data, name)) if "/" in name else name
 
 
-def _filled(template: str, **values: str) -> list[str]:
-    return [Template(word).substitute(values) for word in shlex.split(template)]
+class Plan:
+    """The command lines of conditions, in the order in which they run.
+
+    :param places: Folders.
+    :param collection: Name of the collection.
+    :param conditions: All of its conditions.
+    """
+
+    def __init__(self, places: Places, collection: str, conditions: Sequence[Condition]) -> None:
+        self._places = places
+        self._collection = collection
+        self._by_name = {condition.name.replace("-", "_"): condition for condition in conditions}
+
+    def commands(self, condition: Condition, measurement: Measurement) -> dict[tuple[str, ...], str]:
+        """Give the command lines of a measurement, and of the conditions it builds on.
+
+        :return: Words of each command to the path that it helps to make, whose existence makes it needless.
+        """
+        lines: dict[tuple[str, ...], str] = {}
+        for topics in measurement.topic_sets:
+            lines.update(self._of_run(condition, measurement, topics))
+        return lines
+
+    def _of_run(
+        self, condition: Condition, measurement: Measurement, topics: str
+    ) -> Iterator[tuple[tuple[str, ...], str]]:
+        yield from self._of_index(condition, measurement)
+        values = {**self._values(condition, measurement), "topics": located(self._places, topics)}
+        for variable in _variables(condition.command):
+            kind, _, name = variable.partition("_")
+            if kind == "index" and name:
+                yield from self._of_index(self._by_name[name], measurement)
+                values[variable] = index_path(self._places, self._by_name[name], measurement)
+            elif kind == "run" and name:
+                yield from self._of_run(self._by_name[name], measurement, topics)
+                values[variable] = run_path(self._places, self._collection, self._by_name[name], topics)
+        output = run_path(self._places, self._collection, condition, topics)
+        yield _filled(condition.command, {**values, "output": output}), output
+
+    def _of_index(self, condition: Condition, measurement: Measurement) -> Iterator[tuple[tuple[str, ...], str]]:
+        values = self._values(condition, measurement)
+        for line in condition.index:
+            yield _filled(line, values), values["index"]
+
+    def _values(self, condition: Condition, measurement: Measurement) -> dict[str, str]:
+        return {
+            "corpus": f"{self._places.data}/{measurement.corpus}",
+            "candidates": f"{self._places.data}/{measurement.candidates}",
+            "index": index_path(self._places, condition, measurement),
+        }
+
+
+def _filled(template: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(Template(word).substitute(values) for word in shlex.split(template))
+
+
+def _variables(template: str) -> list[str]:
+    return [found["named"] or found["braced"] or "" for found in Template.pattern.finditer(template)]
 
 
 def _condition(entry: dict[str, Any], raw: dict[str, Any]) -> Condition:
     measurements = tuple(_measurement(topics, raw) for topics in entry["topics"])
-    return Condition(entry["name"], entry["display"], entry["index"], entry["command"], measurements)
+    index = _as_tuple(entry.get("index", ()))
+    return Condition(entry["name"], entry["display"], index, entry["command"], measurements)
 
 
 def _measurement(entry: dict[str, Any], raw: dict[str, Any]) -> Measurement:
-    scores = {name: float(value) for group in entry["scores"] for name, value in group.items()}
     topics, qrels = (_as_tuple(entry[name]) for name in ("topic_key", "eval_key"))
-    return Measurement("+".join(topics), topics, qrels, scores, entry["corpus"] if "corpus" in entry else raw["corpus"])
+    changed = (entry["changed_topic_key"], entry["changed_eval_key"]) if "changed_topic_key" in entry else None
+    return Measurement(
+        key="+".join(topics),
+        topics=topics,
+        qrels=qrels,
+        scores={name: float(value) for group in entry["scores"] for name, value in group.items()},
+        corpus=entry["corpus"] if "corpus" in entry else raw["corpus"],
+        candidates=entry.get("candidates", ""),
+        without=entry.get("without", ""),
+        changed=changed,
+    )
 
 
-def _as_tuple(value: str | list[str]) -> tuple[str, ...]:
+def _as_tuple(value: str | Sequence[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)

@@ -109,6 +109,10 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         raise HypensearchError(
             f"--encoder-class {args.encoder_class}: {searcher.query_encoder.name} is a {searcher.query_encoder.kind}"
         )
+    if args.pooling and args.pooling != (pooling := searcher.query_encoder.config.document_pooling):
+        raise HypensearchError(
+            f"--pooling {args.pooling}: {searcher.query_encoder.name} was trained with {pooling!r}; leave the flag out"
+        )
     return searcher
 
 

@@ -14,6 +14,7 @@ from hypensearch.formats.ids import flaw_of_id
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
+POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
 VARIANTS = ("paper", "released")  # those of hypensearch.search.graph_search
 ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
 SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
@@ -28,7 +29,6 @@ _NO_BPR = "it belongs to binary passage retrieval, whose vectors a q-net cannot 
 _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "--tokenizer": ((None,), "the checkpoint has its own tokenizer"),
     "--query-prefix": ((None, ""), "Hypencoders are trained without prefixes; put one into the topics if yours is not"),
-    "--pooling": ((None,), _CHECKPOINT_KNOWS),
     "--l2-norm": ((False,), _CHECKPOINT_KNOWS),
     "--faiss-device": ((None,), "nothing is searched by Faiss; use --device"),
     "--ef-search": ((None,), "this is not an HNSW index"),
@@ -76,7 +76,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="Lucene index to take the shown texts from, a folder or the name of a prebuilt one (needs Pyserini)",
     )
     add_run_flags(parser.add_argument_group("the run"))
-    add_encoder_flags(parser.add_argument_group("the query encoder"))
+    encoder = parser.add_argument_group("the query encoder")
+    add_encoder_flags(encoder)
+    encoder.add_argument("--pooling", choices=POOLINGS, help="checked against the documents' pooling")
     _add_scoring_flags(parser.add_argument_group("scoring"))
     _add_search_flags(parser.add_argument_group("the way to search"))
     add_refused_flags(parser, _REFUSED)

@@ -77,6 +77,21 @@ def test_commands_without_encoders_load_nothing() -> None:
     assert plug_in("eval.trec_eval", ["-c", "--encoder", "hypencoder"]) == ["-c", "--encoder", "hypencoder"]
 
 
+def test_a_corpus_of_one_file_is_indexed_as_a_folder(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "d", "contents": "x"}')
+
+    words = plug_in("index.lucene", ["--collection", "JsonCollection", "--input", str(corpus), "--index", "lucene"])
+
+    folder = Path(words[words.index("--input") + 1])
+    assert [path.read_text() for path in folder.iterdir()] == [corpus.read_text()]
+    assert [word for word in words if word not in ("--input", str(folder))] == [
+        *("--collection", "JsonCollection", "--index", "lucene")
+    ]
+    as_it_is = ["--input", str(tmp_path), "--index", "lucene"]
+    assert plug_in("pyserini.index.lucene", as_it_is) == as_it_is
+
+
 SERVER_UTILS = "SEARCHER_FACTORIES = {}\nINDEX_TYPE = {}\n"
 SERVER = """
 import json

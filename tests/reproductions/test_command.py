@@ -10,27 +10,41 @@ import pytest
 from hypensearch.__main__ import COMMANDS
 from hypensearch.encode.__main__ import parse_args as parse_encode
 from hypensearch.eval.measures import resolve_measures
-from hypensearch.reproductions.command import MEASURES, verdict
-from hypensearch.reproductions.conditions import COLLECTIONS, Places, commands, read_conditions
+from hypensearch.pyserini_bridge import full_name
+from hypensearch.reproductions.command import MEASURES, P_MRR, verdict
+from hypensearch.reproductions.conditions import COLLECTIONS, Measurement, Places, Plan, read_conditions
 from tests.commands import refuse, run, succeed
+
+#: Run for real by integrations/test_collections.py, with the versions of Pyserini that there are.
+PYSERINIS = (
+    "pyserini.index.lucene",
+    "pyserini.search.lucene",
+    "pyserini.encode",
+    "pyserini.search.faiss",
+    "pyserini.fusion",
+)
 
 
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_every_command_line_parses_and_every_measure_is_known(collection: str) -> None:
+    conditions = read_conditions(collection)
+    plan = Plan(Places(), collection, conditions)
     lines = 0
-    for condition in read_conditions(collection):
+    for condition in conditions:
         for measurement in condition.measurements:
-            assert list(resolve_measures([MEASURES[name] for name in measurement.scores])) == [
-                MEASURES[name] for name in measurement.scores
-            ]
-            for path, (python, dash, module, *words) in commands(Places(), collection, condition, measurement):
+            measures = [MEASURES[name] for name in measurement.scores if name != P_MRR]
+            assert list(resolve_measures(measures)) == measures
+            for (python, dash, module, *words), path in plan.commands(condition, measurement).items():
                 assert (python, dash) == ("python", "-m")
-                assert path in words
+                assert any(path in word for word in words)
+                assert not any("$" in word for word in words)
                 lines += 1
-                if module == "hypensearch.encode":
+                name = module.removeprefix("hypensearch.")
+                if name == "encode":
                     parse_encode(words)
+                elif name == "pyserini":
+                    assert full_name(words[0]) in PYSERINIS
                 else:
-                    name = module.removeprefix("hypensearch.")
                     importlib.import_module(COMMANDS[name][0]).build_parser().parse_args(words)
     assert lines >= 2
 
@@ -51,7 +65,7 @@ def test_verdicts(score: float, expected: float, said: str) -> None:
 
 def test_existing_runs_are_measured_over_the_topics_of_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from hypensearch.reproductions import command
-    from hypensearch.reproductions.conditions import Condition, Measurement
+    from hypensearch.reproductions.conditions import Condition
 
     for name, docid in {"a": "d", "b": "x", "c": "x"}.items():
         folder = "one" if name == "a" else "two"
@@ -63,7 +77,7 @@ def test_existing_runs_are_measured_over_the_topics_of_all(tmp_path: Path, monke
     made = Measurement(
         "both", ("one/topics.tsv", "two/topics.tsv"), ("one/qrels.txt", "two/qrels.txt"), {"MRR (rel 2)": 0.3333}, "c"
     )
-    condition = Condition("c", "C", "python -m hypensearch.none", "python -m hypensearch.none", (made,))
+    condition = Condition("c", "C", ("python -m hypensearch.none",), "python -m hypensearch.none", (made,))
     monkeypatch.setattr(command, "read_conditions", lambda collection: [condition])
     (tmp_path / "c.c").mkdir()
 
@@ -71,6 +85,76 @@ def test_existing_runs_are_measured_over_the_topics_of_all(tmp_path: Path, monke
     said = succeed("2cr", "--collection", "tot", "--all", *places)
 
     assert "MRR (rel 2)  : 0.3333 [OK]" in said
+
+
+def test_conditions_that_build_on_others_run_them_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = succeed("2cr", "--collection", "scifact", "--condition", "rerank", "--dry-run", "--display-commands")
+
+    lines = [line for line in said.splitlines() if line.startswith("python -m ")]
+    assert [line.split()[2:4] for line in lines] == [
+        ["hypensearch.pyserini", "index.lucene"],
+        ["hypensearch.pyserini", "search.lucene"],
+        ["hypensearch.encode", "input"],
+        ["hypensearch.rerank", "--run"],
+    ]
+    assert "--run runs/run.scifact.bm25.scifact-topics.txt --index indexes/hypencoder.scifact-corpus" in lines[-1]
+
+
+def test_a_command_that_fails_ends_the_reproduction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hypensearch.reproductions import command
+    from hypensearch.reproductions.conditions import Condition
+
+    made = Measurement("t", ("t/topics.tsv",), ("t/qrels.txt",), {"nDCG@10": 1.0}, "t/corpus.jsonl")
+    condition = Condition("c", "C", (), "python -m hypensearch.none --output $output", (made,))
+    monkeypatch.setattr(command, "read_conditions", lambda collection: [condition])
+
+    said = refuse("2cr", "--collection", "tot", "--all", "--directory", tmp_path)
+
+    assert said == f"exit code 1 of: python -m hypensearch.none --output {tmp_path}/run.tot.c.t-topics.txt"
+
+
+def judged(folder: Path, name: str, grades: str) -> str:
+    (folder / "hard").mkdir(exist_ok=True)
+    (folder / "hard" / name).write_text(grades)
+    return f"hard/{name}"
+
+
+def test_judgements_that_do_not_count(tmp_path: Path) -> None:
+    """Of DL-Hard, those that are not TREC's: pairs of one file less those of another."""
+    from hypensearch.reproductions.command import measure
+    from hypensearch.reproductions.conditions import Condition
+
+    qrels = judged(tmp_path, "all.qrels", "1 Q0 a 3\n1 Q0 b 2\n2 Q0 a 3\n")
+    without = judged(tmp_path, "new.qrels", "2 0 a 3\n1 0 b 1\n9 0 x 1\n")
+    (tmp_path / "run.dl-hard.c.hard-topics.txt").write_text("1 Q0 b 1 2.0 t\n1 Q0 a 2 1.0 t\n2 Q0 x 1 1.0 t\n")
+    scores = {"MRR (rel 2)": 0.5, "R@1K (rel 2)": 1.0}
+    made = Measurement("hard", ("hard/topics.tsv",), (qrels,), scores, "c", without=without)
+    places = Places(str(tmp_path), data=str(tmp_path))
+
+    assert measure("dl-hard", places, Condition("c", "C", (), "", (made,)), made) == scores
+
+
+def test_changed_instructions(tmp_path: Path) -> None:
+    """Two runs, measured together by p-MRR, and the first alone by the other measures."""
+    from hypensearch.reproductions.command import measure
+    from hypensearch.reproductions.conditions import Condition
+
+    og, changed = judged(tmp_path, "og.qrels", "1 0 a 1\n1 0 b 1\n"), judged(tmp_path, "ch.qrels", "1 0 a 0\n1 0 b 1\n")
+    (tmp_path / "run.followir.c.hard-og.txt").write_text("1 Q0 a 1 2.0 t\n1 Q0 b 2 1.0 t\n")
+    (tmp_path / "run.followir.c.hard-ch.txt").write_text("1 Q0 b 1 2.0 t\n1 Q0 a 2 1.0 t\n")
+    wanted = {"AP": 1.0, "p-MRR": 0.5}
+    made = Measurement("x", ("hard/og.tsv",), (og,), wanted, "c", changed=("hard/ch.tsv", changed))
+    places = Places(str(tmp_path), data=str(tmp_path))
+
+    assert measure("followir", places, Condition("c", "C", (), "", (made,)), made) == wanted
+    lines = Plan(places, "followir", read_conditions("followir")).commands(
+        *((one := read_conditions("followir")[0]), one.measurements[0])
+    )
+    assert [words[words.index("--topics") + 1].rpartition("/")[2] for words in lines if "--topics" in words] == [
+        "topics.og.tsv",
+        "topics.changed.tsv",
+    ]
 
 
 def test_dry_run_displays_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

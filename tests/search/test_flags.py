@@ -95,7 +95,6 @@ def test_our_own_flags_take_no_abbreviation_away() -> None:
     [
         (["--tokenizer", "bert"], "has its own tokenizer"),
         (["--query-prefix", "query: "], "trained without prefixes"),
-        (["--pooling", "mean"], "the checkpoint knows"),
         (["--l2-norm"], "the checkpoint knows"),
         (["--faiss-device", "cuda"], "use --device"),
         (["--ef-search", "100"], "not an HNSW index"),

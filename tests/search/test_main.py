@@ -154,6 +154,9 @@ def test_named_encoder_and_class(collection: Collection, tiny_checkpoint: Path, 
     assert collection.run("--encoder", tiny_checkpoint, "--encoder-class", "hypencoder") == wanted
     argv = search(collection.index, collection.topics, tmp_path / "run", "--encoder-class", "biencoder")
     assert "--encoder-class biencoder: " in refuse("search", *argv)
+    assert collection.run("--pooling", "cls") == wanted
+    argv = search(collection.index, collection.topics, tmp_path / "run", "--pooling", "mean")
+    assert "was trained with 'cls'; leave the flag out" in refuse("search", *argv)
     assert content(tmp_path) == {}
 
 
