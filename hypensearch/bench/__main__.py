@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
-from hypensearch.search.flags import VARIANTS
+from hypensearch.search.flags import SCORERS, VARIANTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--dim", type=cli.positive_int, default=768, help="width of documents and blocks")
     synthetic.add_argument("--layers", nargs="+", type=cli.positive_int, default=[6, 2], help="blocks of a q-net")
     synthetic.add_argument("--batch-size", nargs="+", type=cli.positive_int, default=[1], help="queries of a pass")
+    synthetic.add_argument("--scorers", nargs="+", choices=SCORERS, default=["auto"], help="scorers to measure")
     synthetic.add_argument("--repeats", type=cli.positive_int, default=3, help="times that each is measured")
     return parser
 

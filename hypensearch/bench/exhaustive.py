@@ -8,6 +8,8 @@ every operation, ``torch.topk`` on each batch.
 
 from __future__ import annotations
 
+import logging
+import math
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +25,7 @@ from torch.nn import functional
 
 from hypensearch.bench import limits
 from hypensearch.bench.measure import mean_overlap
+from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNetConfig, QNets
@@ -30,6 +33,9 @@ from hypensearch.search.exhaustive import ExhaustiveSearch
 
 AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
 _WRITE_ROWS = 8192
+_ROUNDING = 1e-4
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Figure:
     :param share: Of the matrix rate in the same precision, from the same run.
     :param times_faster: Than the authors' path in its faster batches: median of the ratios turn by turn.
     :param overlap: Of its hits with those of the plain reference; None where there are no hits.
-    :param equal: Whether hits and scores are those of fp32, to the last bit.
+    :param equal: Whether its hits are those of the plain reference, scores up to rounding.
     """
 
     name: str
@@ -104,10 +110,17 @@ def synthetic_index(folder: Path, documents: int, dim: int) -> FlatIndex:
     return FlatIndex.open(folder)
 
 
-def measure(case: Case, precisions: Sequence[str], device: torch.device, repeats: int) -> Iterator[Figure]:
+def measure(
+    case: Case,
+    precisions: Sequence[str],
+    device: torch.device,
+    repeats: int,
+    scorers: Sequence[str] = ("auto",),
+) -> Iterator[Figure]:
     """Measure the limits, the authors' path and ours in turn, in one process.
 
     :param precisions: Those of our scan.
+    :param scorers: Of :data:`hypensearch.search.flags.SCORERS`; combinations that do not fit are left out.
     """
     q_nets = random_q_nets(case)
     with (
@@ -121,15 +134,27 @@ def measure(case: Case, precisions: Sequence[str], device: torch.device, repeats
                 name = f"authors fp32, batches of {rows:,}"
                 runs[name] = partial(authors_search, q_nets, vectors, case.hits, rows)
                 work[name] = case.flop
-        searches = {precision: ExhaustiveSearch(index, device, precision) for precision in precisions}
-        for precision, search in searches.items():
-            runs[f"hypensearch {precision}"] = partial(search.search, q_nets, case.hits)
-            work[f"hypensearch {precision}"] = case.flop
+        searches = dict(_searches(index, device, precisions, scorers))
+        for name, search in searches.items():
+            runs[name], work[name] = partial(search.search, q_nets, case.hits), case.flop
         seconds = limits.interleaved(runs, repeats, device)
         plain = ExhaustiveSearch(index, device, scorer="eager").search(q_nets, case.hits)
         for name, found in seconds.items():
-            hits = searches[name.split()[1]].search(q_nets, case.hits) if name.startswith("hypensearch") else None
+            hits = searches[name].search(q_nets, case.hits) if name in searches else None
             yield _figure(name, found, work[name], seconds, work, hits, plain)
+
+
+def _searches(
+    index: FlatIndex, device: torch.device, precisions: Sequence[str], scorers: Sequence[str]
+) -> Iterator[tuple[str, ExhaustiveSearch]]:
+    for precision in precisions:
+        for scorer in scorers:
+            try:
+                search = ExhaustiveSearch(index, device, precision, scorer=scorer)
+            except HypensearchError as error:
+                logger.info("left out: %s", error)
+                continue
+            yield f"hypensearch {precision}" + ("" if scorer == "auto" else f" {scorer}"), search
 
 
 def authors_search(q_nets: QNets, vectors: Tensor, k: int, rows: int) -> Tensor:
@@ -187,8 +212,18 @@ def _figure(
             (work / ours) / (all_work[limit] / theirs) for ours, theirs in zip(found, seconds[limit], strict=True)
         )
     if hits is not None:
-        overlap, equal = mean_overlap(hits, plain, max(len(of_query) for of_query in plain)), hits == plain
+        overlap, equal = mean_overlap(hits, plain, max(len(of_query) for of_query in plain)), _equal(hits, plain)
     return Figure(name, median, work / median / 1e9, share, _times_faster(name, found, seconds), overlap, equal)
+
+
+def _equal(hits: list[list[Hit]], plain: list[list[Hit]]) -> bool:
+    """Tell whether two searches found the same documents with the same scores, up to rounding in float32."""
+    found, wanted = ([{hit.docid: hit.score for hit in of_query} for of_query in lists] for lists in (hits, plain))
+    return all(
+        ours.keys() == theirs.keys()
+        and all(math.isclose(ours[docid], theirs[docid], rel_tol=_ROUNDING, abs_tol=_ROUNDING) for docid in theirs)
+        for ours, theirs in zip(found, wanted, strict=True)
+    )
 
 
 def _times_faster(name: str, found: Sequence[float], seconds: dict[str, list[float]]) -> float | None:

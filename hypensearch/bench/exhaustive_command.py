@@ -30,7 +30,7 @@ def run(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             say(f"{case.documents:,} documents x {case.dim}, {layers} layers, {queries} queries, k = {case.hits}")
             say(_line("", "seconds", "10^9/s", "of limit", "x authors", "overlap", "equal"))
             figures = []
-            for figure in measure(case, args.precision, device, args.repeats):
+            for figure in measure(case, args.precision, device, args.repeats, args.scorers):
                 say(_row(figure))
                 figures.append(figure.facts())
             reports.append({"layers": layers, "queries": queries, "hits": case.hits, "figures": figures})

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from hypensearch.search.precision import DTYPES
 
@@ -19,11 +20,14 @@ _COPY_BYTES = 1 << 28
 def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Callable[[], object], float]:
     """Return torch's own matrix product at the q-nets' shape as a thing to time, and its operations.
 
-    :param precision: "fp32", "bf16", "fp16", or "int8" (``torch._int_mm``).
+    :param precision: "fp32", "bf16", "fp16", or "int8" (oneDNN's product with packed weights; on CUDA
+        ``torch._int_mm``).
     """
-    if precision == "int8":
+    if precision == "int8" and device.type == "cpu":
+        multiply, a, b = _onednn_int8(dim)
+    elif precision == "int8":
         a, b = (torch.ones(rows, dim, dtype=torch.int8, device=device) for rows in (ROWS, dim))
-        multiply: Callable[..., object] = torch._int_mm
+        multiply = torch._int_mm
     else:
         a, b = (torch.ones(rows, dim, dtype=DTYPES[precision], device=device) for rows in (ROWS, dim))
         multiply = torch.mm
@@ -34,6 +38,18 @@ def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Call
             multiply(a, b)
 
     return run, 2.0 * ROWS * dim * dim * _REPEATS
+
+
+def _onednn_int8(dim: int) -> tuple[Callable[[Tensor, Tensor], object], Tensor, Tensor]:
+    scale, zero = torch.ones(dim), torch.zeros(dim, dtype=torch.int32)
+    weight = torch.ops.onednn.qlinear_prepack(torch.ones(dim, dim, dtype=torch.int8), [ROWS, dim])
+
+    def multiply(a: Tensor, b: Tensor) -> object:
+        return torch.ops.onednn.qlinear_pointwise(
+            a, 1.0, 128, b, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+
+    return multiply, torch.ones(ROWS, dim, dtype=torch.uint8), weight
 
 
 def memory_copy(device: torch.device) -> tuple[Callable[[], object], float]:

@@ -30,7 +30,7 @@ CPU_BLOCK_ROWS = 65536
 class ExhaustiveSearch:
     """Scores every document of an index; what does not fit into memory is read again for each batch.
 
-    In fp32 the scan's scores are the hits' scores. In lower precisions the scan picks twice as many candidates as are
+    In fp32 an exact scorer's scores are the hits' scores. Elsewhere the scan picks twice as many candidates as are
     wanted, and these are scored again in fp32, so that every hit has its exact score.
 
     :param index: The document vectors.
@@ -50,7 +50,8 @@ class ExhaustiveSearch:
         scorer: str = "auto",
         ranks: Ranks = ALONE,
     ) -> None:
-        choose_scorer(Case(device, precision), scorer)
+        kind = choose_scorer(Case(device, precision), scorer)
+        self._is_exact = precision == "fp32" and kind.exact
         self.index = index
         self.device = device
         self.precision = precision
@@ -88,7 +89,7 @@ class ExhaustiveSearch:
     def _search_shard(
         self, shard: FlatShard, rows: range, q_nets: QNets, k: int, threads: int | None
     ) -> list[list[Hit]]:
-        wanted = min(k if self.precision == "fp32" else 2 * k + 256, len(rows))
+        wanted = min(k if self._is_exact else 2 * k + 256, len(rows))
         case = Case(self.device, self.precision, q_nets.config, len(q_nets), len(rows), threads)
         scorer = make_scorer(q_nets, case, self.scorer)
         if isinstance(scorer, TritonScorer):
@@ -145,7 +146,7 @@ class ExhaustiveSearch:
 
     def _hits(self, shard: FlatShard, q_net: QNets, best: Best, query: int) -> list[Hit]:
         rows, scores = best.rows(query), best.scores(query)
-        if self.precision != "fp32":
+        if not self._is_exact:
             scores = self.score_rows(shard, q_net, rows)
         hits = [Hit(shard.docids[int(row)], float(score)) for row, score in zip(rows, scores, strict=True)]
         return in_rank_order(hits)

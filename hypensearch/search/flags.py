@@ -19,7 +19,7 @@ VARIANTS = ("paper", "released")  # those of hypensearch.search.graph_search
 ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
 SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-SCORERS = ("auto", "triton", "fused", "int8", "eager")  # those of hypensearch.search.scorers
+SCORERS = ("auto", "triton", "fused", "int8", "compiled", "eager")  # those of hypensearch.search.scorers
 
 _NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
 _CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from hypensearch.models.config import QNetConfig
-from hypensearch.models.q_net import QNets, activation
+from hypensearch.models.q_net import QNets
+from hypensearch.search.epilogue import Epilogue, to_bytes
 from hypensearch.search.scorer import as_tensor, core_pool
 
 TILE_ROWS = 256
 _SAMPLE = 256  # documents that the scales of states are taken from
 _ZERO = 128  # what 0 is among unsigned bytes
-_LAYER_NORM_EPS = 1e-5
 
 
 def unfit(device: torch.device) -> str | None:
@@ -86,6 +86,7 @@ class _Block:
     weight_zero: Tensor
     bias: Tensor
     input_scale: float
+    epilogue: Epilogue
 
 
 class _Int8QNet:
@@ -101,38 +102,35 @@ class _Int8QNet:
         *hidden, _ = q_net.layers(sample.unsqueeze(0))
         inputs = [sample, *hidden][: q_net.config.num_blocks]
         self._blocks = [
-            _block(weight[0], bias[0], states)
-            for weight, bias, states in zip(q_net.weights, q_net.biases, inputs, strict=False)
+            _block(weight[0], bias[0], states, Epilogue(self._config, number))
+            for number, (weight, bias, states) in enumerate(zip(q_net.weights, q_net.biases, inputs, strict=False))
         ]
         self._output = q_net.weights[-1][0, :, 0].contiguous()
-        fused = q_net.config.activation == "relu"
-        self._post_op = "relu" if fused else "none"
-        self._activate = None if fused else activation(q_net.config.activation)
 
     def score(self, states: Tensor) -> Tensor:
         """Score documents, *Shape:* ``(rows, dim)``, float32."""
+        inputs = torch.empty(len(states), self._config.dims[0], dtype=torch.uint8)
+        if self._blocks:
+            to_bytes(states, self._blocks[0].input_scale, inputs)
         for number, block in enumerate(self._blocks):
-            states = self._apply(number, block, states)
+            states, inputs = self._apply(number, block, states, inputs)
         return states @ self._output
 
-    def _apply(self, number: int, block: _Block, states: Tensor) -> Tensor:
+    def _apply(self, number: int, block: _Block, states: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a block's states, and the same as bytes for the next block."""
         outputs = torch.ops.onednn.qlinear_pointwise(
-            _as_bytes(states, block.input_scale),
+            inputs,
             *(block.input_scale, _ZERO, block.weight, block.weight_scale, block.weight_zero, block.bias),
-            *(1.0, 0, torch.float32, self._post_op, [], ""),
+            *(1.0, 0, torch.float32, "none", [], ""),
         )
-        if self._activate is not None:
-            outputs = self._activate(outputs)
-        config = self._config
-        residual = states if config.has_residual(number) else None
-        if not config.layer_norm:
-            return outputs if residual is None else outputs.add_(residual)
-        if config.layer_norm_before_residual:
-            return _layer_norm(outputs, residual)
-        return _layer_norm(outputs if residual is None else outputs.add_(residual), None)
+        if number + 1 == len(self._blocks):
+            return block.epilogue.finish(outputs, states), inputs
+        following = inputs if inputs.shape == outputs.shape else torch.empty(outputs.shape, dtype=torch.uint8)
+        scale = self._blocks[number + 1].input_scale
+        return block.epilogue.finish_to_bytes(outputs, states, scale, following), following
 
 
-def _block(weight: Tensor, bias: Tensor, inputs: Tensor) -> _Block:
+def _block(weight: Tensor, bias: Tensor, inputs: Tensor, epilogue: Epilogue) -> _Block:
     scale = weight.abs().amax(dim=0).clamp(min=1e-12) / 127
     integers = (weight / scale).round().to(torch.int8).t().contiguous()
     return _Block(
@@ -141,19 +139,5 @@ def _block(weight: Tensor, bias: Tensor, inputs: Tensor) -> _Block:
         torch.zeros(len(scale), dtype=torch.int32),
         bias.contiguous(),
         max(float(inputs.abs().max()), 1e-12) / 127,
+        epilogue,
     )
-
-
-def _as_bytes(states: Tensor, scale: float) -> Tensor:
-    """Round to multiples of the scale, cut what is larger than a byte holds."""
-    return torch.add(torch.tensor(_ZERO + 0.5), states, alpha=1 / scale).clamp_(0, 255).to(torch.uint8)
-
-
-def _layer_norm(states: Tensor, residual: Tensor | None) -> Tensor:
-    """Normalise, and add; from the sums of values and squares, which is half the time of torch's own in float32."""
-    width = states.shape[1]
-    mean = states.sum(dim=1, keepdim=True).div_(width)
-    squares = torch.linalg.vector_norm(states, dim=1, keepdim=True).square_().div_(width)
-    inverse = (squares - mean.square()).clamp_(min=0).add_(_LAYER_NORM_EPS).rsqrt_()
-    normed = states.mul_(inverse) if residual is None else torch.addcmul(residual, states, inverse)
-    return normed.sub_(mean.mul_(inverse))

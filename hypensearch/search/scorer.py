@@ -19,18 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.models.config import QNetConfig
-from hypensearch.models.q_net import QNets, activation
+from hypensearch.models.q_net import QNets
+from hypensearch.search.epilogue import Epilogue, activate
 from hypensearch.search.linear import LinearMap, blas, packed
 from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
 
-CPU_TILE_ROWS = 256
+CPU_TILE_ROWS = 768
+PACKED_TILE_ROWS = 256  # weights are packed for tiles of one size, and smaller ones are filled up to it
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
 _LAYER_NORM_EPS = 1e-5
-_IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
+_ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
 
 
 class Scorer:
@@ -62,6 +63,8 @@ class Scorer:
         self._q_nets = q_nets.to(device, self.dtype)
         self._maps: list[list[LinearMap]] = [self._blas(query) for query in range(len(q_nets))]
         self._rows_seen = [0] * len(q_nets)
+        self._packed_rows = min(self.tile_rows, PACKED_TILE_ROWS)
+        self._is_packed = False
         self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
         self._idle: SimpleQueue[_Workspace] = SimpleQueue()
 
@@ -122,25 +125,26 @@ class Scorer:
             tile = vectors[start : start + rows]
             workspace = self._workspace()
             with torch.inference_mode():
-                workspace.load(tile)
+                workspace.load(tile, fill_up_to=self._packed_rows if self._is_packed else 0)
                 work(workspace, start, len(tile))
             self._idle.put(workspace)
 
-        rows = self._rows_of_tiles(len(vectors))
-        starts = range(0, len(vectors), rows)
         with stage("score"):
             if self.device.type != "cpu":
-                for start in starts:
+                rows = self._rows_of_tiles(len(vectors))
+                for start in range(0, len(vectors), rows):
                     do(start)
                 return
             pool = core_pool(self._threads)
             list(pool.map(self._pack, [query for query in queries if self._worth_packing(query, len(vectors))]))
-            list(pool.map(do, starts))
+            rows = self._rows_of_tiles(len(vectors))
+            list(pool.map(do, range(0, len(vectors), rows)))
 
     def _rows_of_tiles(self, num_docs: int) -> int:
         """Share few documents out among the threads."""
         share = -(-num_docs // self._threads)
-        return max(ROWS_MULTIPLE, min(self.tile_rows, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
+        most = self._packed_rows if self._is_packed else self.tile_rows
+        return max(ROWS_MULTIPLE, min(most, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
 
     def _worth_packing(self, query: int, num_docs: int) -> bool:
         before, self._rows_seen[query] = self._rows_seen[query], self._rows_seen[query] + num_docs
@@ -153,9 +157,9 @@ class Scorer:
     @torch.inference_mode()
     def _pack(self, query: int) -> None:
         pairs = zip(self._q_nets.weights, self._q_nets.biases, self._maps[query], strict=False)
-        self._maps[query] = [
-            packed(weight[query], bias[query], self.tile_rows) or plain for weight, bias, plain in pairs
-        ]
+        maps = [(packed(weight[query], bias[query], self._packed_rows), plain) for weight, bias, plain in pairs]
+        self._maps[query] = [on_pack or plain for on_pack, plain in maps]
+        self._is_packed = self._is_packed or any(on_pack for on_pack, _ in maps)
 
     def _workspace(self) -> _Workspace:
         try:
@@ -177,22 +181,31 @@ class _Workspace:
         self._q_nets = q_nets
         self._maps = maps
         self._config = q_nets.config
+        looped = like.device.type == "cpu" and like.dtype in (torch.float32, torch.bfloat16)
+        self._epilogues = [Epilogue(q_nets.config, block) for block in range(q_nets.config.num_blocks) if looped]
         self._buffers = [like.new_empty(tile_rows * max(q_nets.config.dims[1:])) for _ in range(3)]
         self._moments = like.new_empty(2 * tile_rows)
         self._tile = like.new_zeros(tile_rows, q_nets.dim)
-        self._count = self._rows = 0
+        self._loaded = self._tile[:0]
+        self._count = 0
 
-    def load(self, vectors: Tensor | np.ndarray) -> None:
-        """Copy vectors into the tile; rows that fill it up are computed along and thrown away.
+    def load(self, vectors: Tensor | np.ndarray, fill_up_to: int) -> None:
+        """Copy vectors into the tile, where they cannot be used as they are.
 
-        Up to a multiple of 16 always; up to a whole tile, which weights are packed for, when half of it is there.
+        Rows that fill the tile up to a multiple of 16 are computed along and thrown away.
+
+        :param fill_up_to: Rows that weights are packed for; the tile is filled up to them when more than half is there.
         """
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
-        self._count, self._rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
-        if 2 * self._count > len(self._tile):
-            self._rows = len(self._tile)
-        self._tile[: self._count].copy_(vectors)
+        self._count, rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
+        if 2 * self._count > fill_up_to:
+            rows = max(rows, fill_up_to)
+        if rows == self._count and _is_like(vectors, self._tile):
+            self._loaded = vectors
+        else:
+            self._loaded = self._tile[:rows]
+            self._loaded[: self._count].copy_(vectors)
 
     def score(self, query: int) -> Tensor:
         """Return the loaded documents' scores, *Shape:* ``(count,)``."""
@@ -204,7 +217,7 @@ class _Workspace:
         return self._last_states(query)[: self._count]
 
     def _last_states(self, query: int) -> Tensor:
-        states, in_use = self._tile[: self._rows], None
+        states, in_use = self._loaded, None
         for block in range(self._config.num_blocks):
             states, in_use = self._block(block, query, states, in_use)
         return states
@@ -218,7 +231,9 @@ class _Workspace:
         config = self._config
         first, second = [number for number in range(3) if number != in_use][:2]
         outputs = self._maps[query][block](states, self._buffer(first, len(states), config.dims[block + 1]))
-        outputs, number = _activate(config, outputs), first
+        if self._epilogues:
+            return self._epilogues[block].finish(outputs, states), first
+        outputs, number = activate(config.activation, outputs), first
         if config.layer_norm and config.layer_norm_before_residual:
             outputs, number = self._layer_norm(outputs, second), second
         if config.has_residual(block):
@@ -240,9 +255,10 @@ class _Workspace:
         return self._buffers[number][: rows * width].view(rows, width)
 
 
-def _activate(config: QNetConfig, states: Tensor) -> Tensor:
-    in_place = _IN_PLACE.get(config.activation)
-    return in_place(states) if in_place else states.copy_(activation(config.activation)(states))
+def _is_like(vectors: Tensor, tile: Tensor) -> bool:
+    """Tell whether vectors lie in memory as a tile does; how products are added up may depend on the alignment."""
+    same = vectors.device == tile.device and vectors.dtype == tile.dtype
+    return same and vectors.is_contiguous() and vectors.data_ptr() % _ALIGNMENT == 0
 
 
 def as_tensor(vectors: np.ndarray) -> Tensor:

@@ -82,6 +82,7 @@ class ScorerKind:
     :param reason: Why "auto" takes it where it fits.
     :param make: Q-nets and a case to a scorer.
     :param automatic: Whether "auto" may take it in a case that it can do.
+    :param exact: Whether its fp32 scores are those that hits have, to the last bit, or close to them.
     """
 
     name: str
@@ -89,6 +90,7 @@ class ScorerKind:
     reason: str
     make: Callable[[QNets, Case], BlockScorer]
     automatic: Callable[[Case], bool] = lambda case: True
+    exact: bool = False
 
 
 def _fused_unfit(case: Case) -> str | None:
@@ -109,6 +111,18 @@ def _int8(q_nets: QNets, case: Case) -> BlockScorer:
 
 def _eager(q_nets: QNets, case: Case) -> BlockScorer:
     return EagerScorer(q_nets, case.device, case.precision)
+
+
+def _compiled_unfit(case: Case) -> str | None:
+    from hypensearch.search.compiled_scorer import missing_compiler
+
+    return _fused_unfit(case) or missing_compiler(case.device)
+
+
+def _compiled(q_nets: QNets, case: Case) -> BlockScorer:
+    from hypensearch.search.compiled_scorer import CompiledScorer
+
+    return CompiledScorer(q_nets, case.device, case.precision, threads=case.threads)
 
 
 def _triton_unfit(case: Case) -> str | None:
@@ -142,10 +156,21 @@ SCORERS: list[ScorerKind] = [
         automatic=_triton_automatic,
     ),
     ScorerKind(
-        "fused", unfit=_fused_unfit, reason="tiles that stay in cache and buffers that are used again", make=_fused
+        "fused",
+        unfit=_fused_unfit,
+        reason="tiles that stay in cache and buffers that are used again",
+        make=_fused,
+        exact=True,
     ),
     ScorerKind("int8", unfit=_int8_unfit, reason="products of 8-bit integers by oneDNN", make=_int8),
-    ScorerKind("eager", unfit=_fused_unfit, reason="the plain way, which always works", make=_eager),
+    ScorerKind(
+        "compiled",
+        unfit=_compiled_unfit,
+        reason="the plain formula as torch.compile makes it fast",
+        make=_compiled,
+        automatic=lambda case: False,  # compiling takes seconds, and is no faster than "fused" on a CPU
+    ),
+    ScorerKind("eager", unfit=_fused_unfit, reason="the plain way, which always works", make=_eager, exact=True),
 ]
 
 

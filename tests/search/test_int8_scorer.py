@@ -42,14 +42,6 @@ def test_takes_every_architecture(config: QNetConfig, num_docs: int, seed: int) 
     assert torch.equal(scorer.score(vectors[::-1].copy()), scores.flip(1))
 
 
-@given(st.integers(1, 40), st.integers(0, 2**16), st.booleans())
-def test_layer_norm_is_that_of_torch(width: int, seed: int, add: bool) -> None:
-    states, residual = torch.randn(2, 7, width, generator=torch.Generator().manual_seed(seed)) * 3
-    wanted = torch.nn.functional.layer_norm(states, (width,)) + (residual if add else 0)
-    found = int8_scorer._layer_norm(states.clone(), residual if add else None)
-    torch.testing.assert_close(found, wanted, rtol=1e-2, atol=1e-2)
-
-
 def test_hits_are_those_of_fp32(tmp_path: Path) -> None:
     config = QNetConfig(dims=(64, 64, 64, 1))
     q_nets, vectors = random_q_nets(config, 2), random_vectors(3000, 64)

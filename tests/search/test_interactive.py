@@ -7,9 +7,12 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from tests.commands import encode, refuse, succeed, write_corpus
 
 TEXTS = {"a": "water of the river", "b": "stones of the church", "c": "a storm over the north", "d": "the satellite"}
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(hypensearch.__file__).parents[1]), "COLUMNS": "80"}
+_PATIENCE = 120  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +78,9 @@ def test_at_a_terminal(index: Path, end: str) -> None:
     shown = _read_until(mine, "query> ")
     os.write(mine, b"river\n")
     shown += _read_until(mine, "ms\r\n\r\nquery> ")
-    if end == "interrupt":
-        process.send_signal(signal.SIGINT)
-    else:
-        os.write(mine, b"\x04")
-    shown += _read_until(mine, None)
+    leave = (lambda: process.send_signal(signal.SIGINT)) if end == "interrupt" else (lambda: os.write(mine, b"\x04"))
+    leave()
+    shown += _read_until(mine, None, again=leave if end == "end of file" else None)
     assert process.wait(30) == 0, shown
     os.close(mine)
     assert "4 documents in" in shown
@@ -86,19 +88,31 @@ def test_at_a_terminal(index: Path, end: str) -> None:
     assert "interrupted" not in shown
 
 
-def _read_until(terminal: int, text: str | None) -> str:
-    """Read what is shown until a text comes, or until the other side has closed."""
-    shown = ""
-    while text is None or text not in shown:
+def _read_until(terminal: int, text: str | None, again: Callable[[], object] | None = None) -> str:
+    """Read what is shown until a text comes, or until the other side has closed.
+
+    :param again: What to do once more when nothing has come for a while: keys get lost while a terminal changes mode.
+    """
+    raw, until = b"", time.monotonic() + _PATIENCE
+    while text is None or text not in _without_escapes(raw):
+        assert time.monotonic() < until, f"waited for {text!r}, found {raw!r}"
+        if not select.select([terminal], [], [], 1)[0]:
+            if again is not None:
+                again()
+            continue
         try:
             part = os.read(terminal, 4096)
         except OSError:  # Linux' way to say that the other side is closed
             part = b""
         if not part:
-            assert text is None, shown
+            assert text is None, raw
             break
-        shown += re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", part.decode())
-    return shown
+        raw += part
+    return _without_escapes(raw)
+
+
+def _without_escapes(raw: bytes) -> str:
+    return re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", raw.decode(errors="replace"))
 
 
 @pytest.mark.parametrize(

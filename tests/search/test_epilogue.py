@@ -1,0 +1,94 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from hypensearch.models import QNetConfig
+from hypensearch.models.config import ACTIVATIONS
+from hypensearch.models.q_net import activation
+from hypensearch.search.epilogue import Epilogue, to_bytes
+
+
+def plain(config: QNetConfig, outputs: Tensor, inputs: Tensor) -> Tensor:
+    """What follows the matrix product, one operation after the other, in float64."""
+    states, width = activation(config.activation)(outputs.double()), outputs.shape[1:]
+    if config.layer_norm and config.layer_norm_before_residual:
+        states = functional.layer_norm(states, width)
+    if config.has_residual(0):
+        states = states + inputs.double()
+    if config.layer_norm and not config.layer_norm_before_residual:
+        states = functional.layer_norm(states, width)
+    return states
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[QNetConfig, Tensor, Tensor]:
+    width, rows = draw(st.integers(1, 70)), draw(st.integers(1, 5))
+    config = QNetConfig(
+        (width, width, width, 1),
+        draw(st.sampled_from(ACTIVATIONS)),
+        layer_norm=draw(st.booleans()),
+        layer_norm_before_residual=draw(st.booleans()),
+        residual=draw(st.booleans()),
+    )
+    chance = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
+    shift = draw(st.sampled_from([0.0, 30.0]))  # a mean that is far from 0 beside the deviations
+    return config, torch.randn(rows, width, generator=chance) + shift, torch.randn(rows, width, generator=chance)
+
+
+@given(cases())
+def test_equals_the_plain_way(case: tuple[QNetConfig, Tensor, Tensor]) -> None:
+    config, outputs, inputs = case
+    wanted = plain(config, outputs, inputs)
+    found = Epilogue(config, 0).finish(outputs.clone(), inputs)
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
+
+
+@given(cases())
+def test_bfloat16_is_rounded_once(case: tuple[QNetConfig, Tensor, Tensor]) -> None:
+    config, outputs, inputs = case
+    low, low_inputs = outputs.bfloat16(), inputs.bfloat16()
+    wanted = Epilogue(config, 0).finish(low.float(), low_inputs.float())
+    found = Epilogue(config, 0).finish(low.clone(), low_inputs)
+    if config.activation == "relu":  # others are rounded by torch before
+        assert torch.equal(found, wanted.bfloat16())
+    torch.testing.assert_close(found.float(), wanted, rtol=0.05, atol=0.1)
+
+
+@given(cases(), st.floats(0.001, 1))
+def test_bytes_are_multiples_of_the_scale(case: tuple[QNetConfig, Tensor, Tensor], scale: float) -> None:
+    config, outputs, inputs = case
+    into = torch.empty(outputs.shape, dtype=torch.uint8)
+    states = Epilogue(config, 0).finish_to_bytes(outputs.clone(), inputs, scale, into)
+    again = torch.empty_like(into)
+    to_bytes(states, scale, again)
+    assert torch.equal(into, again)
+    exact = np.clip(states.numpy().astype(np.float64) / scale + 128, 0, 255)
+    assert np.abs(into.numpy() - exact).max() <= 0.51
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_finite_is_seen(value: float, dtype: torch.dtype) -> None:
+    config = QNetConfig((8, 8, 8, 1))
+    outputs = torch.ones(2, 8, dtype=dtype)
+    outputs[1, 3] = value
+    found = Epilogue(config, 0).finish(outputs, torch.zeros(2, 8, dtype=dtype))
+    assert bool(torch.isfinite(found[0]).all())
+    assert bool(torch.isfinite(found[1]).all()) == (value == float("-inf"))  # which ReLU makes 0
+
+
+def test_a_row_depends_on_itself_alone() -> None:
+    config = QNetConfig((96, 96, 96, 1))
+    outputs, inputs = torch.randn(2, 300, 96, generator=torch.Generator().manual_seed(0))
+    together = Epilogue(config, 0).finish(outputs.clone(), inputs)
+    for start, end in ((0, 1), (7, 40), (299, 300)):
+        alone = Epilogue(config, 0).finish(outputs[start:end].clone(), inputs[start:end].clone())
+        assert torch.equal(alone, together[start:end])
