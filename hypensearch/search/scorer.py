@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from queue import Empty, SimpleQueue
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
 _LAYER_NORM_EPS = 1e-5
+_TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
 _ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
 
 
@@ -66,7 +66,7 @@ class Scorer:
         self._packed_rows = min(self.tile_rows, PACKED_TILE_ROWS)
         self._is_packed = False
         self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
-        self._idle: SimpleQueue[_Workspace] = SimpleQueue()
+        self._buffers = _Buffers()
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Score documents.
@@ -123,11 +123,12 @@ class Scorer:
 
         def do(start: int) -> None:
             tile = vectors[start : start + rows]
-            workspace = self._workspace()
+            # On a CPU each thread has buffers that outlive the scorer: new ones cost a short search much of its time.
+            buffers = self._buffers if self.device.type != "cpu" else _of_this_thread.buffers
+            workspace = _Workspace(self._q_nets, self._maps, buffers)
             with torch.inference_mode():
                 workspace.load(tile, fill_up_to=self._packed_rows if self._is_packed else 0)
                 work(workspace, start, len(tile))
-            self._idle.put(workspace)
 
         with stage("score"):
             if self.device.type != "cpu":
@@ -161,32 +162,47 @@ class Scorer:
         self._maps[query] = [on_pack or plain for on_pack, plain in maps]
         self._is_packed = self._is_packed or any(on_pack for on_pack, _ in maps)
 
-    def _workspace(self) -> _Workspace:
-        try:
-            return self._idle.get_nowait()
-        except Empty:
-            return _Workspace(self._q_nets, self._maps, self.tile_rows)
+
+class _Buffers:
+    """Memory that is used again, by number and type."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def get(self, number: int, rows: int, width: int, like: Tensor) -> Tensor:
+        """Return a buffer, *Shape:* ``(rows, width)``, with anything in it; what was in it is gone."""
+        tensor = self._tensors.get((number, like.dtype))
+        if tensor is None or tensor.numel() < rows * width:
+            tensor = self._tensors[number, like.dtype] = like.new_empty(rows * width)
+        return tensor[: rows * width].view(rows, width)
+
+
+class _OfThisThread(threading.local):
+    def __init__(self) -> None:
+        self.buffers = _Buffers()
+
+
+_of_this_thread = _OfThisThread()
 
 
 class _Workspace:
-    """The buffers that one thread computes a tile in.
+    """Computes one tile.
 
     :param q_nets: The q-nets, in the dtype to compute in.
     :param maps: Their blocks' linear maps, by query and block.
-    :param tile_rows: Rows of a tile.
+    :param buffers: Where to.
     """
 
-    def __init__(self, q_nets: QNets, maps: Sequence[Sequence[LinearMap]], tile_rows: int) -> None:
+    def __init__(self, q_nets: QNets, maps: Sequence[Sequence[LinearMap]], buffers: _Buffers) -> None:
         like = q_nets.weights[0]
         self._q_nets = q_nets
         self._maps = maps
         self._config = q_nets.config
         looped = like.device.type == "cpu" and like.dtype in (torch.float32, torch.bfloat16)
         self._epilogues = [Epilogue(q_nets.config, block) for block in range(q_nets.config.num_blocks) if looped]
-        self._buffers = [like.new_empty(tile_rows * max(q_nets.config.dims[1:])) for _ in range(3)]
-        self._moments = like.new_empty(2 * tile_rows)
-        self._tile = like.new_zeros(tile_rows, q_nets.dim)
-        self._loaded = self._tile[:0]
+        self._like = like
+        self._buffers = buffers
+        self._loaded = like
         self._count = 0
 
     def load(self, vectors: Tensor | np.ndarray, fill_up_to: int) -> None:
@@ -201,11 +217,12 @@ class _Workspace:
         self._count, rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
         if 2 * self._count > fill_up_to:
             rows = max(rows, fill_up_to)
-        if rows == self._count and _is_like(vectors, self._tile):
+        if rows == self._count and _is_like(vectors, self._like):
             self._loaded = vectors
         else:
-            self._loaded = self._tile[:rows]
+            self._loaded = self._buffer(_TILE, rows, vectors.shape[1])
             self._loaded[: self._count].copy_(vectors)
+            self._loaded[self._count :].zero_()
 
     def score(self, query: int) -> Tensor:
         """Return the loaded documents' scores, *Shape:* ``(count,)``."""
@@ -245,14 +262,14 @@ class _Workspace:
     def _layer_norm(self, states: Tensor, number: int) -> Tensor:
         rows, width = states.shape
         out = self._buffer(number, rows, width)
-        moments = self._moments[: 2 * rows].view(2, rows, 1)
+        moments = self._buffer(_MOMENTS, 2 * rows, 1).view(2, rows, 1)
         torch.ops.aten.native_layer_norm.out(
             states, (width,), None, None, _LAYER_NORM_EPS, out0=out, out1=moments[0], out2=moments[1]
         )
         return out
 
     def _buffer(self, number: int, rows: int, width: int) -> Tensor:
-        return self._buffers[number][: rows * width].view(rows, width)
+        return self._buffers.get(number, rows, width, self._like)
 
 
 def _is_like(vectors: Tensor, tile: Tensor) -> bool:

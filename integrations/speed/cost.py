@@ -158,15 +158,18 @@ def measure_small(args: argparse.Namespace) -> None:
             for scorer in ("auto", "eager")
         }
         seconds: dict[str, list[float]] = {scorer: [] for scorer in searchers}
-        for turn, query in enumerate([queries[0], *queries]):
-            for scorer, searcher in searchers.items():
+        for searcher in searchers.values():
+            searcher.search(queries[0], k=10)
+        before = {scorer: dict(searcher.stats.seconds) for scorer, searcher in searchers.items()}
+        for turn, query in enumerate(queries):
+            for scorer in sorted(searchers, reverse=turn % 2 == 1):
                 started = time.perf_counter()
-                searcher.search(query, k=10)
-                if turn:  # the first one warms up
-                    seconds[scorer].append(time.perf_counter() - started)
+                searchers[scorer].search(query, k=10)
+                seconds[scorer].append(time.perf_counter() - started)
         for scorer, searcher in searchers.items():
             stages = {
-                name: round(1000 * spent / (len(queries) + 1), 2) for name, spent in searcher.stats.seconds.items()
+                name: round(1000 * (spent - before[scorer][name]) / len(queries), 2)
+                for name, spent in searcher.stats.seconds.items()
             }
             median = round(1000 * statistics.median(seconds[scorer]), 2)
             facts = {"scorer": scorer, "documents": searcher.num_docs, "queries": len(queries), "median_ms": median}
