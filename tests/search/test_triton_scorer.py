@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +21,6 @@ from hypensearch.search.triton_scorer import MAX_WIDTH, Tiling, TritonScorer, ti
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors, save_index
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-if DEVICE.type == "cpu":
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported
 pytest.importorskip("triton", reason="triton is not installed: pip install -c constraints.txt triton")
 
 SMALL = Tiling(rows=16, columns=16, inner=16, warps=4, stages=2)
