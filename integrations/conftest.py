@@ -25,6 +25,16 @@ from hypensearch.hits import Hit
 
 ROOT = Path(__file__).parent.parent
 
+#: A corpus and topics that most tests get by with.
+TEXTS = {
+    "d1": "Concussion symptoms can appear immediately or up to 72 hours after the injury.",
+    "d2": "India has 28 states and 8 union territories.",
+    "d3": "A q-net is a small network that scores document vectors.",
+    "d4": "The symptoms of a cold last about a week.",
+    "d5": "States of matter: solid, liquid, gas and plasma.",
+}
+TOPICS = {"1": "concussion symptoms", "2": "how many states are there in india"}
+
 
 OFFLINE = Path(__file__).parent / "offline"
 

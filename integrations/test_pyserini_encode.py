@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 
 from hypensearch.formats.run import read_run
+from integrations.conftest import TEXTS, TOPICS
 from tests.commands import encode, search, succeed, write_corpus, write_topics
 from tests.models.checkpoints import biencoder_config, save_checkpoint
-
-TEXTS = {
-    "d1": "Concussion symptoms can appear immediately or up to 72 hours after the injury.",
-    "d2": "India has 28 states and 8 union territories.",
-    "d3": "A q-net is a small network that scores document vectors.",
-    "d4": "The symptoms of a cold last about a week.",
-    "d5": "States of matter: solid, liquid, gas and plasma.",
-}
-TOPICS = {"1": "concussion symptoms", "2": "how many states are there in india"}
 
 pytestmark = pytest.mark.usefixtures("pyserini")
 

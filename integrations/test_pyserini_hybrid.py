@@ -9,14 +9,8 @@ import json
 import pytest
 
 from hypensearch import pyserini_bridge
+from integrations.conftest import TEXTS
 
-TEXTS = {
-    "d1": "Concussion symptoms can appear immediately or up to 72 hours after the injury.",
-    "d2": "India has 28 states and 8 union territories.",
-    "d3": "A q-net is a small network that scores document vectors.",
-    "d4": "The symptoms of a cold last about a week.",
-    "d5": "States of matter: solid, liquid, gas and plasma.",
-}
 QUERIES = {"q1": "concussion symptoms", "q2": "how many states are there in india"}
 
 

@@ -21,15 +21,9 @@ import pytest
 from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.search import HypencoderSearcher
-from integrations.conftest import ROOT
+from integrations.conftest import ROOT, TEXTS
 from tests.commands import encode, succeed, write_corpus
 
-TEXTS = {
-    "d1": "Concussion symptoms can appear immediately or up to 72 hours after the injury.",
-    "d2": "India has 28 states and 8 union territories.",
-    "d3": "A q-net is a small network that scores document vectors.",
-    "d4": "The symptoms of a cold last about a week.",
-}
 QUERY = "concussion symptoms"
 READY = "Uvicorn running on"
 

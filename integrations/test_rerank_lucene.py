@@ -15,16 +15,8 @@ from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.run import open_run_writer, read_run, separate_ties
 from hypensearch.search import HypencoderSearcher
+from integrations.conftest import TEXTS, TOPICS
 from tests.commands import encode, refuse, succeed, write_corpus, write_topics
-
-TEXTS = {
-    "d1": "Concussion symptoms can appear immediately or up to 72 hours after the injury.",
-    "d2": "India has 28 states and 8 union territories.",
-    "d3": "A q-net is a small network that scores document vectors.",
-    "d4": "The symptoms of a cold last about a week.",
-    "d5": "States of matter: solid, liquid, gas and plasma.",
-}
-TOPICS = {"1": "concussion symptoms", "2": "how many states are there in india"}
 
 
 @pytest.fixture(scope="module")

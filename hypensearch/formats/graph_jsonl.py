@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, numbered_lines
+from hypensearch.formats.ids import id_in_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +44,8 @@ def _neighbour_list(line: str, path: PathLike, number: int) -> NeighbourList:
         raise HypensearchError(f"{path}:{number}: not JSON; a line is {_WANTED}") from None
     if not isinstance(record, dict) or not isinstance(record.get("neighbors"), list) or "item_id" not in record:
         raise HypensearchError(f"{path}:{number}: a line is {_WANTED}")
-    docid, *neighbours = (_docid(value, path, number) for value in (record["item_id"], *record["neighbors"]))
+    docid, *neighbours = (id_in_json(value, f"{path}:{number}") for value in (record["item_id"], *record["neighbors"]))
     return NeighbourList(number, docid, neighbours)
-
-
-def _docid(value: object, path: PathLike, number: int) -> str:
-    """Take a docid, whole numbers included, as the corpus reader does."""
-    if isinstance(value, str) and value:
-        return value
-    if type(value) is int:
-        return str(value)
-    raise HypensearchError(f"{path}:{number}: found {json.dumps(value)[:40]} where a docid was wanted")
 
 
 _WANTED = '{"item_id": docid, "neighbors": [docid, ...]}'

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, numbered_lines
+from hypensearch.formats.ids import id_in_json
 from hypensearch.formats.json_files import parse_json
 from hypensearch.hits import Hit
 
@@ -52,10 +53,14 @@ def _retrieved(line: str, path: PathLike, number: int) -> RetrievedItems:
     query, items = (record.get("query"), record.get("items")) if isinstance(record, dict) else (None, None)
     if not isinstance(query, dict) or not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise HypensearchError(f"{path}:{number}: a line of the authors' run is {_WANTED}")
-    hits = [Hit(_id(item.get("id"), path, number), _score(item.get("score"), path, number)) for item in items]
+    hits = [
+        Hit(id_in_json(item.get("id"), f"{path}:{number}"), _score(item.get("score"), path, number)) for item in items
+    ]
     _check(hits, path, number)
     text = query.get("content")
-    return RetrievedItems(number, _id(query.get("id"), path, number), text if isinstance(text, str) else "", hits)
+    return RetrievedItems(
+        number, id_in_json(query.get("id"), f"{path}:{number}"), text if isinstance(text, str) else "", hits
+    )
 
 
 def _check(hits: list[Hit], path: PathLike, number: int) -> None:
@@ -71,14 +76,6 @@ def _check(hits: list[Hit], path: PathLike, number: int) -> None:
             )
         seen.add(hit.docid)
         above = hit.score
-
-
-def _id(value: object, path: PathLike, number: int) -> str:
-    if isinstance(value, str) and value:
-        return value
-    if type(value) is int:
-        return str(value)
-    raise HypensearchError(f"{path}:{number}: found {json.dumps(value)[:40]} where an id was wanted")
 
 
 def _score(value: object, path: PathLike, number: int) -> float:

@@ -49,7 +49,7 @@ def test_gzip_blank_lines_and_whole_numbers(tmp_path: Path) -> None:
         ('{"item_id": "a"}', r"graph.jsonl:2: a line is"),
         ('{"neighbors": []}', r"graph.jsonl:2: a line is"),
         ('{"item_id": "a", "neighbors": "b"}', r"graph.jsonl:2: a line is"),
-        ('{"item_id": null, "neighbors": []}', r"graph.jsonl:2: found null where a docid was wanted"),
+        ('{"item_id": null, "neighbors": []}', r"graph.jsonl:2: found null where an id was wanted"),
         ('{"item_id": "a", "neighbors": [true]}', r"graph.jsonl:2: found true"),
         ('{"item_id": "a", "neighbors": [""]}', r'graph.jsonl:2: found "" where'),
     ],

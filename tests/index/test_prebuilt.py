@@ -66,3 +66,25 @@ def test_archive_that_leaves_its_folder_is_refused(registry: Path) -> None:
     with pytest.raises(HypensearchError, match="cannot be unpacked"):
         find_prebuilt_index("toy")
     assert not list(registry.parent.rglob("outside"))
+
+
+def test_a_record_of_pyserinis(registry: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """All of its keys, and md5; progress is shown while it is downloaded."""
+    archive = registry.parent / "toy.tar.gz"
+    record = {
+        "description": "two documents",
+        "filename": archive.name,
+        "readme": "toy.md",
+        "urls": ["file:///nowhere/toy.tar.gz", archive.as_uri()],  # the first that gives it is taken
+        "md5": hashlib.md5(archive.read_bytes()).hexdigest(),
+        "size compressed (bytes)": archive.stat().st_size,
+        "documents": 2,
+        "downloaded": False,
+        "texts": "toy-lucene",
+    }
+    registry.write_text(json.dumps({"toy": record}))
+
+    folder = find_prebuilt_index("toy")
+
+    assert folder.parent.name == f"toy.{record['md5']}"
+    assert f"toy.{record['md5']}.tar: 100%" in capfd.readouterr().err
