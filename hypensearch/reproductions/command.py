@@ -157,7 +157,7 @@ def _reproduce_all(args: argparse.Namespace, conditions: list[Condition], places
                     _run(words)
             if not args.dry_run and not args.skip_eval:
                 for name, score in measure(args.collection, places, condition, measurement).items():
-                    print(f"    {name:13}: {score:.4f} {verdict(round(score, 4), measurement.scores[name])}")
+                    print(f"    {name:13}: {_judged(score, measurement.scores[name])}")
 
 
 def _chosen(args: argparse.Namespace, conditions: list[Condition]) -> list[Condition]:
@@ -207,8 +207,12 @@ def _write_report(args: argparse.Namespace, conditions: list[Condition], places:
     if "output" not in args:
         raise HypensearchError("--generate-report needs --output FILE")
     plan = Plan(places, args.collection, conditions)
-    rows = [_row(plan, condition, one) for condition in conditions for one in condition.measurements]
-    head = "<tr><th>condition</th><th>topics</th><th>expected</th><th>commands</th></tr>"
+    rows = [
+        _row(plan, condition, one, _measured(args.collection, places, condition, one))
+        for condition in conditions
+        for one in condition.measurements
+    ]
+    head = "<tr><th>condition</th><th>topics</th><th>expected</th><th>measured</th><th>commands</th></tr>"
     title = f"hypensearch reproductions: {args.collection}"
     page = f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<h1>{title}</h1>\n<table>\n'
     with replace_when_whole(args.output, "w") as file:
@@ -216,8 +220,21 @@ def _write_report(args: argparse.Namespace, conditions: list[Condition], places:
     print(f"the matrix is {args.output}")
 
 
-def _row(plan: Plan, condition: Condition, measurement: Measurement) -> str:
+def _measured(collection: str, places: Places, condition: Condition, measurement: Measurement) -> str:
+    """Give scores and verdicts, where all runs are there."""
+    runs = [run_path(places, collection, condition, topics) for topics in measurement.topic_sets]
+    if not all(Path(run).is_file() for run in runs):
+        return "not run"
+    scores = measure(collection, places, condition, measurement)
+    return ", ".join(f"{name} {_judged(score, measurement.scores[name])}" for name, score in scores.items())
+
+
+def _judged(score: float, expected: float) -> str:
+    return f"{score:.4f} {verdict(round(score, 4), expected)}"
+
+
+def _row(plan: Plan, condition: Condition, measurement: Measurement, measured: str) -> str:
     lines = "\n".join(shlex.join(words) for words in plan.commands(condition, measurement))
     scores = ", ".join(f"{name} {score:.4f}" for name, score in measurement.scores.items())
-    cells = "".join(f"<td>{html.escape(text)}</td>" for text in (condition.display, measurement.key, scores))
+    cells = "".join(f"<td>{html.escape(text)}</td>" for text in (condition.display, measurement.key, scores, measured))
     return f"<tr>{cells}<td><pre>{html.escape(lines)}</pre></td></tr>"

@@ -85,6 +85,9 @@ def test_existing_runs_are_measured_over_the_topics_of_all(tmp_path: Path, monke
     said = succeed("2cr", "--collection", "tot", "--all", *places)
 
     assert "MRR (rel 2)  : 0.3333 [OK]" in said
+    matrix = ["--generate-report", "--output", tmp_path / "matrix.html"]
+    succeed("2cr", "--collection", "tot", *matrix, *places)
+    assert "<td>MRR (rel 2) 0.3333</td><td>MRR (rel 2) 0.3333 [OK]</td>" in (tmp_path / "matrix.html").read_text()
 
 
 def test_conditions_that_build_on_others_run_them_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +174,7 @@ def test_dry_run_displays_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.M
 def test_report(tmp_path: Path) -> None:
     page = tmp_path / "matrix.html"
     succeed("2cr", "--collection", "msmarco-v1-passage", "--generate-report", "--output", page)
-    assert "MRR@10 0.3860, R@1K 0.9810" in page.read_text()
+    assert "<td>MRR@10 0.3860, R@1K 0.9810</td><td>not run</td>" in page.read_text()
 
 
 def test_what_is_not_there() -> None:
