@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from torch.nn import functional
 from hypensearch.models import QNetConfig
 from hypensearch.models.config import ACTIVATIONS
 from hypensearch.models.q_net import activation
+from hypensearch.search import epilogue
 from hypensearch.search.epilogue import Epilogue, to_bytes
 
 
@@ -92,3 +95,9 @@ def test_a_row_depends_on_itself_alone() -> None:
     for start, end in ((0, 1), (7, 40), (299, 300)):
         alone = Epilogue(config, 0).finish(outputs[start:end].clone(), inputs[start:end].clone())
         assert torch.equal(alone, together[start:end])
+
+
+def test_loops_without_a_file_to_keep_them_beside() -> None:
+    names: dict[str, Any] = {}
+    exec("def twice(x):\n    return 2 * x", names)  # Numba finds no folder for it
+    assert epilogue._loops(names["twice"])(3) == 6
