@@ -5,7 +5,13 @@
 One JSON object a line, in any of these forms, told apart by their keys:
 
 - ``{"query": .., "positive": .., "negatives": [..]}``; ``positive`` (or ``positives``, ``pos``) is a text or a list,
-  so are ``negatives`` (``negative``, ``neg``), which may be absent; ``anchor`` stands for ``query``;
+  so are ``negatives`` (``negative``, ``neg``), which may be absent;
+- sentence-transformers' columns: ``anchor`` (``question``, ``sentence1``) stands for ``query``, ``answer`` or
+  ``sentence2`` for ``positive``, ``negative_1``, ``negative_2`` and so on for ``negatives``; its teachers' scores are
+  one list under the label key, ``label``, ``labels`` or ``scores``: of the positive and all negatives, or, one number
+  less, the margins between them. Lines that are lists, ``["query", "positive", "negative", ..]``, are of the same form,
+  and ``{"set": [..]}`` is a query and its paraphrases;
+- FlagEmbedding's ``pos``, ``neg``, ``pos_scores``, ``neg_scores``;
 - the released code's ``{"query": {"id", "content"}, "items": [{"id", "content", "score", "type"}, ..]}``, the first
   item being the positive;
 - Tevatron's ``{"query": .., "positive_passages": [{"title", "text"}], "negative_passages": [..]}``.
@@ -17,8 +23,10 @@ checked whole before training starts, then read record by record: only line posi
 from __future__ import annotations
 
 import math
+import re
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +37,11 @@ from hypensearch.formats.json_files import parse_json
 
 MAX_PROBLEMS = 20
 
-_POSITIVE_KEYS = ("positive", "positives", "pos", "positive_passages")
+_QUERY_KEYS = ("query", "anchor", "question", "sentence1")
+_POSITIVE_KEYS = ("positive", "positives", "pos", "positive_passages", "answer", "answers", "sentence2")
 _NEGATIVE_KEYS = ("negatives", "negative", "neg", "negative_passages")
+_NUMBERED_NEGATIVE = re.compile(r"negative_(\d+)")
+_LIST_LABEL_KEYS = ("label", "labels", "scores")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +71,16 @@ def parse_record(line: str | bytes, *, label_key: str = "score") -> Record:
         raw = parse_json(line)
     except ValueError as error:
         raise ValueError(f"not JSON ({error})") from None
-    if not isinstance(raw, Mapping):
-        raise ValueError(f"wanted a JSON object, found {type(raw).__name__}")
-    query = _text(raw.get("query", raw.get("anchor")), "query")
+    raw = _as_columns(raw)
+    query = _text(next((raw[key] for key in _QUERY_KEYS if raw.get(key) is not None), None), "query")
     if "items" in raw:
         items = _items(raw["items"], "items", label_key)
         return Record(query, items[:1], items[1:])
     positives = _first_of(raw, _POSITIVE_KEYS, label_key)
     if not positives:
         raise ValueError(f"no positive: wanted one of the keys {', '.join(_POSITIVE_KEYS)}, or items")
-    return Record(query, positives, _first_of(raw, _NEGATIVE_KEYS, label_key))
+    record = Record(query, positives, (*_first_of(raw, _NEGATIVE_KEYS, label_key), *_numbered(raw, label_key)))
+    return _with_listed_scores(record, raw, label_key)
 
 
 class RecordFile:
@@ -87,7 +98,7 @@ class RecordFile:
     ) -> None:
         self.path = Path(path)
         self.label_key = label_key
-        offsets, problems = [], []
+        offsets, problems = array("q"), []
         for number, offset, line in _lines(self.path):
             try:
                 record = parse_record(line, label_key=label_key)
@@ -99,7 +110,7 @@ class RecordFile:
             raise HypensearchError(_summary(self.path, problems))
         if not offsets:
             raise HypensearchError(f"{self.path}: no training record in it")
-        self._offsets = np.array(offsets, dtype=np.int64)
+        self._offsets = np.frombuffer(offsets, dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -181,6 +192,60 @@ def epoch_order(sources: Sequence[range], *, batch_size: int, seed: int, epoch: 
         size = min(batch_size, len(order))
         batches += [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
     return [int(row) for i in rng.permutation(len(batches)) for row in batches[i]]
+
+
+def _as_columns(raw: Any) -> Mapping[str, Any]:
+    """Give the texts of lists, and of sets, the names of columns."""
+    if isinstance(raw, Mapping) and isinstance(raw.get("set"), list):
+        return {**dict(zip(("query",), raw["set"], strict=False)), "positives": raw["set"][1:]}
+    if isinstance(raw, list) and len(raw) > 1:
+        return {"query": raw[0], "positive": raw[1], "negatives": raw[2:]}
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"wanted a JSON object, or a list of at least two texts, found {type(raw).__name__}")
+    return raw
+
+
+def _numbered(raw: Mapping[str, Any], label_key: str) -> tuple[Item, ...]:
+    """Return the texts under ``negative_1``, ``negative_2`` and so on."""
+    found = sorted((int(match[1]), key) for key in raw if (match := _NUMBERED_NEGATIVE.fullmatch(key)))
+    return tuple(item for _, key in found if raw[key] is not None for item in _items(raw[key], key, label_key))
+
+
+def _with_listed_scores(record: Record, raw: Mapping[str, Any], label_key: str) -> Record:
+    """Give items the scores that stand in lists beside them."""
+    for side, items in (("pos", record.positives), ("neg", record.negatives)):
+        if raw.get(f"{side}_scores") is not None:
+            scores = _numbers(raw[f"{side}_scores"], f"{side}_scores")
+            if len(scores) != len(items):
+                raise ValueError(f"{side}_scores has {len(scores)} numbers for {len(items)} texts")
+            record = replace(record, **{{"pos": "positives", "neg": "negatives"}[side]: _scored(items, scores)})
+    key = next((key for key in (label_key, *_LIST_LABEL_KEYS) if raw.get(key) is not None), None)
+    if key is None:
+        return record
+    scores, negatives = _numbers(raw[key], key), record.negatives
+    if "sentence2" in raw and not negatives:
+        if scores != [1.0]:
+            raise ValueError(f"a pair of {key} {raw[key]!r}: only pairs that belong together (1) can be trained on")
+        return record
+    if len(record.positives) != 1 or len(scores) not in (len(negatives), len(negatives) + 1):
+        raise ValueError(
+            f"{key} has {len(scores)} numbers for {len(record.positives)} positives and {len(negatives)} negatives: "
+            "wanted the scores of one positive and all negatives, or the margins between them"
+        )
+    if len(scores) == len(negatives):
+        scores = [0.0, *(-margin for margin in scores)]
+    return replace(record, positives=_scored(record.positives, scores[:1]), negatives=_scored(negatives, scores[1:]))
+
+
+def _numbers(raw: Any, key: str) -> list[float]:
+    try:
+        return [float(value) for value in (raw if isinstance(raw, list) else [raw])]
+    except (TypeError, ValueError):
+        raise ValueError(f"{key} {raw!r} is not a number or a list of numbers") from None
+
+
+def _scored(items: Sequence[Item], scores: Sequence[float]) -> tuple[Item, ...]:
+    return tuple(Item(item.text, score) for item, score in zip(items, scores, strict=True))
 
 
 def _first_of(raw: Mapping[str, Any], keys: Sequence[str], label_key: str) -> tuple[Item, ...]:

@@ -28,6 +28,8 @@ FORMS = {
         "items": [{"id": "2", "content": "p", "score": 3.5, "type": "positive"}, {"content": "n", "score": -1}],
     },
     "tevatron": {"query": "q", "positive_passages": [{"title": "t", "text": "p"}], "negative_passages": []},
+    "columns": {"question": "q", "answer": "p", "negative_1": "n", "negative_2": None},
+    "list": ["q", "p", "n"],
 }
 
 
@@ -37,6 +39,47 @@ def test_forms(form: str) -> None:
     assert record.query == "q"
     assert record.positives[0].text == ("t p" if form == "tevatron" else "p")
     assert [item.text for item in record.negatives] == ([] if form in ("pair", "tevatron") else ["n"])
+
+
+def test_a_sets_first_text_is_the_query() -> None:
+    assert parse_record('{"set": ["q", "p", "r"]}') == parse_record('{"query": "q", "positives": ["p", "r"]}')
+
+
+def test_negatives_keep_the_order_of_their_numbers() -> None:
+    columns = {"anchor": "q", "positive": "p", **{f"negative_{i}": f"n{i}" for i in (10, 9, 1)}}
+    assert [item.text for item in parse_record(json.dumps(columns)).negatives] == ["n1", "n9", "n10"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ({"label": [3, 1, 0.5]}, (3, 1, 0.5)),
+        ({"scores": [2, 2.5]}, (0, -2, -2.5)),  # margins
+        ({"score": [2, 2.5]}, (0, -2, -2.5)),
+        ({"pos_scores": [3], "neg_scores": [1, 0.5]}, (3, 1, 0.5)),
+    ],
+)
+def test_scores_in_lists_are_read(scores: dict[str, object], expected: tuple[float, ...]) -> None:
+    columns = {"query": "q", "positive": "p", "negative_1": "n", "negative_2": "m", **scores}
+    record = parse_record(json.dumps(columns))
+    assert tuple(item.score for item in (*record.positives, *record.negatives)) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"query": "q", "positive": "p", "negative": "n", "label": [1, 2, 3]}, "label has 3 numbers for 1 positives"),
+        ({"query": "q", "pos": ["p"], "neg": ["n"], "neg_scores": []}, "neg_scores has 0 numbers for 1 texts"),
+        ({"query": "q", "positive": "p", "negative": "n", "label": ["high"]}, "label .'high'. is not a number"),
+        ({"sentence1": "q", "sentence2": "p", "label": 0}, "a pair of label 0: only pairs that belong together"),
+        ({"set": ["q"]}, "no positive"),
+        ({"set": []}, "query is not a text"),
+        (["q"], "wanted a JSON object, or a list of at least two texts, found list"),
+    ],
+)
+def test_columns_that_do_not_fit_each_other(columns: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_record(json.dumps(columns))
 
 
 def test_scores_are_read() -> None:
