@@ -87,6 +87,23 @@ def fsync_folder(folder: PathLike) -> None:
         os.close(descriptor)
 
 
+def whole_lines(path: PathLike) -> list[bytes]:
+    """Return the whole lines of a file that something was adding to when it was stopped, and drop what follows them.
+
+    :return: The lines without their ends; none when there is no file.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except FileNotFoundError:
+        return []
+    end = content.rfind(b"\n") + 1
+    if end != len(content):
+        with open(path, "r+b") as file:
+            file.truncate(end)
+    return content[:end].split(b"\n")[:-1]
+
+
 def sha256_of(path: PathLike) -> str:
     """Give the hex SHA-256 digest of a file's bytes as they are on disk.
 

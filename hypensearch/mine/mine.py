@@ -10,13 +10,17 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import read_corpus
-from hypensearch.formats.files import fsync_folder
+from hypensearch.formats.files import fsync_folder, whole_lines
 from hypensearch.hits import Hit
+
+if TYPE_CHECKING:
+    from hypensearch.search.searcher import HypencoderSearcher
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +73,37 @@ def choose(
     return chosen
 
 
+def with_positives(
+    topics: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]], relevance_level: int
+) -> dict[str, str]:
+    """Return the topics that have a relevant document.
+
+    :raises HypensearchError: When none has.
+    """
+    found = {
+        topic: text
+        for topic, text in topics.items()
+        if any(grade >= relevance_level for grade in qrels.get(topic, {}).values())
+    }
+    if not found:
+        raise HypensearchError("no topic has a relevant document in the qrels: do their ids match?")
+    return found
+
+
+def indexed_texts(searcher: HypencoderSearcher, docids: set[str]) -> dict[str, str]:
+    """Read the texts of some documents from the corpus that an index was made of, or from the index itself.
+
+    :raises HypensearchError: When one cannot be read.
+    """
+    texts = {}
+    for docid in sorted(docids):
+        document = searcher.doc(docid)
+        if document is None:
+            raise HypensearchError(f"{searcher.index.folder}: has no document {docid!r}, which the qrels name")
+        texts[docid] = document.contents()
+    return texts
+
+
 def read_texts(corpus: str, docids: set[str], fields: Sequence[str]) -> dict[str, str]:
     """Read the texts of some documents.
 
@@ -96,7 +131,7 @@ def write_records(
     :return: How many records were written by this call.
     """
     partial = Path(output + ".partial")
-    done = _whole_lines(partial)
+    done = len(whole_lines(partial))
     topic_ids = list(chosen)
     if done:
         logger.info("going on after %d records", done)
@@ -155,17 +190,6 @@ def _record(query: str, positives: list[str], negatives: list[str], score: Score
     scores = iter(score(query, [*positives, *negatives]))
     scored = [[{"text": text, "score": round(next(scores), 6)} for text in part] for part in (positives, negatives)]
     return {"query": query, "positives": scored[0], "negatives": scored[1]}
-
-
-def _whole_lines(partial: Path) -> int:
-    """Count a stopped call's whole lines and drop what comes after them."""
-    if not partial.is_file():
-        return 0
-    content = partial.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) != len(content):
-        partial.write_bytes(whole)
-    return whole.count(b"\n")
 
 
 def all_docids(chosen: Iterable[tuple[list[str], list[str]]]) -> set[str]:

@@ -9,8 +9,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
+from hypensearch.formats.files import whole_lines
+from hypensearch.formats.run import read_run
 from hypensearch.mine.__main__ import main
+from hypensearch.search.searcher import HypencoderSearcher
 from hypensearch.train.data import RecordFile
+from tests.commands import encode, search, succeed
 
 
 @pytest.fixture
@@ -61,6 +65,85 @@ def test_a_teacher_scores_all_texts(folder: Path) -> None:
         BertForSequenceClassification(config).save_pretrained(folder / "teacher")
     assert mine(folder, "--negatives", "2", "--teacher", str(folder / "teacher")) == 0
     RecordFile(folder / "o.jsonl", least_negatives=2, needs_scores=True)
+
+
+@pytest.fixture
+def index(folder: Path, tiny_checkpoint: Path) -> Path:
+    succeed("encode", *encode(folder / "corpus.jsonl", folder / "index", tiny_checkpoint))
+    return folder / "index"
+
+
+def mine_index(folder: Path, index: Path, *flags: str) -> int:
+    names = dict(topics="topics.tsv", qrels="qrels.txt", output="o.jsonl")
+    paths = [part for flag, name in names.items() for part in (f"--{flag}", str(folder / name))]
+    return main([*paths, "--index", str(index), "--negatives", "3", "--depth", "6", *flags])
+
+
+def test_an_index_gives_the_records_of_its_run(folder: Path, index: Path) -> None:
+    """Texts come from the corpus that was encoded, whether it is named or not."""
+    assert mine_index(folder, index) == 0
+    records = (folder / "o.jsonl").read_text()
+    succeed("search", *search(index, folder / "topics.tsv", folder / "run.txt", "--hits", 6))
+    assert set(read_run(folder / "run.txt")) == {"1", "2", "3"}
+    assert mine(folder, "--negatives", "3", "--depth", "6") == 0
+    assert (folder / "o.jsonl").read_text() == records
+    assert mine_index(folder, index, "--corpus", str(folder / "corpus.jsonl")) == 0
+    assert (folder / "o.jsonl").read_text() == records
+
+
+def test_a_stopped_search_goes_on(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mine_index(folder, index) == 0
+    whole = (folder / "o.jsonl").read_bytes()
+    (folder / "o.jsonl").unlink()
+    usual, asked = HypencoderSearcher.batch_search, []
+
+    def stopping(self: HypencoderSearcher, queries: list[str], ids: list[str], *more: object) -> object:
+        asked.append(ids)
+        if ids == ["2"] and asked.count(ids) == 1:
+            raise KeyboardInterrupt
+        return usual(self, queries, ids, *more)
+
+    monkeypatch.setattr(HypencoderSearcher, "batch_search", stopping)
+    one_by_one = ("--search-batch-size", "1")
+    assert mine_index(folder, index, *one_by_one) != 0
+    kept = folder / "o.jsonl.hits"
+    kept.write_bytes(kept.read_bytes() + b'["2", [["d1"')  # as a kill in the middle of a line would leave it
+    assert mine_index(folder, index, *one_by_one) == 0
+    assert asked == [["1"], ["2"], ["2"]]
+    assert (folder / "o.jsonl").read_bytes() == whole
+    assert not kept.exists()
+
+
+def test_hits_of_another_search_are_not_gone_on_with(folder: Path, index: Path) -> None:
+    (folder / "o.jsonl.hits").write_text('{"depth": 3}\n["1", [["d9", 1.0]]]\n')
+    assert mine_index(folder, index) == 0
+    (first, _) = RecordFile(folder / "o.jsonl")
+    assert len(first.negatives) == 3
+
+
+def test_whole_lines_drops_what_is_half_written(tmp_path: Path) -> None:
+    assert whole_lines(tmp_path / "none") == []
+    (tmp_path / "lines").write_bytes(b"a\n\nb\nhal")
+    assert whole_lines(tmp_path / "lines") == [b"a", b"", b"b"]
+    assert (tmp_path / "lines").read_bytes() == b"a\n\nb\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--run", "r", "--index", "i"], "one of --index, --sparse-index and --run: found --index, --run"),
+        ([], "one of --index, --sparse-index and --run: found none"),
+        (["--run", "r"], "--corpus is missing"),
+        (["--index", "/no/such"], "/no/such"),
+    ],
+)
+def test_one_first_stage_is_wanted(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    given = ["--topics", folder / "topics.tsv", "--qrels", folder / "qrels.txt", "--output", folder / "o.jsonl", *flags]
+    assert main([str(word) for word in given]) == 2
+    assert message in capsys.readouterr().err
+    assert not (folder / "o.jsonl").exists()
 
 
 @pytest.mark.parametrize(
