@@ -67,9 +67,14 @@ class TrainingConfig:
     backbone: str = _setting("folder or hub name of the transformer to start from; a checkpoint's encoder as well", "")
     start_from: str = _setting("checkpoint to train on, as it is, instead of a new model over a backbone", "")
     validation: list[str] = _setting("folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics", [])
+    measures: list[str] = _setting(
+        "what validation measures; the mean of the first over the collections decides (paper: Rprec)",
+        ["RR@10", "nDCG@10", "R@100"],
+    )
 
     architecture: str = _setting("hypencoder, biencoder, or twin: two linear maps over frozen encoders", "hypencoder")
     num_blocks: int = _setting("hidden blocks of the q-net", 6)
+    residual: bool = _setting("add each hidden block's input to its output; widths do without", True)
     pooling: str = _setting("cls or mean", "cls")
     shared_encoder: bool = _setting("one transformer for both sides", True)
     dropout: float = _setting("dropout inside the q-net while training", 0.0)
@@ -83,6 +88,10 @@ class TrainingConfig:
     freeze_encoder: bool = _setting("train the hyper head alone, over encodings made once", False)
     fixed_blocks: bool = _setting(
         "let queries change the last block's bias and the final weight alone: fast; for frozen encoders", False
+    )
+    static_bias: bool = _setting(
+        "keep the last block's bias the same for all queries, too: fast, and hard to overfit; needs fixed blocks",
+        False,
     )
     attention_only: bool = _setting(
         "train only where the final weight looks, its learned query and keys: hard to overfit; needs fixed blocks",
@@ -116,10 +125,10 @@ class TrainingConfig:
     gradient_checkpointing: bool = _setting("recompute activations to save memory", False)
 
     eval_steps: int = _setting("steps between validations and checkpoints", 2500)
-    patience: int = _setting("validations without a better MRR@10 before stopping early; 0: never", 0)
+    patience: int = _setting("validations without a better first measure before stopping early; 0: never", 0)
     blend: bool = _setting("after training, choose the best mixture of start and trained weights by validation", False)
     blend_steps: int = _setting("mixtures tried between start and trained weights, less one", 8)
-    blend_tolerance: float = _setting("MRR@10 that a mixture may cost any of the validation collections", 1.0)
+    blend_tolerance: float = _setting("first measure that a mixture may cost any of the validation collections", 1.0)
     keep_checkpoints: int = _setting("checkpoints kept to resume from", 2)
     compact: bool = _setting("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
     push_to_hub: str = _setting("repository on the hub, user/name, to upload the finished checkpoint to", "")
@@ -232,8 +241,9 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
         found.append(("cache", "frozen encoders need a folder for their encodings"))
     if config.fixed_blocks and not (config.freeze_encoder and config.start == "warm"):
         found.append(("fixed_blocks", "needs a frozen encoder and a warm start"))
-    if config.attention_only and not config.fixed_blocks:
-        found.append(("attention_only", "needs --fixed-blocks"))
+    for name in ("static_bias", "attention_only"):
+        if getattr(config, name) and not config.fixed_blocks:
+            found.append((name, "needs --fixed-blocks"))
     if config.fixed_blocks and config.widths:
         found.append(("fixed_blocks", "cannot train several widths"))
     if config.freeze_encoder and config.architecture == "biencoder":
@@ -248,6 +258,8 @@ def _problems(config: TrainingConfig) -> list[tuple[str, str]]:
             found.append(("start_from", "a checkpoint starts as it is: no warm start, no twin"))
     if config.chunk_size < 0:
         found.append(("chunk_size", f"{config.chunk_size} is less than 0"))
+    if not config.measures:
+        found.append(("measures", "none: the first one decides which weights are kept"))
     if config.patience and not config.validation:
         found.append(("patience", "stopping early needs --validation"))
     return found

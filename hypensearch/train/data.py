@@ -98,16 +98,18 @@ class RecordFile:
     ) -> None:
         self.path = Path(path)
         self.label_key = label_key
-        offsets, problems = array("q"), []
+        offsets, problems, bad = array("q"), [], 0
         for number, offset, line in _lines(self.path):
             try:
                 record = parse_record(line, label_key=label_key)
                 _check(record, label_key, least_negatives, needs_scores)
                 offsets.append(offset)
             except ValueError as error:
-                problems.append(f"line {number}: {error}")
-        if problems:
-            raise HypensearchError(_summary(self.path, problems))
+                bad += 1
+                if bad <= MAX_PROBLEMS:
+                    problems.append(f"line {number}: {error}")
+        if bad:
+            raise HypensearchError(_summary(self.path, problems, bad))
         if not offsets:
             raise HypensearchError(f"{self.path}: no training record in it")
         self._offsets = np.frombuffer(offsets, dtype=np.int64)
@@ -213,12 +215,11 @@ def _numbered(raw: Mapping[str, Any], label_key: str) -> tuple[Item, ...]:
 
 def _with_listed_scores(record: Record, raw: Mapping[str, Any], label_key: str) -> Record:
     """Give items the scores that stand in lists beside them."""
-    for side, items in (("pos", record.positives), ("neg", record.negatives)):
-        if raw.get(f"{side}_scores") is not None:
-            scores = _numbers(raw[f"{side}_scores"], f"{side}_scores")
-            if len(scores) != len(items):
-                raise ValueError(f"{side}_scores has {len(scores)} numbers for {len(items)} texts")
-            record = replace(record, **{{"pos": "positives", "neg": "negatives"}[side]: _scored(items, scores)})
+    record = replace(
+        record,
+        positives=_with_scores_of(record.positives, raw, "pos_scores"),
+        negatives=_with_scores_of(record.negatives, raw, "neg_scores"),
+    )
     key = next((key for key in (label_key, *_LIST_LABEL_KEYS) if raw.get(key) is not None), None)
     if key is None:
         return record
@@ -235,6 +236,15 @@ def _with_listed_scores(record: Record, raw: Mapping[str, Any], label_key: str) 
     if len(scores) == len(negatives):
         scores = [0.0, *(-margin for margin in scores)]
     return replace(record, positives=_scored(record.positives, scores[:1]), negatives=_scored(negatives, scores[1:]))
+
+
+def _with_scores_of(items: tuple[Item, ...], raw: Mapping[str, Any], key: str) -> tuple[Item, ...]:
+    if raw.get(key) is None:
+        return items
+    scores = _numbers(raw[key], key)
+    if len(scores) != len(items):
+        raise ValueError(f"{key} has {len(scores)} numbers for {len(items)} texts")
+    return _scored(items, scores)
 
 
 def _numbers(raw: Any, key: str) -> list[float]:
@@ -297,6 +307,6 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
             offset += len(line)
 
 
-def _summary(path: Path, problems: list[str]) -> str:
-    more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-    return f"{path}: {len(problems)} bad lines: {'; '.join(problems[:MAX_PROBLEMS])}{more}"
+def _summary(path: Path, problems: list[str], bad: int) -> str:
+    more = f"; and {bad - len(problems)} more" if bad > len(problems) else ""
+    return f"{path}: {bad} bad lines: {'; '.join(problems)}{more}"

@@ -27,17 +27,19 @@ def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry],
     :param history: What was logged, in order.
     :param report: What :func:`hypensearch.train.run.train` measured at start and end.
     """
-    has_curves = draw_curves(output / CURVES, history)
+    has_curves = draw_curves(output / CURVES, history, config.measures)
     with replace_when_whole(output / CARD, "w") as file:
         file.write(model_card(config, report, has_curves=has_curves))
 
 
 def read_history(path: Path) -> list[Entry]:
     """Read a run's history; a resumed run's steps count once, as they were done last."""
-    entries: dict[tuple[int, bool], Entry] = {}
+    kinds = ("loss", "eval_mean")
+    entries: dict[tuple[int, int], Entry] = {}
     if path.is_file():
         for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            entries[entry["step"], "eval_mrr" in entry] = entry
+            kind = next((number for number, key in enumerate(kinds) if key in entry), len(kinds))
+            entries[entry["step"], kind] = entry
     return [entries[key] for key in sorted(entries)]
 
 
@@ -53,7 +55,7 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         "",
         *(f"- {name}: {count} records" for name, count in report["records"].items()),
         "",
-        *_measures(report),
+        *_measures(report, config.measures[0]),
         *_profile(report),
         "Settings that are not the default:",
         "",
@@ -63,28 +65,35 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         "",
         *usage(config.push_to_hub or Path(config.output).name),
     ]
-    return "\n".join([*lines, *(["![Loss and MRR@10](curves.png)", ""] if has_curves else [])])
+    return "\n".join([*lines, *([f"![Loss and {config.measures[0]}](curves.png)", ""] if has_curves else [])])
 
 
-def draw_curves(path: Path, history: Sequence[Entry]) -> bool:
-    """Draw one run's loss and MRR@10 over steps; return whether that was possible."""
-    names = sorted({key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"})
-    return _draw(path, [("loss", history, "loss")], [(name.removeprefix("eval_"), history, name) for name in names])
+def draw_curves(path: Path, history: Sequence[Entry], measures: Sequence[str]) -> bool:
+    """Draw one run's loss and first measure over steps; return whether that was possible.
+
+    :param measures: As in the settings.
+    """
+    keys = {key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"}
+    names = sorted(key for key in keys if not key.endswith(tuple(f"_{measure}" for measure in measures[1:])))
+    curves = [(name.removeprefix("eval_"), history, name) for name in names]
+    return _draw(path, [("loss", history, "loss")], curves, measures[0])
 
 
-def compare_curves(path: Path, histories: Mapping[str, Sequence[Entry]]) -> bool:
-    """Draw several runs' loss and mean MRR@10 in one picture; return whether that was possible.
+def compare_curves(path: Path, histories: Mapping[str, Sequence[Entry]], measure: str = "RR@10") -> bool:
+    """Draw several runs' loss and mean first measure in one picture; return whether that was possible.
 
     :param histories: Of each run, by the name to show.
+    :param measure: What the runs' first measure is called.
     """
     return _draw(
         path,
         [(name, history, "loss") for name, history in histories.items()],
-        [(name, history, "eval_mrr") for name, history in histories.items()],
+        [(name, history, "eval_mean") for name, history in histories.items()],
+        measure,
     )
 
 
-def _draw(path: Path, losses: Sequence[Curve], measured: Sequence[Curve]) -> bool:
+def _draw(path: Path, losses: Sequence[Curve], measured: Sequence[Curve], measure: str) -> bool:
     try:
         import matplotlib
     except ImportError:
@@ -100,7 +109,9 @@ def _draw(path: Path, losses: Sequence[Curve], measured: Sequence[Curve]) -> boo
         for curve in curves:
             _plot(axes, *curve)
     loss.set(title="training loss", xlabel="step")
-    measures.set(title="MRR@10 on held-out topics", xlabel="step")
+    if len(losses) > 1:
+        loss.legend(fontsize="small")
+    measures.set(title=f"{measure} on held-out topics", xlabel="step")
     if measures.lines:
         measures.legend(fontsize="small")
     with replace_when_whole(path) as file:
@@ -114,7 +125,7 @@ def _plot(axes: Any, label: str, history: Sequence[Entry], key: str) -> None:
         axes.plot(*zip(*points, strict=True), marker=".", label=label)
 
 
-def _measures(report: Mapping[str, Any]) -> list[str]:
+def _measures(report: Mapping[str, Any], measure: str) -> list[str]:
     if "end" not in report:
         return []
     names = [name for name in report["end"] if name.startswith("eval_") and name != "eval_seconds"]
@@ -123,7 +134,14 @@ def _measures(report: Mapping[str, Any]) -> list[str]:
         f"| {report['end'][name]:.4f} |"
         for name in names
     ]
-    return ["MRR@10 on held-out topics:", "", "| | start | end |", "|---|---|---|", *rows, ""]
+    return [
+        f"{measure} on held-out topics, and what else is named:",
+        "",
+        "| | start | end |",
+        "|---|---|---|",
+        *rows,
+        "",
+    ]
 
 
 def _profile(report: Mapping[str, Any]) -> list[str]:

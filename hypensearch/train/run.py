@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.eval import resolve_measures
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
@@ -101,7 +102,7 @@ def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path
         trainer.evaluate()
     elif trainer.validation is not None:
         history = read_history(trainer.folder / HISTORY)
-        trainer.at_start = next((dict(e) for e in history if "eval_mrr" in e and not e["step"]), {})
+        trainer.at_start = next((dict(e) for e in history if "eval_mean" in e and not e["step"]), {})
     if trainer.at_start:
         report["start"] = trainer.at_start
     result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -140,6 +141,7 @@ class _Run:
 
 
 def _prepare(config: TrainingConfig) -> _Run:
+    resolve_measures(config.measures, 1)
     files = _open_files(config)
     examples = Examples(files, num_negatives=config.num_negatives, seed=config.seed)
     collections = [read_collection(folder) for folder in config.validation]
@@ -160,7 +162,7 @@ def _prepare(config: TrainingConfig) -> _Run:
         texts = [item.text for record in records for item in (*record.positives, *record.negatives)]
         inputs = FrozenInputs(
             *_caches(config, transformer, document_transformer, tokenizer),
-            [record.query for record in records] + [topic for c in collections for topic in c.topics],
+            [record.query for record in records] + [topic for c in collections for topic in c.topics.values()],
             texts + [text for c in collections for text in c.documents],
         )
     maps = _start_maps(config, transformer)
@@ -180,7 +182,9 @@ def _prepare(config: TrainingConfig) -> _Run:
         tokenizer=tokenizer,
         examples=examples,
         collator=Collator(inputs, examples, mined),
-        validation=Validation(collections, inputs, bf16=config.autocast) if collections else None,
+        validation=Validation(collections, inputs, measures=config.measures, bf16=config.autocast)
+        if collections
+        else None,
         loss_model=LossModel(scorer, config.losses, tuple(config.widths)),
         model=model,
         sample=sample,
@@ -291,7 +295,9 @@ def _scorer(
     query_scale = scale if config.shared_encoder else 1.0
     head = model.query_encoder.hyper_head
     if config.fixed_blocks:
-        return model, FixedBlocksScorer(head, query_scale, scale, attention_only=config.attention_only)
+        return model, FixedBlocksScorer(
+            head, query_scale, scale, static_bias=config.static_bias, attention_only=config.attention_only
+        )
     return model, HeadScorer(head, query_scale, scale)
 
 
@@ -299,7 +305,7 @@ def _new_hypencoder(config: TrainingConfig, transformer: nn.Module, tokenizer: P
     q_net = QNetConfig(
         dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,),
         dropout=config.dropout,
-        residual=not config.widths,  # a residual cannot be cut narrower than its input
+        residual=config.residual and not config.widths,  # a residual cannot be cut narrower than its input
     )
     return new_hypencoder(
         transformer,

@@ -128,21 +128,36 @@ class FixedBlocksScorer(HeadScorer):
     a pair, and the head makes two vectors instead of whole matrices: many times faster to train, and hard to overfit.
     The hidden weights' hyper projections must be zero, as a warm start leaves them; then the head's q-nets are these.
 
-    :param attention_only: Train nothing but the final weight's learned query and keys. The last bias must be static,
-        too, as a warm start leaves it, so that scores are one product of matrices.
+    :param static_bias: Keep the last bias the same for all queries, too, as a warm start leaves it: then scores are one
+        product of matrices, of what the head makes of queries and what the blocks make of documents.
+    :param attention_only: Train nothing but the final weight's learned query and keys; the last bias is static.
     """
 
     def __init__(
-        self, head: HyperHead, query_scale: float, document_scale: float, *, attention_only: bool = False
+        self,
+        head: HyperHead,
+        query_scale: float,
+        document_scale: float,
+        *,
+        static_bias: bool = False,
+        attention_only: bool = False,
     ) -> None:
         super().__init__(head, query_scale, document_scale)
-        self.attention_only = attention_only
+        self.static_bias = static_bias or attention_only
         last = head.q_net.num_blocks - 1
         slots = {head.q_net.num_blocks, 2 * head.q_net.num_blocks}
         unused = [*head.weight_hyper_projection[:-1], *head.bias_hyper_projection[:last]]
         for number in range(2 * head.q_net.num_blocks + 1):
             if number not in slots:
                 unused += [head.key_projections[number], head.value_projections[number]]
+        if self.static_bias:
+            bias_slot = 2 * head.q_net.num_blocks
+            unused += [
+                head.bias_hyper_projection[last],
+                head.key_projections[bias_slot],
+                head.value_projections[bias_slot],
+            ]
+            head.bias_query_embeddings[last].requires_grad_(False)
         for module in unused:
             module.requires_grad_(False)
         for query in [*head.weight_query_embeddings[:-1], *head.bias_query_embeddings[:last]]:
@@ -156,7 +171,7 @@ class FixedBlocksScorer(HeadScorer):
         """See :class:`Scorer`."""
         head, last = self.head, self.head.q_net.num_blocks - 1
         final = head.generate_weight(last + 1, states, mask)
-        bias = head.hyper_base_vectors[last] if self.attention_only else head.generate_bias(last, states, mask)
+        bias = head.hyper_base_vectors[last] if self.static_bias else head.generate_bias(last, states, mask)
         return FixedBlocks(head, bias, final.squeeze(2))
 
 

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
+TENSORBOARD = "tensorboard"
 _SLOW = (".weight_hyper_projection.", "_query_embeddings.", ".key_projections.")
 
 
@@ -67,6 +68,9 @@ class HypensearchTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)
         self.add_callback(_Watch(self))
+        if self.is_world_process_zero():
+            for callback in _tensorboard(folder):
+                self.add_callback(callback)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -91,7 +95,7 @@ class HypensearchTrainer(Trainer):
         if not self.state.global_step:
             self.at_start = metrics
         self.log(metrics)
-        if metrics["eval_mrr"] >= max(self._measured()) and self.is_world_process_zero():
+        if metrics["eval_mean"] >= max(self._measured()) and self.is_world_process_zero():
             save_model(self._bare(), str(self.folder / BEST))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -127,11 +131,16 @@ class HypensearchTrainer(Trainer):
         for share in np.linspace(0, 1, self.settings.blend_steps + 1).tolist():
             self._mix(trained, share)
             measured[share] = self.measure()
-            logger.info("blend: %.2f of what was learned: MRR@10 %.4f", share, measured[share]["eval_mrr"])
-        best = max(self._harmless(measured), key=lambda share: (measured[share]["eval_mrr"], share))
+            logger.info(
+                "blend: %.2f of what was learned: %s %.4f",
+                share,
+                self.settings.measures[0],
+                measured[share]["eval_mean"],
+            )
+        best = max(self._harmless(measured), key=lambda share: (measured[share]["eval_mean"], share))
         self._mix(trained, best)
         logger.info("blend: took %.2f", best)
-        return {"taken": best, **{f"{share:.2f}": values["eval_mrr"] for share, values in measured.items()}}
+        return {"taken": best, **{f"{share:.2f}": values["eval_mean"] for share, values in measured.items()}}
 
     def _harmless(self, measured: dict[float, dict[str, float]]) -> list[float]:
         names = [collection.name for collection in self.validation.collections] if self.validation else []
@@ -189,8 +198,8 @@ class HypensearchTrainer(Trainer):
 
     def _measured(self) -> list[float]:
         """Return the validations so far; transformers forgets the one before the first step."""
-        later = [e["eval_mrr"] for e in self.state.log_history if "eval_mrr" in e and e["step"]]
-        return ([self.at_start["eval_mrr"]] if self.at_start else []) + later
+        later = [e["eval_mean"] for e in self.state.log_history if "eval_mean" in e and e["step"]]
+        return ([self.at_start["eval_mean"]] if self.at_start else []) + later
 
     def _bare(self) -> LossModel:
         model: LossModel = self.accelerator.unwrap_model(self.model)  # type: ignore[assignment]
@@ -223,7 +232,11 @@ class _Watch(TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         if self.trainer.is_tired():
-            logger.info("stopping: no better MRR@10 in the last %d validations", self.trainer.settings.patience)
+            logger.info(
+                "stopping: no better %s in the last %d validations",
+                self.trainer.settings.measures[0],
+                self.trainer.settings.patience,
+            )
             control.should_training_stop = True
         return control
 
@@ -288,15 +301,24 @@ def _arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         disable_tqdm=True,
-        report_to=_reporters(),
+        report_to=[],
         ddp_find_unused_parameters=True,
     )
 
 
-def _reporters() -> list[str]:
+def _tensorboard(folder: Path) -> list[TrainerCallback]:
+    """Return what logs to TensorBoard where that is installed, into the run's folder from its first validation on."""
     from importlib.util import find_spec
 
-    return ["tensorboard"] if find_spec("tensorboard") or find_spec("tensorboardX") else []
+    if find_spec("tensorboard"):
+        from torch.utils.tensorboard import SummaryWriter
+    elif find_spec("tensorboardX"):
+        from tensorboardX import SummaryWriter  # type: ignore[no-redef]
+    else:
+        return []
+    from transformers.integrations import TensorBoardCallback
+
+    return [TensorBoardCallback(SummaryWriter(log_dir=str(folder / TENSORBOARD)))]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -1,26 +1,37 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Retrieval measures on held-out topics while training: every topic against every document of its collection."""
+"""Retrieval measures on held-out topics while training: every topic against every document of its collection.
+
+Documents are scored, ranked and measured by what scores, ranks and measures them in :mod:`hypensearch.search` and
+:mod:`hypensearch.eval`, so a finished checkpoint gets the same figures from the commands.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.eval import Evaluation, evaluate, resolve_measures
 from hypensearch.formats.corpus import read_corpus
 from hypensearch.formats.qrels import read_qrels
+from hypensearch.formats.run import separate_ties
 from hypensearch.formats.topics import read_topics
+from hypensearch.hits import Hit
+from hypensearch.models.q_net import QNets
 from hypensearch.train.inputs import Inputs
-from hypensearch.train.scorers import Batch, Scorer
+from hypensearch.train.scorers import Batch, FixedBlocks, Scorer
 
-MRR_DEPTH = 10
+MEAN = "mean"
+_DEEPEST = 1000
 _QUERIES, _DOCUMENTS = 16, 512
+_SCORED = 8192  # documents that the search's scorers are given at once
 
 T = TypeVar("T")
 
@@ -30,88 +41,115 @@ class Collection:
     """A corpus with topics that have relevant documents.
 
     :param name: Of its folder.
-    :param documents: Texts.
-    :param topics: Queries.
-    :param relevant: Rows of the documents relevant to each topic.
+    :param docids: Of the documents.
+    :param documents: Their texts.
+    :param topics: Queries by topic id.
+    :param qrels: Grades by topic id and docid.
     """
 
     name: str
+    docids: list[str]
     documents: list[str]
-    topics: list[str]
-    relevant: list[set[int]]
+    topics: dict[str, str]
+    qrels: dict[str, dict[str, int]]
 
 
 def read_collection(folder: str | Path) -> Collection:
-    """Read ``corpus.jsonl``, ``topics.tsv`` and ``qrels.txt`` of a folder.
+    """Read ``corpus.jsonl``, ``topics.tsv`` and ``qrels.txt`` of a folder; topics without an answer are left out.
 
     :raises HypensearchError: When one is missing or broken, or no topic has a relevant document.
     """
     folder = Path(folder)
-    rows: dict[str, int] = {}
-    documents: list[str] = []
-    for document in read_corpus(folder / "corpus.jsonl", fields=("contents",)):
-        rows[document.docid] = len(documents)
-        documents.append(document.text)
-    topics, qrels = read_topics(folder / "topics.tsv"), read_qrels(folder / "qrels.txt")
-    relevant = {
-        topic: {rows[docid] for docid, grade in qrels.get(topic, {}).items() if grade > 0 and docid in rows}
-        for topic in topics
+    texts = {document.docid: document.text for document in read_corpus(folder / "corpus.jsonl", fields=("contents",))}
+    qrels = read_qrels(folder / "qrels.txt")
+    answered = {
+        t for t, grades in qrels.items() if any(grade > 0 and docid in texts for docid, grade in grades.items())
     }
-    kept = [topic for topic in topics if relevant[topic]]
-    if not kept:
+    topics = {topic: text for topic, text in read_topics(folder / "topics.tsv").items() if topic in answered}
+    if not topics:
         raise HypensearchError(f"{folder}: no topic of topics.tsv has a document in corpus.jsonl judged relevant")
-    return Collection(folder.name, documents, [topics[t] for t in kept], [relevant[t] for t in kept])
+    return Collection(folder.name, list(texts), list(texts.values()), topics, {topic: qrels[topic] for topic in topics})
 
 
 class Validation:
-    """Scores a model on collections.
+    """Measures a model on collections.
 
     :param collections: Held-out ones.
     :param inputs: What turns their texts into the scorer's input.
-    :param bf16: Whether to score under bfloat16 autocast.
+    :param measures: Names as ir_measures has them; the first one decides which weights are the best.
+    :param bf16: Whether to encode under bfloat16 autocast; scores are in float32.
+    :raises HypensearchError: When a measure is unknown, or collections have the same name.
     """
 
-    def __init__(self, collections: Sequence[Collection], inputs: Inputs, *, bf16: bool = False) -> None:
+    def __init__(
+        self, collections: Sequence[Collection], inputs: Inputs, *, measures: Sequence[str], bf16: bool = False
+    ) -> None:
+        names = [collection.name for collection in collections]
+        if len({*names, MEAN}) <= len(names):
+            raise HypensearchError(f"validation collections are told apart by their folders' names, found {names}")
         self.collections = list(collections)
         self.inputs = inputs
+        self.measures = list(measures)
         self.bf16 = bf16
+        cutoffs = [measure.params.get("cutoff", _DEEPEST) for measure in resolve_measures(self.measures, 1).values()]
+        self._depth = max(cutoffs)
 
-    @torch.inference_mode()
     def __call__(self, scorer: Scorer) -> dict[str, float]:
-        """Return MRR@10 by collection, and their mean as ``mrr``."""
-        measured = {}
+        """Return the first measure by collection and its ``mean``; the others as ``<collection>_<measure>``."""
+        first, others = {}, {}
         for collection in self.collections:
-            ranks = self.ranks(scorer, collection)
-            measured[collection.name] = sum(1 / rank for rank in ranks if rank <= MRR_DEPTH) / len(ranks)
-        return {**measured, "mrr": sum(measured.values()) / len(measured)}
+            values = list(self.evaluate(scorer, collection).values.values())
+            first[collection.name] = values[0]
+            named = zip(self.measures[1:], values[1:], strict=True)
+            others.update({f"{collection.name}_{measure}": value for measure, value in named})
+        return {**first, MEAN: sum(first.values()) / len(first), **others}
+
+    def evaluate(self, scorer: Scorer, collection: Collection) -> Evaluation:
+        """Search a collection with all its topics and measure the run."""
+        return evaluate(collection.qrels, self.run(scorer, collection), self.measures)
 
     @torch.inference_mode()
-    def ranks(self, scorer: Scorer, collection: Collection) -> list[int]:
-        """Return the rank, from 1, of each topic's best relevant document; ties count against it."""
+    def run(self, scorer: Scorer, collection: Collection) -> dict[str, list[Hit]]:
+        """Search a collection with all its topics.
+
+        :return: Hits by topic id, best first, as many as the measures look at.
+        """
+        from hypensearch.search.top_k import TopK
+
         device = next(scorer.parameters()).device  # type: ignore[attr-defined]
+        docid_rank = np.argsort(np.argsort(np.array(collection.docids, dtype=object)))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-            vectors = [
-                scorer.document_vectors(_to(self.inputs.documents(block), device))
+            encoded = [
+                scorer.document_vectors(_to(self.inputs.documents(block), device)).float()
                 for block in _blocks(collection.documents, _DOCUMENTS)
             ]
-            ranks = []
-            for start, topics in enumerate(_blocks(collection.topics, _QUERIES)):
-                q_nets = scorer.q_nets(_to(self.inputs.queries(topics), device))
-                scores = torch.cat([q_nets(block) for block in vectors], dim=1).float()
-                relevant = collection.relevant[start * _QUERIES :]
-                ranks += [_rank(of_topic, rows) for of_topic, rows in zip(scores, relevant, strict=False)]
-        return ranks
+            vectors = torch.cat(encoded)
+        found = {}
+        for topics in _blocks(list(collection.topics), _QUERIES):
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+                queries = [collection.topics[topic] for topic in topics]
+                q_nets = scorer.q_nets(_to(self.inputs.queries(queries), device))
+            score, size = _block_scorer(q_nets, device)
+            best = TopK(len(topics), min(self._depth, len(collection.docids)), docid_rank)
+            for start in range(0, len(vectors), size):
+                best.add(start, score(vectors[start : start + size]))
+            for query, topic in enumerate(topics):
+                hits = zip(best.rows(query), best.scores(query), strict=True)
+                found[topic] = separate_ties(Hit(collection.docids[row], float(value)) for row, value in hits)
+        return found
 
 
-def _rank(scores: Tensor, relevant: set[int]) -> int:
-    rows = list(relevant)
-    best = scores[rows].max()
-    others = scores.clone()
-    others[rows] = float("-inf")
-    return 1 + int((others >= best).sum())
+def _block_scorer(q_nets: QNets | FixedBlocks, device: torch.device) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Return the search's own scorer of q-nets, and how many documents to give it; shared blocks have another way."""
+    from hypensearch.search.scorers import Case, make_scorer
+
+    if isinstance(q_nets, FixedBlocks):
+        return lambda vectors: q_nets(vectors).float(), _DOCUMENTS
+    case = Case(device, config=q_nets.config, num_queries=len(q_nets), num_docs=_SCORED)
+    return make_scorer(q_nets, case).score, _SCORED
 
 
-def _to(batch: Batch, device: torch.device) -> Batch:
+def _to(batch: Mapping[str, Tensor], device: torch.device) -> Batch:
     return {key: tensor.to(device) for key, tensor in batch.items()}
 
 

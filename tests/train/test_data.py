@@ -96,6 +96,11 @@ def test_all_bad_lines_are_listed(tmp_path: Path) -> None:
         assert found in str(error.value)
 
 
+def test_many_bad_lines_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(HypensearchError, match=r"30 bad lines: line 1: .*line 20: [^;]*; and 10 more$"):
+        RecordFile(lines(tmp_path / "a.jsonl", *["{"] * 30))
+
+
 def test_what_losses_need_is_checked(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", FORMS["triple"], FORMS["pair"])
     with pytest.raises(HypensearchError, match="line 2: 0 negatives"):

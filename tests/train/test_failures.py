@@ -180,7 +180,7 @@ def test_the_command_leaves_card_curves_and_history(settings: Any, tmp_path: Pat
     assert "    bf16: true" in card
     assert "encoder --encoder model" in card
     history = [json.loads(x) for x in (tmp_path / "model" / "training" / "history.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in history if "eval_mrr" in entry] == [0, 2, 4]
+    assert [entry["step"] for entry in history if "eval_mean" in entry] == [0, 2, 4]
     assert any("loss" in entry for entry in history)
 
 
@@ -190,7 +190,7 @@ def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path) -> None:
     train(config)
     report = json.loads((tmp_path / "model" / "training" / "report.json").read_text())
     measured = [
-        entry["eval_mrr"] for entry in read_history(tmp_path / "model" / "training" / HISTORY) if "eval_mrr" in entry
+        entry["eval_mean"] for entry in read_history(tmp_path / "model" / "training" / HISTORY) if "eval_mean" in entry
     ]
     assert report["steps"] == 2 * (measured.index(max(measured)) + 2) < 40
-    assert report["end"]["eval_mrr"] == max(measured) > measured[-1]
+    assert report["end"]["eval_mean"] == max(measured) > measured[-1]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hypensearch.train.config import TrainingConfig, read_config
 from hypensearch.train.report import compare_curves, model_card, read_history, write_report
+from hypensearch.train.run import train
+from hypensearch.train.trainer import HISTORY as HISTORY_FILE
 
 REPORT = {
     "records": {"t.jsonl": 12},
-    "start": {"eval_a": 0.25, "eval_mrr": 0.25, "eval_seconds": 1},
-    "end": {"eval_a": 0.5, "eval_mrr": 0.5, "eval_seconds": 1},
+    "start": {"eval_a": 0.25, "eval_mean": 0.25, "eval_seconds": 1},
+    "end": {"eval_a": 0.5, "eval_mean": 0.5, "eval_seconds": 1},
     "steps": 7,
     "seconds": 3,
 }
-HISTORY = [{"step": 0, "eval_a": 0.25, "eval_mrr": 0.25}, {"step": 7, "loss": 1.5}, {"step": 7, "eval_mrr": 0.5}]
+HISTORY = [{"step": 0, "eval_a": 0.25, "eval_mean": 0.25}, {"step": 7, "loss": 1.5}, {"step": 7, "eval_mean": 0.5}]
 
 
 def config() -> TrainingConfig:
@@ -50,7 +53,7 @@ def test_curves_and_card_are_written(tmp_path: Path) -> None:
 def test_several_runs_share_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     assert compare_curves(tmp_path / "one.png", {"warm": HISTORY})
-    assert compare_curves(tmp_path / "two.png", {"warm": HISTORY, "cold": [{"step": 0, "eval_mrr": 0.1}]})
+    assert compare_curves(tmp_path / "two.png", {"warm": HISTORY, "cold": [{"step": 0, "eval_mean": 0.1}]})
     one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
     assert one.startswith(b"\x89PNG")
     assert two.startswith(b"\x89PNG")
@@ -59,8 +62,9 @@ def test_several_runs_share_a_picture(tmp_path: Path) -> None:
 
 def test_a_resumed_runs_steps_count_once(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in [*HISTORY, {"step": 7, "loss": 1.25}]))
-    assert [entry.get("loss") for entry in read_history(path)] == [None, 1.25, None]
+    summary = {"step": 7, "train_loss": 1.4}  # what transformers logs at the end of a run
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in [*HISTORY, {"step": 7, "loss": 1.25}, summary]))
+    assert [entry.get("loss") for entry in read_history(path)] == [None, 1.25, None, None]
 
 
 def test_the_command_in_the_card_repeats_the_run(tmp_path: Path) -> None:
@@ -68,3 +72,19 @@ def test_the_command_in_the_card_repeats_the_run(tmp_path: Path) -> None:
 
     (tmp_path / "config.json").write_text(to_json(config()))
     assert read_config(str(tmp_path / "config.json"), {}) == config()
+
+
+def test_tensorboard_has_loss_and_measures(settings: Any, tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(settings(max_steps=4, eval_steps=2))
+    (events,) = (tmp_path / "model" / "training").rglob("events.out.tfevents.*")
+    scalars = accumulator.EventAccumulator(str(events.parent)).Reload()
+    history = read_history(tmp_path / "model" / "training" / HISTORY_FILE)
+    for tag, key in (
+        ("train/loss", "loss"),
+        ("eval/mean", "eval_mean"),
+        ("eval/held_out_R@100", "eval_held_out_R@100"),
+    ):
+        logged = [(entry["step"], pytest.approx(entry[key])) for entry in history if key in entry]
+        assert [(event.step, event.value) for event in scalars.Scalars(tag)] == logged
+        assert len(logged) >= 2

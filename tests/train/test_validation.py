@@ -1,0 +1,67 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Validation's figures are those of the commands encode, search and eval on the finished checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hypensearch.errors import HypensearchError
+from hypensearch.train.run import train
+from hypensearch.train.validation import read_collection
+from tests.commands import encode, search, succeed
+
+MEASURES = ["nDCG@3", "RR@10", "R@5"]
+KINDS: dict[str, dict[str, Any]] = {
+    "q-nets": {},
+    "bi-encoder": {"architecture": "biencoder"},
+    "fixed blocks": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True},
+    "twin": {"architecture": "twin"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_measures_are_those_of_the_commands(settings: Any, data: Path, tmp_path: Path, kind: str) -> None:
+    """The encodings of frozen encoders are kept in float16, which may exchange neighbours of nearly equal scores."""
+    train(settings(**KINDS[kind], max_steps=2, eval_steps=2, measures=MEASURES))
+    held_out, model = data / "held_out", tmp_path / "model"
+    succeed("encode", *encode(held_out / "corpus.jsonl", tmp_path / "index", model, "--max-length", "196"))
+    succeed("search", *search(tmp_path / "index", held_out / "topics.tsv", tmp_path / "run.txt"))
+    judged = ["--qrels", held_out / "qrels.txt", "--run", tmp_path / "run.txt", "--output-format", "json", "--metrics"]
+    (run,) = json.loads(succeed("eval", *judged, *MEASURES))["runs"]
+    figures = list(run["values"].values())
+    end = json.loads((model / "training" / "report.json").read_text())["end"]
+    assert [end["eval_held_out"], end["eval_held_out_RR@10"], end["eval_held_out_R@5"]] == pytest.approx(
+        figures, abs=1e-9 if kind in ("q-nets", "bi-encoder") else 0.03
+    )
+    assert end["eval_mean"] == end["eval_held_out"]
+    assert end["eval_held_out_R@5"] > 0
+
+
+def test_topics_without_an_answer_are_left_out(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "held_out", tmp_path / "c")
+    (tmp_path / "c" / "qrels.txt").write_text("3 0 d3 1\n4 0 d4 0\n5 0 elsewhere 1\n")
+    collection = read_collection(tmp_path / "c")
+    assert list(collection.topics) == ["3"]
+    assert collection.qrels == {"3": {"d3": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"measures": ["MRRR@10"]}, "cannot compute 'MRRR@10'"), ({"measures": []}, "measures: none")],
+)
+def test_bad_measures_are_refused_at_once(settings: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(HypensearchError, match=message):
+        train(settings(**changes))
+
+
+def test_collections_of_one_name_are_refused(settings: Any, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "held_out", tmp_path / "held_out")
+    both = [str(data / "held_out"), str(tmp_path / "held_out")]
+    with pytest.raises(HypensearchError, match="told apart by their folders' names"):
+        train(settings(validation=both))
