@@ -91,11 +91,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--head-steps", type=int, default=200, help="those of the Hypencoder after the twin's")
     parser.add_argument("--ablation", action="store_true", help="train the variants of the first seed as well")
+    parser.add_argument("--data-only", action="store_true", help="make the data and train nothing")
     parser.add_argument("--no-test", action="store_true", help="leave the test topics unmeasured")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if not (args.run / "train.jsonl").is_file():
         write_data(args.run, tuple(args.packages), args.pairs)
+    if args.data_only:
+        return
     scorers: dict[str, list[Path]] = {"twin": [], "hypencoder": []}
     for seed in args.seeds:
         scorers["twin"].append(trained(args, f"twin-{seed}", {**TWIN, "max_steps": args.steps, "seed": seed}))

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training from a file of half a gigabyte takes no more memory than from a small one, but for eight bytes a record."""
+"""Training from a file of a few hundred megabytes takes no more memory than from a small one, but for what its place costs each record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 pytest_plugins = ["tests.train.conftest"]
 
 MEGABYTE = 2**20
-SMALL, LARGE = 1_000, 200_000
+SMALL, LARGE = 1_000, 100_000
 WORDS_A_TEXT = 150
 PER_RECORD = 200  # bytes: its place in the file, and in the order of the epoch
 SLACK = 100 * MEGABYTE
