@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training from a file of a few hundred megabytes takes no more memory than from a small one, but for what its place costs each record."""
+"""Training from a file of a few hundred megabytes takes no more memory than from a small one, but for its places."""
 
 from __future__ import annotations
 
