@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from hypensearch.device import usable_dtype
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import resolve_measures
 from hypensearch.formats.files import replace_when_whole
@@ -52,6 +53,7 @@ def train(config: TrainingConfig) -> DualEncoder:
     :return: The trained model.
     :raises HypensearchError: For bad settings or data, and when the loss is not a number.
     """
+    config = _on_this_machine(config)
     folder = Path(config.output) / "training"
     checkpoint = last_checkpoint(folder) if config.resume else None
     if not config.resume and last_checkpoint(folder) is not None:
@@ -72,6 +74,13 @@ def train(config: TrainingConfig) -> DualEncoder:
         if trainer.is_world_process_zero():
             _write(model, run, config, report)
     return model
+
+
+def _on_this_machine(config: TrainingConfig) -> TrainingConfig:
+    """Leave bfloat16 to machines that have instructions for it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    usable = not config.bf16 or usable_dtype(device, torch.bfloat16) == torch.bfloat16
+    return config if usable else replace(config, bf16=False)
 
 
 def _check_same_run(config: TrainingConfig, folder: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from hypensearch.device import computes_in
 from hypensearch.errors import HypensearchError
 from hypensearch.models import load_model
 from hypensearch.train.config import TrainingConfig, to_json
@@ -177,7 +178,8 @@ def test_the_command_leaves_card_curves_and_history(settings: Any, tmp_path: Pat
     card = (tmp_path / "model" / "README.md").read_text()
     report = json.loads((tmp_path / "model" / "training" / "report.json").read_text())
     assert f"| held_out | {report['start']['eval_held_out']:.4f} | {report['end']['eval_held_out']:.4f} |" in card
-    assert "    bf16: true" in card
+    usable = computes_in(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.bfloat16)
+    assert ("    bf16: true" in card) == usable
     assert "encoder --encoder model" in card
     history = [json.loads(x) for x in (tmp_path / "model" / "training" / "history.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history if "eval_mean" in entry] == [0, 2, 4]
