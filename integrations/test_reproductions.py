@@ -3,7 +3,7 @@
 """BM25, a bi-encoder in Faiss and the Hypencoder side by side on SciFact and CACM: conditions of ``hypensearch.2cr``.
 
 Each condition is a process of the real commands, Pyserini's among them, and its figures are those that the condition
-expects, to four decimals. Ten minutes for both collections on two idle cores; ``HYPENSEARCH_KEEP`` names a folder whose
+expects, to four decimals. A quarter of an hour on two idle cores; ``HYPENSEARCH_KEEP`` names a folder whose
 indexes and runs are taken as they are, and kept.
 """
 
