@@ -45,6 +45,13 @@ with-pyserini: $(VENV)/.tested-with
 fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
 	$(BIN)/python -m integrations.fuzz
 
+faults: $(VENV)/.tested-with  ## thousands of kills, full disks and changed bits, and what a reader finds behind each
+	$(BIN)/python -m integrations.faults
+
+mutants: $(VENV)/.tested-with  ## changes to the code of the formats that its tests do not notice
+	$(BIN)/python -m pip install --quiet mutmut
+	$(BIN)/mutmut run && $(BIN)/mutmut results
+
 coverage: $(VENV)/.tested-with  ## branches of reading and writing code that no test takes
 	$(BIN)/python -m pip install --quiet -c constraints.txt pytest-cov
 	$(BIN)/python -m pytest --cov=hypensearch/formats --cov=hypensearch/index --cov-branch --cov-report=term-missing

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import logging
 import os
@@ -12,7 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
@@ -60,11 +61,13 @@ def run(body: Callable[[], None]) -> int:
     except OSError as error:
         return _fail(_describe(error))
     except _Terminated:
+        _close_bars()
         print("terminated", file=sys.stderr)
-        return EXIT_TERMINATED
+        return _end_soon(EXIT_TERMINATED)
     except KeyboardInterrupt:
+        _close_bars()
         print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _end_soon(EXIT_INTERRUPTED)
     return EXIT_OK
 
 
@@ -87,6 +90,24 @@ def _ended_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_soon(code: int) -> int:
+    """Let the process end as soon as it has this exit code: taking torch apart takes longer than a user waits.
+
+    Where a command runs in the process of somebody else, nothing is changed.
+    """
+    program = getattr(sys.modules["__main__"], "__spec__", None)
+    if os.path.basename(sys.argv[0]) == "hypensearch" or (program and program.name.startswith("hypensearch.")):
+        atexit.register(_end_at_once, code)
+    return code
+
+
+def _end_at_once(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def quiet_libraries() -> None:
@@ -164,8 +185,18 @@ def _print_whatever_comes() -> None:
 
 
 def _fail(message: str) -> int:
+    _close_bars()
     print("error: " + " ".join(message.split("\n")), file=sys.stderr)
     return EXIT_BAD_INPUT
+
+
+def _close_bars() -> None:
+    """End the lines of progress bars, so that what is told stands in a line of its own."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        for bar in list(getattr(tqdm, "_instances", ())):
+            bar.close()
 
 
 def _describe(error: OSError) -> str:

@@ -33,7 +33,8 @@ VARIANTS = ("a_2layer_h32", "b_6layer_h64")
 
 def pytest_unconfigure() -> None:
     """A thread that never ends is told with what it does, and ends with the process: tests' time limit is over here."""
-    faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True, file=sys.__stderr__)
+    if "pytest" in sys.argv[0]:  # and not in the process of another program
+        faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True, file=sys.__stderr__)
 
 
 @pytest.fixture(scope="session")

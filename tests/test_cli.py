@@ -113,3 +113,30 @@ def main_exit(argv: list[str]) -> int | str | None:
     with pytest.raises(SystemExit) as end:
         main(argv)
     return end.value.code
+
+
+INTERRUPTED = """
+import atexit, sys
+from hypensearch import cli
+sys.argv[0] = sys.argv[1]
+def body():
+    print("so far")
+    raise KeyboardInterrupt
+atexit.register(print, "taken apart")
+raise SystemExit(cli.run(body))
+"""
+
+
+@pytest.mark.parametrize(("program", "shown"), [("/bin/hypensearch", "so far\n"), ("other", "so far\ntaken apart\n")])
+def test_an_interrupted_command_ends_at_once(program: str, shown: str) -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, shown, "interrupted\n")
+
+
+def test_an_error_stands_in_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> None:
+        cli.progress_bar(9, unit="topic", description="searching").update(1)
+        raise HypensearchError("broken")
+
+    assert cli.run(body) == 2
+    assert capsys.readouterr().err.replace("\r", "\n").split("\n")[-2:] == ["error: broken", ""]

@@ -30,6 +30,9 @@ CACHE_VARIABLE = "HYPENSEARCH_CACHE"
 _BUFFER_BYTES = 2**20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
+_TORCH_CANNOT_WRITE = re.compile(r"PytorchStreamWriter failed|inline_container\.cc")
+
 _ASCII_SPACE = re.compile(r"[ \t\n\x0b\f\r]+")
 
 PathLike = str | os.PathLike[str]
@@ -55,11 +58,12 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
             os.makedirs(os.path.dirname(target), exist_ok=True)
         file = _open_new(partial, mode, must_be_new=not in_place)
     try:
-        with _full_disk_told_of(path), file:
+        with _full_disk_told_of(path), libraries_told_of(path), file:
             yield file
-            file.flush()
-            if not in_place:
-                os.fsync(file.fileno())
+            with _told_of(path):
+                file.flush()
+                if not in_place:
+                    os.fsync(file.fileno())
         if not in_place:
             with _told_of(path):
                 _copy_permissions(target, partial)
@@ -69,6 +73,27 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
         if not in_place:
             with suppress(FileNotFoundError):
                 os.unlink(partial)
+        raise
+
+
+@contextmanager
+def libraries_told_of(path: PathLike) -> Iterator[None]:
+    """Tell what keeps a library's own machine code from writing as all else that keeps us from it.
+
+    safetensors and tokenizers raise errors of their own that name the system's error, torch one that does not.
+
+    :param path: The file or folder that it writes.
+    :raises HypensearchError: In place of such an error.
+    """
+    try:
+        yield
+    except HypensearchError:
+        raise
+    except Exception as error:
+        if match := _OS_ERROR.search(str(error)):
+            raise HypensearchError(f"{path}: cannot be written: {os.strerror(int(match[1]))}") from error
+        if isinstance(error, RuntimeError) and _TORCH_CANNOT_WRITE.search(str(error)):
+            raise HypensearchError(f"{path}: cannot be written whole; is the disk full?") from error
         raise
 
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from hypensearch.formats.files import PathLike, read_at_most
@@ -45,3 +47,21 @@ def parse_json(content: bytes | str) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def signed_json(facts: Mapping[str, Any]) -> bytes:
+    """Give the content of a file of facts that carries a digest of itself."""
+    return _dump({**facts, "checksum": hashlib.sha256(_dump(facts)).hexdigest()})
+
+
+def check_signed(content: bytes, facts: Mapping[str, Any]) -> None:
+    """Compare a file's bytes with the digest among its facts.
+
+    :raises ValueError: When it is not what :func:`signed_json` wrote.
+    """
+    if signed_json({key: value for key, value in facts.items() if key != "checksum"}) != content:
+        raise ValueError("its content does not match its checksum")
+
+
+def _dump(facts: Mapping[str, Any]) -> bytes:
+    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")

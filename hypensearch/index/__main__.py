@@ -99,6 +99,7 @@ def _make_centroids(args: argparse.Namespace) -> None:
     from hypensearch.index.centroids import build_centroids
 
     with FlatIndex.open(args.index) as index:
+        index.check_once()
         found = len(build_centroids(index, args.centroids))
         print(
             f"the {found:,} documents of {index.num_docs:,} that are nearest to centroids are named in {args.index}; "
@@ -111,6 +112,7 @@ def _make_graph(args: argparse.Namespace) -> None:
     from hypensearch.device import resolve_device
 
     with FlatIndex.open(args.index) as index:
+        index.check_once()
         device = resolve_device(args.device)
         graph = _imported(index, device, args) if args.import_graph else _built(index, device, args)
         print(_summary(index, graph))

@@ -2,13 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Documents that stand for the parts of a corpus: those nearest to its k-means centroids.
 
-Graph search may start from them in place of random documents. ``INDEX/centroids/`` holds ``rows.npy``, and
-``centroids.json``, which is written last.
+Graph search may start from them in place of random documents. ``INDEX/centroids/centroids.json`` holds their rows.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -16,17 +14,15 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
-from hypensearch.formats.json_files import read_json
+from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.nearest import gather_rows, read_rows
-from hypensearch.index.npy import map_npy
 from hypensearch.index.surrogate import vectors_digest
 
 FOLDER = "centroids"
 FORMAT = "hypensearch centroids"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _MANIFEST = "centroids.json"
-_ROWS = "rows.npy"
 _TRAINED_ON = 128  # documents a centroid
 _READ_ROWS = 16384
 _ITERATIONS = 10
@@ -56,23 +52,27 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
     folder = os.path.join(index.folder, FOLDER)
     again = f"make them with: python -m hypensearch.index --index {index.folder} --centroids"
     try:
-        facts = read_json(os.path.join(folder, _MANIFEST))
+        content = read_bounded(os.path.join(folder, _MANIFEST))
+        facts = parse_json(content)
         if facts["version"] > FORMAT_VERSION:
             raise HypensearchError(f"{folder}: format version {facts['version']}: upgrade hypensearch, or {again}")
+        if facts["version"] < FORMAT_VERSION:
+            raise HypensearchError(f"{folder}: format version {facts['version']}, which is read no more; {again}")
+        check_signed(content, facts)
         if facts["vectors"] != vectors_digest(index):
             raise HypensearchError(f"{folder}: were made of other vectors than {index.folder} holds; {again}")
-        rows = np.array(map_npy(os.path.join(folder, _ROWS)))
-        if rows.shape != (facts["rows"],) or rows.dtype != np.int64 or not _are_rows(rows, index.num_docs):
-            raise ValueError("rows.npy is not what the manifest says")
-    except FileNotFoundError:
+        rows = np.array(facts["rows"], dtype=np.int64)
+        if not _are_rows(rows, index.num_docs):
+            raise ValueError("rows that are none")
+    except (FileNotFoundError, NotADirectoryError):
         raise HypensearchError(f"{index.folder} has no centroids to start from; {again}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {again}") from None
     return rows
 
 
 def _are_rows(rows: np.ndarray, num_docs: int) -> bool:
-    return bool(len(rows)) and int(rows.min()) >= 0 and int(rows.max()) < num_docs
+    return rows.ndim == 1 and bool(len(rows)) and int(rows.min()) >= 0 and int(rows.max()) < num_docs
 
 
 def _k_means(index: FlatIndex, count: int, seed: int) -> np.ndarray:
@@ -109,9 +109,9 @@ def _nearest_documents(index: FlatIndex, centroids: np.ndarray) -> tuple[np.ndar
 def _write(index: FlatIndex, rows: np.ndarray, facts: dict[str, Any]) -> None:
     folder = os.path.join(index.folder, FOLDER)
     os.makedirs(folder, exist_ok=True)
-    with FileLock(os.path.join(folder, ".lock")):
-        with replace_when_whole(os.path.join(folder, _ROWS)) as file:
-            np.save(file, rows)
-        manifest = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": vectors_digest(index), "rows": len(rows)}
-        with replace_when_whole(os.path.join(folder, _MANIFEST), "w") as file:
-            json.dump({**manifest, **facts}, file, indent=1)
+    belongs = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": vectors_digest(index)}
+    with (
+        FileLock(os.path.join(folder, ".lock")),
+        replace_when_whole(os.path.join(folder, _MANIFEST)) as file,
+    ):
+        file.write(signed_json({**belongs, **facts, "rows": rows.tolist()}))

@@ -8,8 +8,6 @@ fewer) and ``graph.json``. Vectors are stored once; several graphs may lie besid
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -21,7 +19,7 @@ import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import parse_json, read_bounded
+from hypensearch.formats.json_files import parse_json, read_bounded, signed_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import FileRecord
@@ -75,7 +73,7 @@ class GraphManifest:
         if self.file == NEIGHBOURS:  # as version 1 has it
             facts["version"] = 1
             del facts["file"]
-        return _dump({**facts, "checksum": hashlib.sha256(_dump(facts)).hexdigest()})
+        return signed_json(facts)
 
     def write(self, folder: str) -> None:
         """Put it into a graph's folder, at once and whole."""
@@ -273,7 +271,3 @@ def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
 def _again(folder: str) -> str:
     index = os.path.dirname(os.path.dirname(folder))
     return f"make it again: {_BUILD} --index {index} --name {os.path.basename(folder)} --overwrite"
-
-
-def _dump(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")

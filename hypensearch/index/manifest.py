@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +14,7 @@ import numpy as np
 import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import parse_json, read_bounded
+from hypensearch.formats.json_files import parse_json, read_bounded, signed_json
 
 FORMAT = "hypensearch flat index"
 FORMAT_VERSION = 1
@@ -92,7 +90,7 @@ class Manifest:
     def to_bytes(self) -> bytes:
         """Give the file's content; it carries a digest of itself."""
         facts = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        return _dump({**facts, "checksum": hashlib.sha256(_dump(facts)).hexdigest()})
+        return signed_json(facts)
 
     def write(self, folder: str) -> None:
         """Put it into an index folder, at once and whole: from then on readers see this index."""
@@ -155,7 +153,3 @@ def _build(facts: Mapping[str, Any]) -> Manifest:
 
 def _damaged(path: str, what: str) -> HypensearchError:
     return HypensearchError(f"{path}: damaged ({what}); copy the index anew, or encode again with --overwrite")
-
-
-def _dump(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")

@@ -104,7 +104,8 @@ def _mine(args: argparse.Namespace) -> None:
             texts = indexed_texts(searcher, docids)
         else:
             texts = read_texts(args.corpus, docids, args.fields)
-    written = write_records(args.output, topics, chosen, texts, score or None)
+    scored_by = f"{args.teacher} {args.max_length}" if args.teacher else ""
+    written = write_records(args.output, topics, chosen, texts, score or None, scored_by=scored_by)
     kept.unlink(missing_ok=True)
     logger.info("%d records written to %s (%d topics have none)", written, args.output, len(topics) - len(chosen))
 

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import read_corpus
-from hypensearch.formats.files import fsync_folder, whole_lines
+from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.hits import Hit
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Scorer = Callable[[str, Sequence[str]], Sequence[float]]
+
+_DIGEST_BYTES = 16  # in front of each line of an unfinished file
 
 
 def candidates(
@@ -124,26 +127,38 @@ def write_records(
     chosen: Mapping[str, tuple[list[str], list[str]]],
     texts: Mapping[str, str],
     score: Scorer | None,
+    *,
+    scored_by: str = "",
 ) -> int:
     """Write one training record a topic, going on where an earlier call with the same input was stopped.
 
+    Records are collected in ``OUTPUT.partial``, each line with a digest: what was begun with other input, or is not
+    what was written, is made anew.
+
     :param score: A teacher; its scores stand in the records.
-    :return: How many records were written by this call.
+    :param scored_by: What identifies the teacher and how it is used.
+    :return: How many records were made by this call.
+    :raises HypensearchError: When another process is writing there.
     """
-    partial = Path(output + ".partial")
-    done = len(whole_lines(partial))
-    topic_ids = list(chosen)
-    if done:
-        logger.info("going on after %d records", done)
-    with open(partial, "a", encoding="utf-8") as file:
-        for topic in topic_ids[done:]:
-            positives, negatives = ([texts[docid] for docid in docids] for docids in chosen[topic])
-            file.write(json.dumps(_record(topics[topic], positives, negatives, score), ensure_ascii=False) + "\n")
-            file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, output)
-    fsync_folder(partial.parent)
-    return len(topic_ids) - done
+    partial = Path(f"{output}.partial")
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    records = [
+        (topics[topic], [texts[docid] for docid in positives], [texts[docid] for docid in negatives])
+        for topic, (positives, negatives) in chosen.items()
+    ]
+    header = _line_of(json.dumps({"records": _digest(records), "scored_by": scored_by}).encode())
+    with FileLock(f"{output}.lock"):
+        done = _keep_sound_lines(partial, header) - 1
+        if done:
+            logger.info("going on after %d records", done)
+        with open(partial, "ab") as file:
+            for record in records[done:]:
+                file.write(_line_of(json.dumps(_record(*record, score), ensure_ascii=False).encode()))
+                file.flush()
+        with open(partial, "rb") as lines, replace_when_whole(output) as whole:
+            whole.writelines(line[_DIGEST_BYTES:] for line in islice(lines, 1, None))
+        partial.unlink()
+    return len(records) - done
 
 
 def teacher(name_or_path: str, *, max_length: int, batch_size: int, device: str) -> Scorer:
@@ -190,6 +205,31 @@ def _record(query: str, positives: list[str], negatives: list[str], score: Score
     scores = iter(score(query, [*positives, *negatives]))
     scored = [[{"text": text, "score": round(next(scores), 6)} for text in part] for part in (positives, negatives)]
     return {"query": query, "positives": scored[0], "negatives": scored[1]}
+
+
+def _line_of(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest()[:_DIGEST_BYTES].encode() + content + b"\n"
+
+
+def _digest(records: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(records).encode()).hexdigest()
+
+
+def _keep_sound_lines(partial: Path, header: bytes) -> int:
+    """Count a stopped call's lines, the header among them, and drop the first that is not sound with all behind it."""
+    number = size = 0
+    with open(partial, "r+b" if partial.exists() else "w+b") as file:
+        for number, line in enumerate(file):
+            if line != (_line_of(line[_DIGEST_BYTES:-1]) if number else header):
+                break
+            size += len(line)
+        else:
+            number += bool(size)
+        file.truncate(size)
+        if not size:
+            file.seek(0)
+            file.write(header)
+    return max(1, number)
 
 
 def all_docids(chosen: Iterable[tuple[list[str], list[str]]]) -> set[str]:

@@ -18,13 +18,13 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole, sha256_of
 from hypensearch.formats.json_files import parse_json, read_json
 from hypensearch.models import bundled
+from hypensearch.models.checkpoint_folder import CONFIG, checkpoint_folder
 from hypensearch.models.compact import METADATA_KEY, expand
 
-CONFIG = "config.json"
 COMPACT = "weights.compact.safetensors"
 CHECKSUMS = "checksums"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", COMPACT)
-_CHECKED_FILES = (
+CHECKED_FILES = (
     *WEIGHT_FILES,
     *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"),
 )
@@ -48,7 +48,7 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
     if folder.is_dir():
         if not (folder / CONFIG).is_file():
             raise HypensearchError(f"{folder}: no {CONFIG} in this folder, so it is not a checkpoint")
-        return folder
+        return checkpoint_folder(folder)
     if folder.exists():
         raise HypensearchError(f"{folder} is a file: wanted the folder of a checkpoint, or a hub name")
     if name_or_path == bundled.NAME:
@@ -94,7 +94,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
 
 def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool = False) -> None:
-    """Write a checkpoint's tensors in place of those it had; a reader finds the old file, the new one, or both.
+    """Write a checkpoint's tensors.
 
     :param compact: See :mod:`hypensearch.models.compact`.
     """
@@ -108,9 +108,6 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool 
             save_compact(weights, Path(file.name))
         else:
             save_file(dict(weights), file.name, metadata={"format": "pt"})
-    for other in WEIGHT_FILES:
-        if other != name:
-            (folder / other).unlink(missing_ok=True)
 
 
 def write_config(raw: Mapping[str, Any], folder: Path) -> None:
@@ -122,7 +119,7 @@ def write_config(raw: Mapping[str, Any], folder: Path) -> None:
 def with_checksums(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a configuration that knows the digests of the files beside it, and its own."""
     facts = {key: value for key, value in raw.items() if key != CHECKSUMS}
-    files = {name: sha256_of(folder / name) for name in _CHECKED_FILES if (folder / name).is_file()}
+    files = {name: sha256_of(folder / name) for name in CHECKED_FILES if (folder / name).is_file()}
     return {**facts, CHECKSUMS: {**files, CONFIG: _digest_of(facts)}}
 
 
@@ -136,7 +133,7 @@ def check_files(raw: Mapping[str, Any], folder: Path) -> None:
     if not isinstance(checksums, Mapping):
         raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} is no object")
     for name, digest in checksums.items():
-        if name not in (CONFIG, *_CHECKED_FILES):
+        if name not in (CONFIG, *CHECKED_FILES):
             raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} names {name!r}")
         if (_digest_of(facts) if name == CONFIG else sha256_of(folder / name)) != digest:
             raise HypensearchError(

@@ -20,6 +20,7 @@ from torch.nn import functional
 from hypensearch.errors import HypensearchError
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
+from hypensearch.models.checkpoint_folder import write_whole
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
@@ -237,17 +238,19 @@ class DualEncoder(nn.Module):
         """Write the checkpoint in our own format: loading it needs no other file and no hub.
 
         ``config.json`` with the transformers' configurations embedded, ``model.safetensors`` under the released
-        names, and the tokenizer's files.
+        names, and the tokenizer's files. A checkpoint that is there is replaced in one step.
 
         :param compact: Store weights in 8 bits, embeddings in 6 (:mod:`hypensearch.models.compact`): about a fifth of
             the size; only hypensearch reads it.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
-        checkpoints.write_weights(self.released_weights(), folder, compact=compact)
-        checkpoints.write_config(checkpoints.with_checksums(self.own_config(), folder), folder)
+
+        def write(folder: Path) -> None:
+            if self.tokenizer is not None:
+                _save_tokenizer(self.tokenizer, folder)
+            checkpoints.write_weights(self.released_weights(), folder, compact=compact)
+            checkpoints.write_config(checkpoints.with_checksums(self.own_config(), folder), folder)
+
+        write_whole(Path(folder), write, checkpoints.CHECKED_FILES)
 
     def push_to_hub(self, repository: str, *, compact: bool = False, private: bool = False) -> str:
         """Upload the checkpoint in our own format to the hub, with a model card where the repository has none yet.
@@ -308,16 +311,25 @@ def load_model(
     :raises HypensearchError: When files, configuration or weights do not fit together; says what to do.
     """
     folder = checkpoints.find_checkpoint(name_or_path, revision)
-    raw = checkpoints.read_config(folder)
-    checkpoints.check_files(raw, folder)
+    try:
+        raw, weights, weight_file = _read(folder)
+    except HypensearchError:
+        newer = checkpoints.find_checkpoint(name_or_path, revision)
+        raw, weights, weight_file = _read(newer)  # another process may have replaced it meanwhile
+        folder = newer
     config = parse_config(raw, str(folder / checkpoints.CONFIG))
-    weights, weight_file = checkpoints.read_weights(folder)
     model = build_model(config, folder, backbone_config=backbone_config, count_padding=count_padding)
     checkpoints.load_weights(model, weights, shared=config.shared_encoder, where=weight_file)
     model.tokenizer = _load_tokenizer(folder, config)
     model.name, model.revision = name_or_path, revision
     model.width = _checked_width(width, config)
     return model.to(device).eval()
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
+    raw = checkpoints.read_config(folder)
+    checkpoints.check_files(raw, folder)
+    return raw, *checkpoints.read_weights(folder)
 
 
 def build_model(
@@ -423,6 +435,15 @@ def _checked_width(width: int | None, config: ModelConfig) -> int | None:
         raise HypensearchError(f"--width {width}: a bi-encoder's queries are vectors, there is nothing to cut")
     config.q_net.truncated(width)
     return width
+
+
+def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a tokenizer without the length and the padding of whatever it was last used for."""
+    if (backend := getattr(tokenizer, "backend_tokenizer", None)) is not None:
+        with _TOKENIZING:
+            backend.no_truncation()
+            backend.no_padding()
+    tokenizer.save_pretrained(folder)
 
 
 def _load_tokenizer(folder: Path, config: ModelConfig) -> PreTrainedTokenizerBase:

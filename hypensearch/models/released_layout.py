@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.models import checkpoint as checkpoints
+from hypensearch.models.checkpoint_folder import write_whole
 from hypensearch.models.dual_encoder import DualEncoder
 
 logger = logging.getLogger(__name__)
@@ -37,16 +38,17 @@ def save_released(model: DualEncoder, folder: str | Path, *, backbone: str | Non
     :raises HypensearchError: When the released code cannot express the model; says why.
     """
     _check(model)
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    names = (backbone, backbone) if backbone else _save_encoders(model, folder)
-    if model.tokenizer is not None:
-        model.tokenizer.save_pretrained(folder)
-    for name in checkpoints.WEIGHT_FILES:
-        (folder / name).unlink(missing_ok=True)
-    with replace_when_whole(folder / WEIGHTS) as file:
-        torch.save(_weights(model), file)
-    checkpoints.write_config(_config(model, *names), folder)
+    final = Path(folder)
+
+    def write(folder: Path) -> None:
+        names = (backbone, backbone) if backbone else _save_encoders(model, folder, final)
+        if model.tokenizer is not None:
+            model.tokenizer.save_pretrained(folder)
+        with replace_when_whole(folder / WEIGHTS) as file:
+            torch.save(_weights(model), file)
+        checkpoints.write_config(_config(model, *names), folder)
+
+    write_whole(final, write, checkpoints.CHECKED_FILES)
 
 
 def _check(model: DualEncoder) -> None:
@@ -68,7 +70,7 @@ def _check(model: DualEncoder) -> None:
         logger.warning("the released code knows no Matryoshka widths: it gets the q-nets at full width")
 
 
-def _save_encoders(model: DualEncoder, folder: Path) -> tuple[str, str]:
+def _save_encoders(model: DualEncoder, folder: Path, final: Path) -> tuple[str, str]:
     query: nn.Module = model.query_encoder.transformer  # type: ignore[assignment]
     sides = {"encoder": query}
     if not model.config.shared_encoder:
@@ -77,7 +79,7 @@ def _save_encoders(model: DualEncoder, folder: Path) -> tuple[str, str]:
         transformer.save_pretrained(folder / name)  # type: ignore[operator]
         if model.tokenizer is not None:  # so that transformers, and Pyserini's bi-encoders, load the folder by itself
             model.tokenizer.save_pretrained(folder / name)
-    paths = [str((folder / name).resolve()) for name in sides]
+    paths = [str((final / name).resolve()) for name in sides]
     return paths[0], paths[-1]
 
 

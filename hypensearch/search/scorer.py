@@ -287,7 +287,16 @@ def as_tensor(vectors: np.ndarray) -> Tensor:
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
-os.register_at_fork(after_in_child=_pools.clear)
+
+
+def _forget_threads() -> None:
+    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back."""
+    global _pools_lock
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def core_pool(threads: int) -> ThreadPoolExecutor:
@@ -297,7 +306,12 @@ def core_pool(threads: int) -> ThreadPoolExecutor:
             before = torch.get_num_threads()
             everyone = threading.Barrier(threads)
             pool = ThreadPoolExecutor(threads, "scorer", initializer=torch.set_num_threads, initargs=(1,))
-            list(pool.map(lambda _: everyone.wait(), range(threads)))
-            torch.set_num_threads(before)  # what threads made later start with
+            try:
+                list(pool.map(lambda _: everyone.wait(), range(threads)))
+            except BaseException:  # Ctrl-C: whoever waits for the others would wait for ever
+                everyone.abort()
+                raise
+            finally:
+                torch.set_num_threads(before)  # what threads made later start with
             _pools[threads] = pool
         return _pools[threads]

@@ -266,5 +266,7 @@ def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOpt
             f"{index.folder} has no codes for surrogate search; make them with: python -m hypensearch.index --index "
             f"{index.folder} --surrogate"
         )
+    if options.check:
+        codes.check_once()
     effort = SurrogateOptions(target_recall=options.target_recall, max_scored=options.max_scored)
     return SurrogateSearch(index, codes, device, effort)

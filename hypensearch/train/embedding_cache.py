@@ -3,7 +3,8 @@
 """Encodings of texts by a frozen encoder, kept on disk: each text is encoded once, for all runs to come.
 
 A cache belongs to one encoder and one text length. Texts are found by their digest, so data files may change, be
-split or be mixed. Files only grow: a run that was killed goes on where it stopped.
+split or be mixed. Files only grow: a run that was killed goes on where it stopped. Each text has a checksum, which is
+looked at when a run first reads it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import logging
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,8 @@ class EmbeddingCache:
         self.dim = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.folder = Path(folder) / self._identity()
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name in ("keys", "lengths", "states"):
+        self._checked = 0
+        for name in ("keys", "sums", "lengths", "states"):
             (self.folder / name).touch()
 
     def add(self, texts: Iterable[str]) -> None:
@@ -98,6 +101,7 @@ class EmbeddingCache:
         self.add(texts)
         known = self._rows()
         stored = self._stored(np.float32, len(known))
+        self._check(stored, np.arange(len(known) + 1))
         return np.asarray(stored[[known[_key(text)] for text in texts]])
 
     def token_states(self, texts: Sequence[str]) -> TokenStates:
@@ -106,6 +110,7 @@ class EmbeddingCache:
         known = self._rows()
         offsets = np.concatenate([[0], np.cumsum(self._lengths()[: len(known)], dtype=np.int64)])
         stored = self._stored(np.float16, int(offsets[-1]))
+        self._check(stored, offsets)
         rows = np.array([known[_key(text)] for text in texts], dtype=np.int64)
         return TokenStates(stored, offsets[rows], offsets[rows + 1])
 
@@ -134,7 +139,10 @@ class EmbeddingCache:
         return states[mask.bool()].half().cpu().numpy(), lengths
 
     def _append(self, texts: list[str], states: np.ndarray, lengths: np.ndarray) -> None:
-        for name, data in (("states", states), ("lengths", lengths)):
+        ends = np.cumsum(lengths)
+        parts = (states[end - length : end] for end, length in zip(ends, lengths, strict=True))
+        sums = np.array([_sum(_key(text), part) for text, part in zip(texts, parts, strict=True)], np.uint32)
+        for name, data in (("states", states), ("lengths", lengths), ("sums", sums)):
             with open(self.folder / name, "ab") as file:
                 file.write(np.ascontiguousarray(data).tobytes())
         with open(self.folder / "keys", "ab") as file:  # last: a text counts once its key is there
@@ -144,10 +152,24 @@ class EmbeddingCache:
         count = (self.folder / "keys").stat().st_size // _KEY_BYTES
         lengths = self._lengths()
         if len(lengths) < count:
-            raise HypensearchError(f"{self.folder}: damaged cache of encodings: remove the folder and start again")
+            raise self._damaged()
         _truncate(self.folder / "keys", count * _KEY_BYTES)
         _truncate(self.folder / "lengths", count * 4)
+        _truncate(self.folder / "sums", count * 4)
         _truncate(self.folder / "states", int(lengths[:count].sum()) * self.dim * (4 if self.pooling else 2))
+
+    def _check(self, stored: np.ndarray, offsets: np.ndarray) -> None:
+        """Compare encodings that were not looked at before with their checksums."""
+        keys = (self.folder / "keys").read_bytes()
+        sums = np.fromfile(self.folder / "sums", dtype=np.uint32)
+        for row in range(self._checked, len(offsets) - 1):
+            key = keys[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]
+            if row >= len(sums) or _sum(key, stored[offsets[row] : offsets[row + 1]]) != sums[row]:
+                raise self._damaged()
+        self._checked = len(offsets) - 1
+
+    def _damaged(self) -> HypensearchError:
+        return HypensearchError(f"{self.folder}: damaged cache of encodings: remove the folder and start again")
 
     def _rows(self) -> dict[bytes, int]:
         keys = (self.folder / "keys").read_bytes()
@@ -158,10 +180,14 @@ class EmbeddingCache:
         return np.fromfile(self.folder / "lengths", dtype=np.int32)
 
     def _stored(self, dtype: type[np.generic], rows: int) -> np.ndarray:
-        return np.memmap(self.folder / "states", dtype=dtype, mode="r", shape=(rows, self.dim))
+        try:
+            return np.memmap(self.folder / "states", dtype=dtype, mode="r", shape=(rows, self.dim))
+        except ValueError:  # the file is shorter
+            raise self._damaged() from None
 
     def _identity(self) -> str:
         described: dict[str, Any] = {
+            "format": 2,
             "weights": _digest(self.transformer),
             "pooling": self.pooling or "tokens",
             "max_length": self.max_length,
@@ -209,6 +235,10 @@ def _digest(transformer: nn.Module) -> str:
 
 def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:_KEY_BYTES]
+
+
+def _sum(key: bytes, states: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(states).view(np.uint8).data, zlib.crc32(key))
 
 
 def _truncate(path: Path, size: int) -> None:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,16 @@ def read_history(path: Path) -> list[Entry]:
     kinds = ("loss", "eval_mean")
     entries: dict[tuple[int, int], Entry] = {}
     if path.is_file():
-        for entry in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
+        for entry in _whole_lines(path):
             kind = next((number for number, key in enumerate(kinds) if key in entry), len(kinds))
             entries[entry["step"], kind] = entry
     return [entries[key] for key in sorted(entries)]
+
+
+def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    for line in path.read_bytes().split(b"\n"):
+        with suppress(ValueError):  # empty, or cut by a kill
+            yield json.loads(line)
 
 
 def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves: bool) -> str:

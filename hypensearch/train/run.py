@@ -114,13 +114,14 @@ def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path
         trainer.at_start = next((dict(e) for e in history if "eval_mean" in e and not e["step"]), {})
     if trainer.at_start:
         report["start"] = trainer.at_start
-    result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint is None or not trainer.is_done(checkpoint):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.load_best()
     if config.blend and trainer.validation is not None:
         report["blend"] = trainer.blend()
     if trainer.validation is not None:
         report["end"] = trainer.measure()
-    return {**report, "steps": result.global_step, "seconds": round(time.monotonic() - started)}
+    return {**report, "steps": trainer.state.global_step, "seconds": round(time.monotonic() - started)}
 
 
 @dataclass
@@ -370,7 +371,8 @@ def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[s
     model.save_pretrained(output, compact=config.compact)
     if isinstance(run.loss_model.scorer, TwinScorer):
         maps = _on_cpu(run.loss_model.scorer.maps)
-        save_file({"queries": maps.queries, "documents": maps.documents}, output / MAPS)
+        with replace_when_whole(output / MAPS) as file:  # safetensors writes to a name
+            save_file({"queries": maps.queries, "documents": maps.documents}, file.name)
     report = {"records": {str(file.path.name): len(file) for file in run.examples.files}, **report}
     with replace_when_whole(output / "training" / "report.json", "w") as file:
         file.write(json.dumps(report, indent=2) + "\n")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -19,9 +20,11 @@ from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import PrinterCallback
+from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import libraries_told_of, replace_when_whole, sha256_of
+from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
 from hypensearch.train.config import TrainingConfig
 from hypensearch.train.data import Examples, epoch_order
 from hypensearch.train.inputs import Collator
@@ -34,6 +37,7 @@ WEIGHTS = "model.safetensors"
 BEST = "best.safetensors"
 HISTORY = "history.jsonl"
 TENSORBOARD = "tensorboard"
+SEAL = "checksums.json"
 _SLOW = (".weight_hyper_projection.", "_query_embeddings.", ".key_projections.")
 
 
@@ -96,7 +100,8 @@ class HypensearchTrainer(Trainer):
             self.at_start = metrics
         self.log(metrics)
         if metrics["eval_mean"] >= max(self._measured()) and self.is_world_process_zero():
-            save_model(self._bare(), str(self.folder / BEST))
+            with replace_when_whole(self.folder / BEST) as file:  # safetensors writes to a name
+                save_model(self._bare(), file.name)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -115,6 +120,17 @@ class HypensearchTrainer(Trainer):
         measured = self._measured()
         since_best = len(measured) - 1 - measured.index(max(measured)) if measured else 0
         return 0 < self.settings.patience <= since_best
+
+    def is_done(self, checkpoint: Path) -> bool:
+        """Take a checkpoint over where no step is left to do behind it; tell whether that is so.
+
+        Asked to go on, transformers would do one step more than the run was to have.
+        """
+        self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if self.state.global_step < self.settings.max_steps and not self.is_tired():
+            return False
+        self._load_from_checkpoint(str(checkpoint))
+        return True
 
     def load_best(self) -> None:
         """Take the best weights seen, by validation; the last ones without validation."""
@@ -184,6 +200,12 @@ class HypensearchTrainer(Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         save_model(self._bare(), str(folder / WEIGHTS))
 
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with libraries_told_of(self.folder):
+            super()._save_checkpoint(*args, **kwargs)
+        if self.is_world_process_zero():
+            _seal(self.folder / f"checkpoint-{self.state.global_step}")
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_model(model or self._bare(), str(Path(resume_from_checkpoint) / WEIGHTS))
 
@@ -227,8 +249,7 @@ class _Watch(TrainerCallback):
             return
         shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items() if isinstance(value, (int, float)))
         logger.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
-        with open(self.trainer.folder / HISTORY, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+        _append_line(self.trainer.folder / HISTORY, json.dumps({"step": state.global_step, **logs}))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
         if self.trainer.is_tired():
@@ -322,17 +343,44 @@ def _tensorboard(folder: Path) -> list[TrainerCallback]:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest whole checkpoint of a run."""
-    found = [path for path in folder.glob("checkpoint-*") if _is_whole(path)]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    """Return the newest checkpoint of a run that is what was written; told of those that are not."""
+    found = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+    for path in found:
+        if _is_whole(path):
+            return path
+        logger.warning("%s: not whole or damaged, left out", path)
+    return None
+
+
+def _seal(checkpoint: Path) -> None:
+    """Bring a checkpoint to disk and write the digests of its files beside them."""
+    digests = {}
+    for path in sorted(checkpoint.iterdir()):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        digests[path.name] = sha256_of(path)
+    with replace_when_whole(checkpoint / SEAL) as file:
+        file.write(signed_json({"files": digests}))
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    """Tell whether the file that is written last is complete."""
+    """Tell whether files have the digests of the seal; without one, whether the file before it is complete."""
     try:
-        return bool(json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        if not (checkpoint / SEAL).exists():
+            return bool(read_json(checkpoint / "trainer_state.json"))
+        content = read_bounded(checkpoint / SEAL)
+        facts = parse_json(content)
+        check_signed(content, facts)
+        return all(sha256_of(checkpoint / name) == digest for name, digest in facts["files"].items())
+    except (OSError, ValueError, KeyError, AttributeError, HypensearchError):
         return False
+
+
+def _append_line(path: Path, line: str) -> None:
+    """Write a line behind the last, which a kill may have cut."""
+    with open(path, "ab+") as file:
+        cut = file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+        file.write(b"\n" * bool(cut) + line.encode() + b"\n")
 
 
 __all__ = ["HISTORY", "HypensearchTrainer", "last_checkpoint", "untouched_randomness"]

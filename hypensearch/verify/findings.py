@@ -17,6 +17,8 @@ import numpy as np
 from hypensearch.errors import HypensearchError
 from hypensearch.formats import q_nets
 from hypensearch.formats.files import sha256_of
+from hypensearch.index.centroids import FOLDER as CENTROIDS
+from hypensearch.index.centroids import open_centroids
 from hypensearch.index.docids import Docids
 from hypensearch.index.faiss_copy import FAISS_FILES
 from hypensearch.index.flat import FlatIndex
@@ -24,10 +26,11 @@ from hypensearch.index.graph import GraphIndex, graph_names
 from hypensearch.index.integrity import Done, file_damages, shard_damages
 from hypensearch.index.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
 from hypensearch.index.npy import HEADER_BYTES
-from hypensearch.index.surrogate import Surrogate, open_surrogate
+from hypensearch.index.surrogate import open_surrogate
+from hypensearch.models.checkpoint_folder import checkpoint_folder
 
 KINDS = ("index", "q-nets", "checkpoint")
-_CODES_ROWS = 65536
+_COPY_ROWS = 65536
 _MOST_DOCIDS = 3
 
 
@@ -138,7 +141,8 @@ def _beside(folder: str, manifest: Manifest, full: bool, done: Done) -> Iterator
     with index:
         for name in graph_names(index):
             yield from _graph_findings(index, name, full, done)
-        yield from _surrogate_findings(index, full)
+        yield from _surrogate_findings(index, full, done)
+        yield from _centroid_findings(index)
         if manifest.extra_files:
             yield from _faiss_findings(index, full, done)
 
@@ -153,39 +157,22 @@ def _graph_findings(index: FlatIndex, name: str, full: bool, done: Done) -> Iter
         yield Finding(str(error))
 
 
-def _surrogate_findings(index: FlatIndex, full: bool) -> Iterator[Finding]:
+def _surrogate_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
     again = f"make them again: python -m hypensearch.index --index {index.folder} --surrogate"
     try:
         codes = open_surrogate(index)
+        if codes is not None and full:
+            codes.verify(done)
     except HypensearchError as error:
         yield Finding(str(error), again)
-        return
-    except Exception as error:  # an odd manifest is no reason to stop here
-        yield Finding(f"{index.folder}: the codes of surrogate search cannot be read ({error})", again)
-        return
-    if codes is not None and full:
-        yield from (Finding(f"{index.folder}: {flaw}", again) for flaw in _flaws_of_codes(codes, index.num_docs))
 
 
-def _flaws_of_codes(codes: Surrogate, num_docs: int) -> Iterator[str]:
-    """Codes carry no checksums: what can be said of them is that they are numbers, one a document."""
-    if len(codes.head) != num_docs or len(codes.tail) != num_docs:
-        yield f"the codes are of {len(codes.head):,} documents, not of {num_docs:,}"
-    sample = np.sort(codes.sample)
-    if len(sample) and (sample[0] < 0 or sample[-1] >= num_docs or (sample[1:] == sample[:-1]).any()):
-        yield "the sample of surrogate search names rows that are none, or one twice"
-    for name, array in (("head", codes.head), ("tail", codes.tail)):
-        for start in range(0, len(array), _CODES_ROWS):
-            flawed = np.flatnonzero(_not_finite(array[start : start + _CODES_ROWS]))
-            if len(flawed):
-                yield f"the code ({name}) of row {start + int(flawed[0])} holds NaN or infinity"
-                break
-
-
-def _not_finite(codes: np.ndarray) -> np.ndarray:
-    if codes.dtype == np.uint16:  # the bits of bfloat16
-        codes = (codes.astype(np.uint32) << 16).view(np.float32)
-    return np.asarray(~np.isfinite(codes).all(axis=1))
+def _centroid_findings(index: FlatIndex) -> Iterator[Finding]:
+    if os.path.exists(os.path.join(index.folder, CENTROIDS)):
+        try:
+            open_centroids(index)
+        except HypensearchError as error:
+            yield Finding(str(error))
 
 
 def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
@@ -202,8 +189,8 @@ def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Findin
     yield from (Finding(str(damage), advice) for damage in damages)
     if full and not damages:
         copy = np.memmap(vectors, np.float32, "r", len(header), (index.num_docs, index.dim))
-        for start in range(0, index.num_docs, _CODES_ROWS):
-            block = slice(start, start + _CODES_ROWS)
+        for start in range(0, index.num_docs, _COPY_ROWS):
+            block = slice(start, start + _COPY_ROWS)
             if not np.array_equal(copy[block], shard.vectors[block]):
                 yield Finding(f"{vectors}: its vectors are not those of the index", advice)
                 break
@@ -231,7 +218,7 @@ def _q_nets_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
 
 def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
     """Compare our own format's files with their checksums; released checkpoints have none."""
-    path = Path(folder) / "config.json"
+    path = checkpoint_folder(Path(folder)) / "config.json"
     try:
         facts: Any = json.loads(path.read_bytes())
         if not isinstance(facts, dict):

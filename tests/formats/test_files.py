@@ -98,6 +98,19 @@ def test_a_full_disk_names_the_file() -> None:
         file.write(b"x" * 2**21)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (Exception("File too large (os error 27)"), ": File too large"),
+        (RuntimeError("[enforce fail at inline_container.cc:603] . unexpected pos 64"), "is the disk full"),
+    ],
+)
+def test_what_libraries_cannot_write_names_the_file(tmp_path: Path, error: Exception, words: str) -> None:
+    with pytest.raises(HypensearchError, match=f"x: cannot be written.*{words}"), replace_when_whole(tmp_path / "x"):
+        raise error
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "other"), FileNotFoundError(errno.ENOENT, "none", "other file")])
 def test_other_errors_of_the_block_pass_through(tmp_path: Path, error: OSError) -> None:
     with pytest.raises(OSError, match="other") as caught, replace_when_whole(tmp_path / "x"):

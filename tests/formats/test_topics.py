@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats import topics
 from hypensearch.formats.topics import is_local, read_kilt_topics, read_topics
 from tests.formats.strategies import near_misses, outcome_of
 from tests.formats.topic_files import READ_BY_BOTH, READ_BY_US, TREC, TopicFile, write
@@ -139,3 +140,32 @@ def test_paths_and_names_are_told_apart(tmp_path: Path, monkeypatch: pytest.Monk
 def test_any_bytes_give_topics_or_one_line_of_error(content: bytes, name: str, topics_format: str) -> None:
     topics = outcome_of(lambda path: read_topics(path, topics_format), name, content)
     assert topics is None or all(isinstance(text, str) for pair in topics.items() for text in pair)  # type: ignore[attr-defined]
+
+
+JAVA_INTS = [
+    ("2147483647", True),
+    ("-2147483648", True),
+    ("2147483648", False),
+    ("-2147483649", False),
+    ("9" * 99, False),
+]
+
+
+@pytest.mark.parametrize(("text", "is_int"), JAVA_INTS)
+def test_ids_that_java_reads_as_numbers(text: str, is_int: bool) -> None:
+    assert topics._is_java_int(text) is is_int
+
+
+@pytest.mark.parametrize("end", ["<DOC>", "</DOC>", "  <DOC> ", ""])
+def test_a_cacm_topic_without_an_id(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "cacm.query"
+    path.write_text(f"<DOC>\nwords\n{end}\n<DOCNO>1</DOCNO>\nmore\n</DOC>\n" if end else "<DOC>\nwords\n")
+    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no <DOCNO>$"):
+        read_topics(path)
+
+
+def test_a_cacm_topic_without_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "cacm.query"
+    path.write_text("<DOC>\n<DOCNO>1</DOCNO>\nwords\n<DOC>\n<DOCNO>2</DOCNO>\nmore\n</DOC>\n")
+    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no </DOC>$"):
+        read_topics(path)

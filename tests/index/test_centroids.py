@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.json_files import signed_json
 from hypensearch.index.centroids import build_centroids, open_centroids
 from hypensearch.index.join import join_indexes
 from tests.commands import refuse, succeed
@@ -60,9 +62,23 @@ def test_what_is_missing_damaged_or_of_other_vectors_is_refused(tmp_path: Path) 
     (tmp_path / "index" / "centroids").rename(tmp_path / "other" / "centroids")
     with pytest.raises(HypensearchError, match="made of other vectors"):
         open_centroids(other)
-    rows = build_centroids(other, 3)
-    np.save(tmp_path / "other" / "centroids" / "rows.npy", rows + 30)
-    with pytest.raises(HypensearchError, match="damaged"):
+    build_centroids(other, 3)
+    path = tmp_path / "other" / "centroids" / "centroids.json"
+    facts = json.loads(path.read_text())
+    del facts["checksum"]
+    for change, message in (
+        ({"rows": [30]}, "damaged .rows that are none"),
+        ({"rows": []}, "damaged"),
+        ({"rows": 4}, "damaged"),
+        ({"rows": ["a"]}, "damaged"),
+        ({"version": 1}, "is read no more"),
+        ({"version": 3}, "upgrade hypensearch"),
+    ):
+        path.write_bytes(signed_json({**facts, **change}))
+        with pytest.raises(HypensearchError, match=message):
+            open_centroids(other)
+    path.write_bytes(signed_json(facts).replace(b"rows", b"r0ws"))
+    with pytest.raises(HypensearchError, match="does not match its checksum"):
         open_centroids(other)
 
 

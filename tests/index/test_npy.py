@@ -1,5 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.index.manifest import POSITION_DTYPE
-from hypensearch.index.npy import HEADER_BYTES, GrowingArray, map_npy, npy_header
+from hypensearch.index.npy import HEADER_BYTES, GrowingArray, GrowingFile, map_npy, npy_header, write_npy
 
 
 @given(st.sampled_from(["<f4", "<f2", "<u8", POSITION_DTYPE]), st.lists(st.integers(0, 2**40), min_size=1, max_size=2))
@@ -65,3 +66,48 @@ def test_what_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"."):
         map_npy(path)
+
+
+@pytest.mark.parametrize("array", [np.arange(6, dtype=np.int64), np.arange(6, dtype=np.float16).reshape(2, 3)])
+def test_an_array_written_whole_is_mapped_as_it_was(array: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    write_npy(str(path), array)
+    found = map_npy(path)
+    assert (found.dtype, found.shape, found.flags.writeable) == (array.dtype, array.shape, False)
+    np.testing.assert_array_equal(found, array)
+    assert path.stat().st_size == HEADER_BYTES + array.nbytes
+    with pytest.raises(FileNotFoundError):
+        map_npy(tmp_path / "none.npy")
+
+
+def test_a_file_is_cut_to_what_counts_and_digests_what_is_kept(tmp_path: Path) -> None:
+    path = str(tmp_path / "a")
+    file = GrowingFile(path)
+    assert (file.size, file.digest) == (0, "")
+    file.append(b"kept, and more")
+    assert file.size == 14
+    file.close()
+    file = GrowingFile(path, 4, digested=True)
+    assert file.digest == hashlib.sha256(b"kept").hexdigest()
+    file.append(memoryview(b" on"))
+    assert (file.size, file.digest) == (7, hashlib.sha256(b"kept on").hexdigest())
+    assert file.whole_digest() == file.digest
+    assert Path(path).read_bytes() == b"kept on"
+    Path(path).write_bytes(b"kept OF")
+    with pytest.raises(ValueError, match="a: its content has changed since it was written$"):
+        file.whole_digest()
+    file.close()
+    with pytest.raises(ValueError, match="a: 7 bytes long, 8 were written$"):
+        GrowingFile(path, 8)
+
+
+def test_a_header_is_no_part_of_the_digest_of_rows(tmp_path: Path) -> None:
+    file = GrowingArray(str(tmp_path / "a.npy"), "<u2", width=2, digested=True)
+    rows = np.array([[1, 2], [3, 4], [5, 6]], np.uint16)
+    file.append_rows(rows)
+    assert (file.num_rows, file.row_bytes) == (3, 4)
+    assert file.digest == hashlib.sha256(rows.tobytes()).hexdigest()
+    assert file.read_rows(1, 3) == rows[1:].tobytes()
+    file.write_shape()
+    assert file.whole_digest() == hashlib.sha256((tmp_path / "a.npy").read_bytes()).hexdigest()
+    file.close()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
-from hypensearch.formats.files import whole_lines
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import FileLock, whole_lines
 from hypensearch.formats.run import read_run
 from hypensearch.mine.__main__ import main
+from hypensearch.mine.mine import write_records
 from hypensearch.search.searcher import HypencoderSearcher
 from hypensearch.train.data import RecordFile
 from tests.commands import encode, search, succeed
@@ -43,14 +46,83 @@ def test_judged_documents_are_positives_and_others_negatives(folder: Path) -> No
     assert [item.text for item in second.negatives] == ["text 2", "text 3", "text 4", "text 5"]
 
 
-def test_a_stopped_command_goes_on_to_the_same_file(folder: Path) -> None:
-    assert mine(folder, "--negatives", "3") == 0
-    whole = (folder / "o.jsonl").read_bytes()
-    (folder / "o.jsonl").unlink()
-    (folder / "o.jsonl.partial").write_bytes(whole[: whole.index(b"\n") + 9])
-    assert mine(folder, "--negatives", "3") == 0
-    assert (folder / "o.jsonl").read_bytes() == whole
-    assert not (folder / "o.jsonl.partial").exists()
+TOPICS = {"1": "first", "2": "second", "3": "third"}
+CHOSEN = {topic: ([f"p{topic}"], [f"n{topic}", f"m{topic}"]) for topic in TOPICS}
+TEXTS = {docid: f"text {docid}\n\u2028" for pair in CHOSEN.values() for docids in pair for docid in docids}
+
+
+class Teacher:
+    """Scores by length; stops, as a killed process does, after so many queries."""
+
+    def __init__(self, most: int = 9) -> None:
+        self.most = most
+        self.queries: list[str] = []
+
+    def __call__(self, query: str, texts: Sequence[str]) -> list[float]:
+        if len(self.queries) == self.most:
+            raise KeyboardInterrupt
+        self.queries.append(query)
+        return [len(text) + len(query) / 7 for text in texts]
+
+
+def stopped(folder: Path, **options: str) -> Path:
+    """Write the records of two topics out of three."""
+    with pytest.raises(KeyboardInterrupt):
+        write_records(str(folder / "o.jsonl"), TOPICS, CHOSEN, TEXTS, Teacher(2), **options)
+    assert not (folder / "o.jsonl").exists()
+    return folder / "o.jsonl.partial"
+
+
+def go_on(folder: Path, **options: str) -> tuple[int, list[str], bytes]:
+    """Write the records; gives how many were made, the queries that the teacher saw, and the file."""
+    teacher = Teacher()
+    made = write_records(str(folder / "o.jsonl"), TOPICS, CHOSEN, TEXTS, teacher, **options)
+    assert [path.name for path in folder.iterdir()] == ["o.jsonl"]
+    return made, teacher.queries, (folder / "o.jsonl").read_bytes()
+
+
+def test_a_stopped_command_goes_on_to_the_same_file(tmp_path: Path) -> None:
+    whole = go_on(tmp_path)[2]
+    assert len(RecordFile(tmp_path / "o.jsonl", needs_scores=True)) == 3
+    (tmp_path / "o.jsonl").unlink()
+    stopped(tmp_path)
+    assert go_on(tmp_path) == (1, ["third"], whole)
+
+
+@pytest.mark.parametrize(
+    ("place", "left"), [(-1, ["second", "third"]), (-30, ["second", "third"]), (100, None), (3, None)]
+)
+def test_what_is_not_as_it_was_written_is_made_anew(tmp_path: Path, place: int, left: list[str] | None) -> None:
+    whole = go_on(tmp_path)[2]
+    (tmp_path / "o.jsonl").unlink()
+    partial = stopped(tmp_path)
+    content = bytearray(partial.read_bytes())
+    content[place] ^= 1
+    partial.write_bytes(content)
+    left = list(TOPICS.values()) if left is None else left
+    assert go_on(tmp_path) == (len(left), left, whole)
+
+
+def test_a_cut_line_is_made_anew(tmp_path: Path) -> None:
+    partial = stopped(tmp_path)
+    for size in (len(partial.read_bytes()) - 1, 90, 10, 0):
+        partial.write_bytes(partial.read_bytes()[:size])
+        assert go_on(tmp_path)[0] == (2 if size > 90 else 3)
+        (tmp_path / "o.jsonl").unlink()
+        partial = stopped(tmp_path)
+
+
+def test_a_stopped_command_with_other_input_begins_anew(tmp_path: Path) -> None:
+    stopped(tmp_path, scored_by="one")
+    assert go_on(tmp_path, scored_by="other")[:2] == (3, list(TOPICS.values()))
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    with (
+        FileLock(tmp_path / "o.jsonl.lock"),
+        pytest.raises(HypensearchError, match="locked by process"),
+    ):
+        write_records(str(tmp_path / "o.jsonl"), TOPICS, CHOSEN, TEXTS, None)
 
 
 def test_a_teacher_scores_all_texts(folder: Path) -> None:

@@ -2,6 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.models import QNetConfig
-from hypensearch.search.scorer import Scorer
+from hypensearch.search import scorer as scorer_module
+from hypensearch.search.scorer import Scorer, core_pool
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
 
 CPU = torch.device("cpu")
@@ -62,3 +68,33 @@ def test_lower_precisions_come_close(precision: str, atol: float) -> None:
     rough = Scorer(q_nets, CPU, precision).score(vectors)
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, rtol=0, atol=atol * float(exact.std()) * 2)
+
+
+def test_interrupted_while_threads_are_made_none_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C comes when one of two threads has started: the other never will, and the process must end all the same."""
+    started: list[ThreadPoolExecutor] = []
+
+    class Interrupted(ThreadPoolExecutor):
+        def map(self, call: Any, *items: Any, **options: Any) -> Any:
+            started.append(self)
+            super().submit(call, 0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(scorer_module, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        core_pool(61)
+    (pool,) = started
+    pool.shutdown(wait=True)
+    monkeypatch.undo()
+    assert 61 not in scorer_module._pools
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    core_pool(2)
+    with scorer_module._pools_lock:
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)
+            os._exit(sum(core_pool(2).map(int, [3, 4])))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
 from hypensearch.index import FlatIndex
-from hypensearch.index.surrogate import open_surrogate
+from hypensearch.index.surrogate import open_surrogate, write_surrogate
 from hypensearch.models import QNetConfig, QNets
+from hypensearch.search import HypencoderSearcher
 from hypensearch.search import surrogate_builder as builder
 from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
@@ -117,14 +119,61 @@ def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
     assert open_surrogate(first) is None
 
 
-@pytest.mark.parametrize("name", ["surrogate.json", "head.npy", "tail.npy", "sample.npy", "outliers.npy"])
-def test_damaged_codes_are_refused(tmp_path: Path, name: str) -> None:
+FILES = ("surrogate.json", "head-*.npy", "tail-*.npy", "sample-*.npy", "outliers-*.npy")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_cut_codes_are_refused(tmp_path: Path, name: str) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     surrogate_search(index)
-    path = tmp_path / "index" / "surrogate" / name
+    (path,) = (tmp_path / "index" / "surrogate").glob(name)
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(HypensearchError, match="damaged"):
         open_surrogate(index)
+
+
+@pytest.mark.parametrize("name", FILES[:4])
+def test_the_first_search_sees_a_changed_bit(tmp_path: Path, name: str) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    (path,) = (tmp_path / "index" / "surrogate").glob(name)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(HypensearchError, match="changed since it was written|does not match its checksum"):
+        HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate")
+    if name != "surrogate.json":
+        HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate", check=False).close()
+
+
+@pytest.mark.parametrize("row", [-1, 50, 2**60])
+@pytest.mark.parametrize("name", ["sample", "outliers"])
+def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: int) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    rows = {"sample": np.arange(9), "outliers": np.arange(3)}
+    rows[name][1] = row
+    codes = np.zeros((50, 4), np.uint16), np.zeros((50, 4), np.float16)
+    with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
+        write_surrogate(index, rows["sample"], [codes], lambda: rows["outliers"], {})
+
+
+def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    older = surrogate_search(index).search(related_q_nets(2), 5)
+    folder = tmp_path / "index" / "surrogate"
+    names = sorted(path.name for path in folder.iterdir())
+
+    def broken() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield np.zeros((20, 4), np.uint16), np.zeros((20, 4), np.float16)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_surrogate(index, np.arange(9), broken(), lambda: np.arange(2), {})
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert surrogate_search(index).search(related_q_nets(2), 5) == older
+    build_surrogate(index, related_q_nets(16, seed=8), CPU)
+    assert len(list(folder.iterdir())) == len(names)
+    assert sorted(path.name for path in folder.iterdir()) != names
 
 
 @settings(max_examples=30)

@@ -34,7 +34,20 @@ COMMON: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("backbone")
+    return make_backbone(tmp_path_factory.mktemp("backbone"))
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def settings(backbone: Path, data: Path, tmp_path: Path) -> Any:
+    return lambda **changes: make_settings(backbone, data, tmp_path, **changes)
+
+
+def make_backbone(folder: Path) -> Path:
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, *FILLERS]
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
@@ -52,10 +65,8 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_data(folder: Path) -> Path:
     """``train.jsonl``, ``shuffled.jsonl`` (its documents dealt out anew), and ``held_out``, a collection."""
-    folder = tmp_path_factory.mktemp("data")
     rng = random.Random(1)
     records = [record(rng, WORDS[i % len(WORDS)]) for i in range(400)]
     write(folder / "train.jsonl", records)
@@ -72,20 +83,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def settings(backbone: Path, data: Path, tmp_path: Path) -> Any:
-    def make(**changes: Any) -> TrainingConfig:
-        train_file = changes.pop("train_file", "train")
-        paths = {
-            "backbone": str(backbone),
-            "train": [str(data / f"{train_file}.jsonl")],
-            "validation": [str(data / "held_out")],
-            "output": str(tmp_path / "model"),
-            "cache": str(tmp_path / "cache"),
-        }
-        return TrainingConfig(**{**COMMON, **paths, **changes})
-
-    return make
+def make_settings(backbone: Path, data: Path, folder: Path, **changes: Any) -> TrainingConfig:
+    """Settings of a run that writes below a folder."""
+    train_file = changes.pop("train_file", "train")
+    paths = {
+        "backbone": str(backbone),
+        "train": [str(data / f"{train_file}.jsonl")],
+        "validation": [str(data / "held_out")],
+        "output": str(folder / "model"),
+        "cache": str(folder / "cache"),
+    }
+    return TrainingConfig(**{**COMMON, **paths, **changes})
 
 
 def record(rng: random.Random, word: str) -> dict[str, object]:

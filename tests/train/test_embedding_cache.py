@@ -45,7 +45,7 @@ def test_token_states_are_the_encoders(backbone: Path, tmp_path: Path) -> None:
 def test_what_a_killed_run_left_half_written_is_dropped(backbone: Path, tmp_path: Path) -> None:
     cache = make_cache(backbone, tmp_path, "mean")
     first = cache.vectors(TEXTS)
-    for name in ("states", "lengths", "keys"):
+    for name in ("states", "lengths", "sums", "keys"):
         with open(cache.folder / name, "ab") as file:
             file.write(b"\x01" * 5)
     reopened = make_cache(backbone, tmp_path, "mean")
@@ -59,3 +59,20 @@ def test_two_processes_cannot_add_at_once(backbone: Path, tmp_path: Path) -> Non
     cache = make_cache(backbone, tmp_path, "mean")
     with FileLock(cache.folder / "lock"), pytest.raises(HypensearchError, match="lock"):
         cache.vectors(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling"),
+    [*((name, pooling) for name in ("states", "sums", "keys") for pooling in ("mean", None)), ("lengths", None)],
+)
+def test_changed_bits_are_told(backbone: Path, tmp_path: Path, name: str, pooling: str | None) -> None:
+    def read(cache: EmbeddingCache) -> np.ndarray:
+        return cache.vectors(TEXTS) if pooling else cache.token_states(TEXTS).padded([0, 1, 2])[0].numpy()
+
+    cache = make_cache(backbone, tmp_path, pooling)
+    read(cache)
+    content = bytearray((cache.folder / name).read_bytes())
+    content[-3] ^= 1
+    (cache.folder / name).write_bytes(content)
+    with pytest.raises(HypensearchError, match="damaged cache of encodings: remove the folder"):
+        read(make_cache(backbone, tmp_path, pooling))

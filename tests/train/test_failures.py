@@ -74,6 +74,35 @@ def test_a_half_written_checkpoint_does_not_count(settings: Any, tmp_path: Path)
     assert last_checkpoint(folder) == folder / "checkpoint-2"
 
 
+@pytest.mark.parametrize("changes", [{"validation": []}, {"patience": 1, "learning_rate": 1e-12}])
+def test_stopped_behind_the_last_step_no_step_is_added(settings: Any, tmp_path: Path, changes: Any) -> None:
+    options = {"max_steps": 4, "eval_steps": 2, **changes}
+    whole = train(settings(**options)).state_dict()
+    written = content(tmp_path / "model")
+    for path in (tmp_path / "model").iterdir():
+        if path.is_file():
+            path.unlink()
+    resumed = train(settings(**options, resume=True)).state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    again = content(tmp_path / "model")
+    assert {name for name in written if written[name] != again[name]} <= {
+        "README.md",
+        "training/report.json",
+        "training/config.json",
+    }
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", "checksums.json"])
+def test_a_damaged_checkpoint_does_not_count(settings: Any, tmp_path: Path, name: str) -> None:
+    train(settings(max_steps=4, eval_steps=2))
+    folder = tmp_path / "model" / "training"
+    assert last_checkpoint(folder) == folder / "checkpoint-4"
+    content = bytearray((folder / "checkpoint-4" / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "checkpoint-4" / name).write_bytes(content)
+    assert last_checkpoint(folder) == folder / "checkpoint-2"
+
+
 def good_run(settings: Any, tmp_path: Path) -> tuple[TrainingConfig, dict[str, bytes]]:
     config = settings(max_steps=4, eval_steps=2, train_file="scored", losses={"margin_mse": 1.0})
     train(config)

@@ -12,6 +12,7 @@ from hypensearch.train.config import TrainingConfig, read_config
 from hypensearch.train.report import compare_curves, model_card, read_history, write_report
 from hypensearch.train.run import train
 from hypensearch.train.trainer import HISTORY as HISTORY_FILE
+from hypensearch.train.trainer import _append_line
 
 REPORT = {
     "records": {"t.jsonl": 12},
@@ -88,3 +89,13 @@ def test_tensorboard_has_loss_and_measures(settings: Any, tmp_path: Path) -> Non
         logged = [(entry["step"], pytest.approx(entry[key])) for entry in history if key in entry]
         assert [(event.step, event.value) for event in scalars.Scalars(tag)] == logged
         assert len(logged) >= 2
+
+
+def test_a_line_that_a_kill_has_cut_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    _append_line(path, '{"step": 1, "loss": 2.0}')
+    with open(path, "a") as file:
+        file.write('{"step": 2, "lo')
+    _append_line(path, '{"step": 2, "loss": 1.0}')
+    _append_line(path, '{"step": 3, "loss": 0.5}')
+    assert [entry["loss"] for entry in read_history(path)] == [2.0, 1.0, 0.5]

@@ -1,0 +1,111 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint's folder, changed from one checkpoint to another by one rename.
+
+A new checkpoint is written whole into a hidden folder inside. In an empty folder its files move out, ``config.json``
+last. In place of an older one, ``config.json`` first becomes one that names the hidden folder: from this rename on,
+readers find the new checkpoint, and its files take the places of the older ones behind their backs. A kill in between
+leaves the hidden folder in use, until the next save.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hypensearch.formats.files import FileLock, fsync_folder, libraries_told_of, replace_when_whole
+from hypensearch.formats.json_files import read_json
+
+CONFIG = "config.json"
+LOCK = ".lock"
+_LIES_IN = "checkpoint_lies_in"
+_HIDDEN = re.compile(r"\.checkpoint-[0-9a-f]{8}")
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Give the folder that a checkpoint's files are in: the one given, or the hidden one that its config.json names."""
+    try:
+        facts = read_json(folder / CONFIG)
+    except (OSError, ValueError):  # told by who reads the configuration
+        return folder
+    name = facts.get(_LIES_IN) if isinstance(facts, dict) else None
+    return folder / name if isinstance(name, str) and _HIDDEN.fullmatch(name) else folder
+
+
+def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[str]) -> None:
+    """Write a checkpoint in place of what a folder holds of one; a reader finds the old one or the new one.
+
+    :param folder: The folder; made when it is not there. Other files in it are left alone.
+    :param write: Writes all files into an empty folder, ``config.json`` among them.
+    :param names: Files that no older checkpoint may leave, where the new one has none of that name.
+    :raises HypensearchError: When another process is writing a checkpoint there, or it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK):
+        hidden = folder / f".checkpoint-{secrets.token_hex(4)}"
+        try:
+            hidden.mkdir()
+            with libraries_told_of(folder):
+                write(hidden)
+            _sync(hidden)
+            if (folder / CONFIG).exists():
+                with replace_when_whole(folder / CONFIG, "w") as file:
+                    json.dump({_LIES_IN: hidden.name}, file)
+            _move_out(hidden, folder, names)
+        finally:
+            for path in folder.iterdir():
+                if _HIDDEN.fullmatch(path.name) and path != checkpoint_folder(folder):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def _move_out(hidden: Path, folder: Path, names: Sequence[str]) -> None:
+    """Put the new files, which readers use where they are, into the places of the older ones; config.json last."""
+    for name in names:
+        if not (hidden / name).exists():
+            (folder / name).unlink(missing_ok=True)
+    for path in sorted(hidden.rglob("*")):
+        if path.is_file() and path != hidden / CONFIG:
+            target = folder / path.relative_to(hidden)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, target)
+    fsync_folder(folder)
+    _link(hidden / CONFIG, folder / CONFIG)
+    fsync_folder(folder)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a file a second name, in place of what has it, or a copy where the file system knows no links."""
+    other = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        try:
+            os.link(source, other)
+        except PermissionError:
+            shutil.copyfile(source, other)
+            _sync_file(other)
+        os.replace(other, target)
+    finally:
+        with suppress(FileNotFoundError):
+            other.unlink()
+
+
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            fsync_folder(path)
+        else:
+            _sync_file(path)
+    fsync_folder(folder)
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
