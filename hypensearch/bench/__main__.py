@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
-from hypensearch.search.flags import SCORERS, VARIANTS
+from hypensearch.search.flags import ENGINES, SCORERS, VARIANTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
     parser.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["scan"], help="of surrogate search")
     parser.add_argument(
         "--graph-settings",
         nargs="+",
@@ -157,7 +158,7 @@ def _contenders(
     if "exhaustive" in wanted:
         yield from contenders.exhaustive(index, device, args.precision)
     if "surrogate" in wanted:
-        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS)
+        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS, args.engines)
     if "graph" in wanted:
         yield from contenders.graphs(index, device, args.graph_settings or contenders.GRAPH_SETTINGS, args.variants)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models.q_net import QNets
 from hypensearch.search.entry_points import Embed
 from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.flags import ENTRIES
+from hypensearch.search.flags import ENGINES, ENTRIES
 from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.product_search import make_engine
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.strategy import Batch, SearchOptions, Strategy, make_strategy
 from hypensearch.search.surrogate_builder import gather
@@ -45,14 +47,23 @@ def exhaustive(index: FlatIndex, device: torch.device, precisions: Sequence[str]
         yield Contender(f"exhaustive {precision}", ExhaustiveSearch(index, device, precision).search)
 
 
-def surrogates(index: FlatIndex, device: torch.device, targets: Sequence[float] = TARGETS) -> Iterator[Contender]:
-    """Surrogate search at several target recalls, where the index has codes."""
-    codes = open_surrogate(index)
-    if codes is None:
+def surrogates(
+    index: FlatIndex,
+    device: torch.device,
+    targets: Sequence[float] = TARGETS,
+    engines: Sequence[str] = ENGINES[:1],
+) -> Iterator[Contender]:
+    """Surrogate search at several target recalls, by several engines, where the index has codes."""
+    surrogate = open_surrogate(index)
+    if surrogate is None:
         return
-    for target in targets:
-        search = SurrogateSearch(index, codes, device, SurrogateOptions(target_recall=target))
-        yield Contender(f"surrogate {target}", search.search, _scored_by(search))
+    for engine in engines:
+        for target in targets:
+            effort = SurrogateOptions(target_recall=target)
+            made = partial(make_engine, engine, index, surrogate, device=device)
+            search = SurrogateSearch(index, surrogate, device, effort, made)
+            name = "surrogate" if engine == ENGINES[0] else f"surrogate/{engine}"
+            yield Contender(f"{name} {target}", search.search, _scored_by(search))
 
 
 def graphs(

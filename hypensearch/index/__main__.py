@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.index.codes_in_faiss import FORMS
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import DISTANCES, GraphIndex
 
@@ -25,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    make = _make_codes if args.surrogate else _make_centroids if args.centroids else _make_graph
+    make = _make_graph
+    if args.centroids:
+        make = _make_centroids
+    if args.surrogate or args.engine:
+        make = _make_codes
     return cli.run(lambda: make(args))
 
 
@@ -70,6 +75,11 @@ def build_parser() -> argparse.ArgumentParser:
     codes.add_argument(
         "--surrogate", action="store_true", help="make the codes for surrogate search instead of a graph"
     )
+    codes.add_argument(
+        "--engine",
+        choices=FORMS,
+        help="make an index of the codes in Faiss as well (or alone, where codes are), for --engine of the search",
+    )
     codes.add_argument("--topics", help="typical queries to make the codes with; first words of documents by default")
     codes.add_argument("--encoder", help="checkpoint that makes q-nets; the index's own model by default")
     cli.add_model_arguments(codes)
@@ -77,6 +87,28 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _make_codes(args: argparse.Namespace) -> None:
+    if args.surrogate:
+        _make_surrogate(args)
+    if args.engine:
+        _make_engine(args)
+
+
+def _make_engine(args: argparse.Namespace) -> None:
+    from hypensearch.index.codes_in_faiss import build_codes_in_faiss
+    from hypensearch.index.surrogate import open_surrogate
+
+    with FlatIndex.open(args.index) as index:
+        surrogate = open_surrogate(index)
+        if surrogate is None:
+            raise HypensearchError(f"{args.index} has no codes for --engine {args.engine}: give --surrogate as well")
+        path = build_codes_in_faiss(args.engine, index, surrogate)
+    print(
+        f"{path} holds the codes of {len(surrogate.codes):,} documents; search: python -m hypensearch.search "
+        f"--searcher surrogate --engine {args.engine} --index {args.index} --topics TOPICS --output RUN"
+    )
+
+
+def _make_surrogate(args: argparse.Namespace) -> None:
     from hypensearch.search.searcher import HypencoderSearcher
     from hypensearch.search.surrogate_builder import QUERIES, build_surrogate
     from hypensearch.search.typical_queries import typical_queries

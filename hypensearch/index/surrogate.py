@@ -3,9 +3,12 @@
 """What a surrogate search needs beside a flat index: a short code of each document, made once for all queries.
 
 ``INDEX/surrogate/`` holds ``surrogate.json`` (written last, with one rename; it names the other files, with their
-digests) and four arrays: ``head-*.npy`` and ``tail-*.npy`` (leading principal components of each document's feature,
-bfloat16 as processors multiply it, its bits as uint16; the remaining ones, float16), ``sample-*.npy`` (the rows that
-every query scores first) and ``outliers-*.npy`` (rows that codes tell too little of, which every query scores as well).
+digests) and arrays:
+
+- of all documents ``codes-*.npy`` and ``scales-*.npy`` (each code as 8-bit integers, and what they are multiples of,
+  bfloat16, its bits as uint16) and ``leverages-*.npy`` (how far out a code lies);
+- rows: ``sample-*.npy`` (what every query scores first), ``outliers-*.npy`` (what codes tell too little of, so that
+  every query scores it as well) and ``extremes-*.npy`` (the highest leverages, which every query looks at).
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ from hypensearch.index.npy import GrowingArray, map_npy, write_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _MANIFEST = "surrogate.json"
-_ARRAYS = ("head", "tail", "sample", "outliers")
+_BLOCKS = ("codes", "scales", "leverages")
+_ROWS = ("sample", "outliers", "extremes")
 
 
 @dataclass(frozen=True)
@@ -41,19 +45,30 @@ class Surrogate:
     """The codes of an index's documents, mapped.
 
     :param folder: Where they lie.
-    :param head: Leading components, the bits of bfloat16 as uint16, *Shape:* ``(num_docs, head_size)``.
-    :param tail: Remaining components, float16, *Shape:* ``(num_docs, tail_size)``.
+    :param codes: Multiples of the scales, int8, *Shape:* ``(num_docs, code_size)``.
+    :param scales: The bits of bfloat16 as uint16, *Shape:* ``(num_docs,)``.
+    :param leverages: How far out codes lie, float16, *Shape:* ``(num_docs,)``; 1 is usual.
     :param sample: Rows that are scored first, in order, int64, *Shape:* ``(sample_size,)``.
     :param outliers: Rows whose scores codes do not predict, int64, *Shape:* ``(num_outliers,)``.
-    :param facts: How it was made, and the files' names, sizes and digests.
+    :param extremes: Rows of the highest leverages, int64, *Shape:* ``(num_extremes,)``.
+    :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
+        predictions grow with leverage.
     """
 
     folder: Path
-    head: np.ndarray
-    tail: np.ndarray
+    codes: np.ndarray
+    scales: np.ndarray
+    leverages: np.ndarray
     sample: np.ndarray
     outliers: np.ndarray
+    extremes: np.ndarray
     facts: Mapping[str, Any]
+
+    def errors(self) -> np.ndarray:
+        """Return how large each document's errors are, a random one's being 1, float32, *Shape:* ``(num_docs,)``."""
+        growth = self.facts["error_growth"]
+        result: np.ndarray = np.interp(self.leverages, growth["leverage"], growth["error"]).astype(np.float32)
+        return result
 
     def verify(self, done: Callable[[int], object] = lambda count: None) -> None:
         """Compare every byte with the manifest's digests; takes as long as the disk does.
@@ -91,28 +106,28 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     if facts["vectors"] != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")
     try:
-        arrays = {name: _map(folder, facts["files"][name]) for name in _ARRAYS}
-        for name in ("sample", "outliers"):
+        arrays = {name: _map(folder, facts["files"][name]) for name in (*_BLOCKS, *_ROWS)}
+        for name in _ROWS:
             if len(rows := arrays[name]) and not 0 <= int(rows.min()) <= int(rows.max()) < index.num_docs:
                 raise ValueError(f"{name} names rows that are none")
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {_again(folder)}") from None
-    sample, outliers = (np.array(arrays[name]) for name in ("sample", "outliers"))
-    return Surrogate(folder, arrays["head"], arrays["tail"], sample, outliers, facts)
+    arrays |= {name: np.array(arrays[name]) for name in _ROWS}
+    return Surrogate(folder, **arrays, facts=facts)
 
 
 def write_surrogate(
     index: FlatIndex,
     sample: np.ndarray,
-    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
-    outliers: Callable[[], np.ndarray],
+    blocks: Iterable[tuple[np.ndarray, ...]],
+    of_extremes: Callable[[], tuple[np.ndarray, np.ndarray, Mapping[str, Any]]],
     facts: Mapping[str, Any],
 ) -> Surrogate:
     """Write codes beside an index, in place of older ones, which stay until one rename of the manifest.
 
     :param sample: Rows that are scored first, *Shape:* ``(sample_size,)``.
-    :param blocks: Heads and tails in the order of rows, as in :class:`Surrogate`.
-    :param outliers: Gives the rows that every query scores as well, when all blocks have been taken.
+    :param blocks: Codes, scales and leverages in the order of rows, as in :class:`Surrogate`.
+    :param of_extremes: Gives outliers, extremes and more facts, when all blocks have been taken.
     :param facts: How they were made, as JSON.
     :raises HypensearchError: When another process is writing them.
     """
@@ -121,7 +136,8 @@ def write_surrogate(
     with FileLock(folder / ".lock"):
         try:
             paths = _write_codes(folder, blocks)
-            for name, rows in (("sample", sample), ("outliers", outliers())):
+            outliers, extremes, more_facts = of_extremes()
+            for name, rows in zip(_ROWS, (sample, outliers, extremes), strict=True):
                 paths[name] = folder / f".{name}.partial"
                 write_npy(os.fspath(paths[name]), rows.astype(np.int64))
             manifest = {
@@ -130,6 +146,7 @@ def write_surrogate(
                 "vectors": vectors_digest(index),
                 "files": {name: _named_by_content(name, path) for name, path in paths.items()},
                 **facts,
+                **more_facts,
             }
             fsync_folder(folder)
             with replace_when_whole(folder / _MANIFEST) as file:
@@ -145,6 +162,11 @@ def vectors_digest(index: FlatIndex) -> str:
     """Identify the vectors of an index by the digests that its manifest holds."""
     digests = [shard.files[VECTORS].sha256 for shard in index.manifest.shards]
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
+def codes_digest(surrogate: Surrogate) -> str:
+    """Identify the codes, for what is made of them."""
+    return "-".join(str(surrogate.facts["files"][name]["sha256"]) for name in ("codes", "scales"))
 
 
 def _again(folder: Path) -> str:
@@ -199,18 +221,20 @@ def _remove_unnamed(folder: Path) -> None:
     for path in folder.glob("*.npy"):
         if path.name not in named:
             path.unlink()  # a reader that has it mapped keeps it
+            for of_codes in folder.glob("faiss-*"):
+                of_codes.unlink()
     for path in folder.glob(".*.partial"):
         path.unlink()
 
 
-def _write_codes(folder: Path, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> dict[str, Path]:
+def _write_codes(folder: Path, blocks: Iterable[tuple[np.ndarray, ...]]) -> dict[str, Path]:
     files: dict[str, GrowingArray] = {}
-    for head, tail in blocks:
-        for name, part in (("head", head), ("tail", tail)):
+    for block in blocks:
+        for name, part in zip(_BLOCKS, block, strict=True):
             if name not in files:
                 path = folder / f".{name}.partial"
                 path.unlink(missing_ok=True)
-                files[name] = GrowingArray(os.fspath(path), part.dtype, width=part.shape[1])
+                files[name] = GrowingArray(os.fspath(path), part.dtype, width=part.shape[1] if part.ndim == 2 else None)
             files[name].append_rows(part)
     for file in files.values():
         file.write_shape()

@@ -90,6 +90,7 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "block_rows": args.block_rows,
         "max_scored": args.max_scored,
         "target_recall": args.target_recall,
+        "engine": args.engine,
         "graph": args.graph,
         "variant": args.variant,
         "entry": args.entry,

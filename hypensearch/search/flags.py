@@ -17,6 +17,7 @@ ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
 POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
 VARIANTS = ("paper", "released")  # those of hypensearch.search.graph_search
 ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
+ENGINES = ("scan", "faiss-flat", "faiss-ivf", "faiss-hnsw", "graph")
 SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 SCORERS = ("auto", "triton", "fused", "int8", "compiled", "eager")  # those of hypensearch.search.scorers
@@ -209,6 +210,13 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
     group.add_argument("--target-recall", type=float, default=0.998, help="estimated recall that surrogate stops at")
+    group.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="scan",
+        help="what finds the documents that a surrogate likes best: a scan of all; Faiss (needs python -m "
+        "hypensearch.index --engine); a walk through the graph",
+    )
     group.add_argument("--graph", help="name of the graph, where the index has several")
     group.add_argument(
         "--variant",

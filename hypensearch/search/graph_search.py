@@ -14,6 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -88,6 +89,7 @@ class GraphSearch:
     :param seeds: Docids to start from by topic id, best first; see :func:`seeds_of_run`.
     :param entry_rows: Rows that every walk starts from in place of random ones, the first ``num_entry_points``; see
         :mod:`hypensearch.index.centroids`.
+    :param documents: What q-nets score in place of the index's vectors: codes, say.
     :raises HypensearchError: When the graph belongs to other vectors, or a parameter makes no sense.
     """
 
@@ -109,6 +111,7 @@ class GraphSearch:
         max_scored: int | None = None,
         seeds: Mapping[str, Sequence[str]] | None = None,
         entry_rows: np.ndarray | None = None,
+        documents: Documents | None = None,
     ) -> None:
         _check_parameters(num_entry_points, ncandidates, max_iter, variant, max_scored)
         check_belongs(index, graph.manifest, graph.folder)
@@ -122,7 +125,7 @@ class GraphSearch:
         self.variant = variant
         self.max_scored = min(max_scored or index.num_docs, index.num_docs)
         self.seeds = seeds or {}
-        self._documents = _Documents(index, device)
+        self._documents: Documents = documents or _Documents(index, device)
         self._neighbours = _on_device(graph.neighbours, device, graph.folder)
         self._docid_rank = torch.from_numpy(_docid_rank(index).view(np.int32)).to(device)
         if entry_rows is None:
@@ -149,20 +152,45 @@ class GraphSearch:
         :raises HypensearchError: When the q-nets take other vectors than the index holds, a score is not finite, a seed
             is not in the index, or a query has no entry point.
         """
-        if q_nets.dim != self.index.dim:
+        found: list[list[Hit]] = []
+        for start, walked in self._walks(q_nets, k, topic_ids, seed_rows):
+            found += self._hits(walked, start)
+        return found
+
+    def walk(
+        self, q_nets: QNets, k: int, seed_rows: Sequence[Sequence[int] | np.ndarray]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Find good documents as :meth:`search` does, and give rows and scores of each query, both ``(at most k,)``."""
+        found = []
+        for _, walked in self._walks(q_nets, k, None, seed_rows):
+            there = walked.rows < self.index.num_docs
+            scores = _scores_of_keys(walked.keys)
+            found += [
+                (rows[mask].cpu().numpy(), of_query[mask].cpu().numpy())
+                for rows, of_query, mask in zip(walked.rows, scores, there, strict=True)
+            ]
+        return found
+
+    def _walks(
+        self,
+        q_nets: QNets,
+        k: int,
+        topic_ids: Sequence[str] | None,
+        seed_rows: Sequence[Sequence[int] | np.ndarray] | None,
+    ) -> Iterator[tuple[int, _Walked]]:
+        """Walk batch by batch, and give each one's first query."""
+        if q_nets.dim != self._documents.dim:
             raise HypensearchError(
-                f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but the q-nets take "
+                f"document vectors in {self.index.folder} have {self._documents.dim} dimensions, but the q-nets take "
                 f"{q_nets.dim}: was the corpus encoded with another checkpoint?"
             )
         seeds = self._seeds_of(len(q_nets), topic_ids, seed_rows)
-        found: list[list[Hit]] = []
         stats: list[GraphSearchStats] = []
         for batch in self._batches(len(q_nets)):
             walked = self._walk(q_nets[batch], min(k, self.index.num_docs), seeds[batch])
-            found += self._hits(walked, batch.start)
             stats += walked.stats()
+            yield batch.start, walked
         self.stats = stats
-        return found
 
     def _batches(self, num_queries: int) -> Iterator[slice]:
         """Cut queries so that a visited mark for each document and query fits into memory."""
@@ -376,6 +404,19 @@ class _Hits:
         self.rows = torch.cat([self.rows, rows], dim=1).gather(1, places)
 
 
+class Documents(Protocol):
+    """What q-nets score, by row."""
+
+    @property
+    def dim(self) -> int:
+        """Its size."""
+        ...
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Give vectors, *Shape:* ``(*rows.shape, dim)``, float32."""
+        ...
+
+
 class _Documents:
     """Document vectors by row, gathered from the mapped files, or on a GPU from memory of its own."""
 
@@ -383,6 +424,7 @@ class _Documents:
         self._shards = [(shard.start, shard.num_docs, as_tensor(shard.vectors)) for shard in index.shards]
         if device.type != "cpu":
             self._shards = [(0, index.num_docs, _all_vectors(index, device))]
+        self.dim = index.dim
 
     def gather(self, rows: Tensor) -> Tensor:
         """Give vectors, *Shape:* ``(*rows.shape, dim)``, float32."""

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ PACKED_TILE_ROWS = 256  # weights are packed for tiles of one size, and smaller 
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
+_ROWS_OF_A_THREAD = 64  # for fewer documents no second thread is woken
 _LAYER_NORM_EPS = 1e-5
 _TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
 _ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
@@ -131,19 +133,22 @@ class Scorer:
                 work(workspace, start, len(tile))
 
         with stage("score"):
-            if self.device.type != "cpu":
-                rows = self._rows_of_tiles(len(vectors))
+            to_pack = [query for query in queries if self._worth_packing(query, len(vectors))]
+            rows = self._rows_of_tiles(len(vectors))
+            is_alone = not to_pack and rows >= len(vectors) and torch.get_num_threads() == 1
+            if self.device.type != "cpu" or is_alone:
                 for start in range(0, len(vectors), rows):
                     do(start)
                 return
             pool = core_pool(self._threads)
-            list(pool.map(self._pack, [query for query in queries if self._worth_packing(query, len(vectors))]))
+            list(pool.map(self._pack, to_pack))
             rows = self._rows_of_tiles(len(vectors))
             list(pool.map(do, range(0, len(vectors), rows)))
 
     def _rows_of_tiles(self, num_docs: int) -> int:
         """Share few documents out among the threads."""
-        share = -(-num_docs // self._threads)
+        threads = max(1, min(self._threads, num_docs // _ROWS_OF_A_THREAD))
+        share = -(-num_docs // threads)
         most = self._packed_rows if self._is_packed else self.tile_rows
         return max(ROWS_MULTIPLE, min(most, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
 
@@ -283,6 +288,17 @@ def as_tensor(vectors: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(vectors)
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads within, in the thread that calls; None for as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 _pools: dict[int, ThreadPoolExecutor] = {}

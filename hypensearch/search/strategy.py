@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +20,7 @@ from hypensearch.search.flags import ENTRIES, SEARCHERS
 from hypensearch.search.precision import usable_precision
 from hypensearch.search.ranks import ALONE, Ranks, ranks_of
 from hypensearch.search.report import QueryReport
+from hypensearch.search.scorer import torch_threads
 
 if TYPE_CHECKING:
     from hypensearch.index.flat import FlatIndex
@@ -42,6 +42,7 @@ class SearchOptions:
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this.
+    :param engine: Of surrogate search: one of :data:`hypensearch.search.flags.ENGINES`.
     :param graph: Name of the graph; None for the only one.
     :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
     :param entry: Where graph search starts: one of :data:`hypensearch.search.flags.ENTRIES`.
@@ -62,6 +63,7 @@ class SearchOptions:
     block_rows: int | None = None
     max_scored: int | None = None
     target_recall: float = 0.998
+    engine: str = "scan"
     graph: str | None = None
     variant: str = "released"
     entry: str = "random"
@@ -150,7 +152,7 @@ class _Surrogate:
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         _check_dim(self._search.index, batch.q_nets)
-        with _torch_threads(batch.threads):
+        with torch_threads(batch.threads):
             hits = self._search.search(batch.q_nets, batch.k)
         report = [
             QueryReport(stats.documents_scored, stats.rounds, stats.estimated_recall) for stats in self._search.stats
@@ -188,7 +190,7 @@ class _Graph:
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         rows, before = None, [0] * len(batch.q_nets)
-        with _torch_threads(batch.threads):
+        with torch_threads(batch.threads):
             if self._entries is not None:
                 rows = self._entries.find(batch.q_nets, batch.texts, batch.k)
                 before = self._entries.scored
@@ -216,17 +218,6 @@ def _check_finite(hits: Sequence[Sequence[Hit]], report: Sequence[QueryReport], 
                 f"a score under q-net {query} is not finite: the q-net overflows or has broken weights; check the "
                 "checkpoint"
             )
-
-
-@contextmanager
-def _torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use so many CPU threads within."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fixed_entry_points(index: FlatIndex, options: SearchOptions) -> tuple[np.ndarray | None, int]:
@@ -258,15 +249,22 @@ def _entry_points(
 
 
 def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOptions) -> SurrogateSearch:
+    from hypensearch.search.product_search import make_engine
     from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
 
-    codes = open_surrogate(index)
-    if codes is None:
+    surrogate = open_surrogate(index)
+    if surrogate is None:
         raise HypensearchError(
             f"{index.folder} has no codes for surrogate search; make them with: python -m hypensearch.index --index "
             f"{index.folder} --surrogate"
         )
     if options.check:
-        codes.check_once()
+        surrogate.check_once()
     effort = SurrogateOptions(target_recall=options.target_recall, max_scored=options.max_scored)
-    return SurrogateSearch(index, codes, device, effort)
+    return SurrogateSearch(
+        index,
+        surrogate,
+        device,
+        effort,
+        lambda codes: make_engine(options.engine, index, surrogate, codes, device, options.graph),
+    )

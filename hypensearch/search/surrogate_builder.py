@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +28,17 @@ from hypensearch.search.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 
-HEAD_SIZE = 128
-CODE_SIZE = 384
+CODE_SIZE = 256
+CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
 SAMPLE_ROWS = 1024
 QUERIES = 64
 _BLOCK_ROWS = 8192
 _FIT_ROWS = 32768
 _OUTLIER_CANDIDATES = 1024
 _MAX_OUTLIERS = 256
+_CALIBRATION_ROWS = 4096
+_KNOTS = 8
+_MOST_HALF = 65504.0
 _SURPRISE = 6.0  # errors of a linear fit: a document is an outlier that scores so much higher for a typical query
 _AMONG_BEST = 4  # and higher than so many of the sample have
 
@@ -55,18 +59,20 @@ def build_surrogate(
     sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
     center, basis, spread = _principal_components(scorer, index, chance)
     facts = {"queries": len(q_nets), "seed": seed}
-    if basis.shape[1] <= HEAD_SIZE:  # an empty component, so that there is a tail
-        basis, spread = torch.nn.functional.pad(basis, (0, 1)), torch.nn.functional.pad(spread, (0, 1), value=1.0)
+    empty = -basis.shape[1] % CODE_MULTIPLE
+    basis, spread = torch.nn.functional.pad(basis, (0, empty)), torch.nn.functional.pad(spread, (0, empty), value=1.0)
     extremes = _Extremes(spread)
-    head_size = min(HEAD_SIZE, basis.shape[1] - 1)
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
-        blocks = _codes(scorer, index, center, basis, head_size, extremes, bar.update)
+        blocks = _codes(scorer, index, center, basis, extremes, bar.update)
 
-        def outliers() -> np.ndarray:
-            sample_codes = (scorer.last_states(gather(index, sample)) - center) @ basis
-            return _outliers(Scorer(q_nets, device), index, sample, sample_codes, extremes)
+        def of_extremes() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+            rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
+            codes = (scorer.last_states(gather(index, rows)) - center) @ basis
+            fits = _Fits(Scorer(q_nets, device), index, sample, codes[: len(sample)])
+            others = rows[len(sample) :], codes[len(sample) :]
+            return _outliers(fits, extremes), extremes.rows.cpu().numpy(), _growth_of_errors(fits, extremes, *others)
 
-        return write_surrogate(index, sample, blocks, outliers, facts)
+        return write_surrogate(index, sample, blocks, of_extremes, facts)
 
 
 def mean_q_net(q_nets: QNets) -> QNets:
@@ -96,19 +102,24 @@ def _codes(
     index: FlatIndex,
     center: Tensor,
     basis: Tensor,
-    head_size: int,
     extremes: _Extremes,
     done: Callable[[int], object],
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[tuple[np.ndarray, ...]]:
     for shard in index.shards:
         for start in range(0, shard.num_docs, _BLOCK_ROWS):
             block = shard.vectors[start : start + _BLOCK_ROWS]
             codes = (scorer.last_states(block) - center) @ basis
             extremes.add(codes, shard.start + start)
-            codes = codes.cpu()
-            head = codes[:, :head_size].bfloat16().view(torch.int16).numpy().view(np.uint16)
-            yield head, codes[:, head_size:].half().numpy()
+            leverage = extremes.leverage(codes).clamp(max=_MOST_HALF).half().cpu().numpy()
+            yield (*_quantised(codes.cpu()), leverage)
             done(len(block))
+
+
+def _quantised(codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Write each code as multiples of its own scale."""
+    scales = (codes.abs().amax(dim=1) / 127).clamp(min=1e-12).bfloat16()
+    integers = (codes / scales.float().unsqueeze(1)).round_().clamp_(-127, 127).to(torch.int8)
+    return integers.numpy(), scales.view(torch.int16).numpy().view(np.uint16)
 
 
 class _Extremes:
@@ -126,28 +137,70 @@ class _Extremes:
         """Look at documents from row ``start``."""
         codes = torch.cat([self.codes, codes])
         rows = torch.cat([self.rows, torch.arange(start, start + len(codes) - len(self.rows), device=codes.device)])
-        kept = (codes / self._spread).square().sum(dim=1).topk(min(_OUTLIER_CANDIDATES, len(rows))).indices
+        kept = self.leverage(codes).topk(min(_OUTLIER_CANDIDATES, len(rows))).indices
         self.rows, self.codes = rows[kept], codes[kept]
 
+    def leverage(self, codes: Tensor) -> Tensor:
+        """Return how far out codes lie, *Shape:* ``(len(codes),)``; 1 is usual."""
+        return (codes / self._spread).square().mean(dim=1)
 
-def _outliers(
-    scorer: Scorer, index: FlatIndex, sample: np.ndarray, sample_codes: Tensor, extremes: _Extremes
-) -> np.ndarray:
+
+class _Fits:
+    """The linear fits of typical queries' scores to a sample, and how far they are off elsewhere.
+
+    :param scorer: Of the typical queries.
+    :param sample: Rows, *Shape:* ``(n,)``.
+    :param codes: Theirs, *Shape:* ``(n, code_size)``.
+    """
+
+    def __init__(self, scorer: Scorer, index: FlatIndex, sample: np.ndarray, codes: Tensor) -> None:
+        self._scorer, self._index = scorer, index
+        scores = scorer.score(gather(index, sample)).double()
+        self._mean = scores.mean(dim=1, keepdim=True)
+        codes = codes.double()
+        gram = codes.T @ codes
+        gram += (0.03 * gram.diagonal().mean() + 1e-6) * torch.eye(len(gram), device=gram.device)
+        self._weights = torch.linalg.solve(gram, codes.T @ (scores - self._mean).T)
+        deviations = scores - self._mean - (codes @ self._weights).T
+        self.error = deviations.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
+        self.among_the_best = scores.topk(min(_AMONG_BEST, len(sample)), dim=1).values[:, -1:]
+
+    def surprise(self, rows: np.ndarray, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how many errors documents score above their predictions, and their scores: ``(num_queries, n)``."""
+        scores = self._scorer.score(gather(self._index, rows)).double()
+        return (scores - self._mean - (codes.double() @ self._weights).T) / self.error, scores
+
+
+def _outliers(fits: _Fits, extremes: _Extremes) -> np.ndarray:
     """Choose the extreme documents that some typical query scores far above a linear fit to the sample."""
-    scores = scorer.score(gather(index, sample)).double()
-    mean = scores.mean(dim=1, keepdim=True)
-    codes = sample_codes.double()
-    gram = codes.T @ codes
-    gram += (0.03 * gram.diagonal().mean() + 1e-6) * torch.eye(len(gram), device=gram.device)
-    weights = torch.linalg.solve(gram, codes.T @ (scores - mean).T)
-    error = (scores - mean - (codes @ weights).T).square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
     rows = extremes.rows.cpu().numpy()
-    found = scorer.score(gather(index, rows)).double()
-    surprise = (found - mean - (extremes.codes.double() @ weights).T) / error
-    among_the_best = scores.topk(min(_AMONG_BEST, len(sample)), dim=1).values[:, -1:]
-    times = ((surprise > _SURPRISE) & (found > among_the_best)).sum(dim=0)
+    surprise, scores = fits.surprise(rows, extremes.codes)
+    times = ((surprise > _SURPRISE) & (scores > fits.among_the_best)).sum(dim=0)
     most = times.topk(min(_MAX_OUTLIERS, len(times)))
     return rows[most.indices[most.values > 0].cpu().numpy()]
+
+
+def _growth_of_errors(fits: _Fits, extremes: _Extremes, rows: np.ndarray, codes: Tensor) -> dict[str, Any]:
+    """Measure how the error of a linear fit grows with a document's leverage: farther out, it tells less.
+
+    :param rows: Random documents, *Shape:* ``(n,)``.
+    :param codes: Theirs, *Shape:* ``(n, code_size)``.
+    :return: Leverages, ascending, and the root mean square error there, 1 for a random document's.
+    """
+    squares = [
+        fits.surprise(*some)[0].square().mean(dim=0)
+        for some in ((rows, codes), (extremes.rows.cpu().numpy(), extremes.codes))
+    ]
+    leverages = [extremes.leverage(some) for some in (codes, extremes.codes)]
+    usual = float(squares[0].mean().clamp(min=1e-12))
+    knots: list[tuple[float, float]] = []
+    for square, leverage in zip(squares, leverages, strict=True):
+        order = leverage.argsort()
+        for part in order.tensor_split(min(_KNOTS, len(order))):
+            knots.append((float(leverage[part].mean()), float((square[part].mean() / usual).sqrt())))
+    knots.sort()
+    errors = np.maximum.accumulate([error for _, error in knots])
+    return {"error_growth": {"leverage": [leverage for leverage, _ in knots], "error": errors.tolist()}}
 
 
 def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -6,8 +6,8 @@ The idea is known for cross-encoders (AXN, arXiv 2405.03651). Here the function 
 have in common (:mod:`hypensearch.search.surrogate_builder`), so that some hundred exact scores determine it:
 
 1. score a sample, the same for all queries, and fit (the sample's part of the fit is computed once);
-2. one scan of all documents' codes, the leading components only, gives a shortlist;
-3. in rounds: score the shortlist's most promising documents, refit on whole codes, until few documents are likely to be
+2. one scan of all documents' codes, as 8-bit integers, gives a shortlist;
+3. in rounds: score the shortlist's most promising documents, refit, until few documents are likely to be
    missing from the best k.
 
 Hits have their exact scores. Every search estimates its own recall from the errors of its predictions.
@@ -15,7 +15,7 @@ Hits have their exact scores. Every search estimates its own recall from the err
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,13 +26,15 @@ from hypensearch.hits import Hit, in_rank_order
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
+from hypensearch.search.product_search import Codes, Engine, Proposals, Scan
 from hypensearch.search.report import OfThisThread
-from hypensearch.search.scorer import Scorer, as_tensor
+from hypensearch.search.scorer import Scorer, torch_threads
 from hypensearch.search.surrogate_builder import gather
 
 _RIDGE = 0.03
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 64
+_STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 
@@ -43,7 +45,7 @@ class SurrogateOptions:
 
     :param sample: Documents scored before the first fit.
     :param step: Documents scored a round; None for half of k, at least 32.
-    :param shortlist: Documents that rounds choose from; None for 8 k, at least 2,048.
+    :param shortlist: Documents that rounds choose from; None for 8 k, at least 1,024.
     :param target_recall: Stop when the estimated recall of the best k reaches this.
     :param max_scored: Documents scored, at most; None for no bound.
     """
@@ -76,26 +78,33 @@ class SurrogateSearch:
     :param surrogate: The codes of its documents.
     :param device: Where to compute.
     :param options: How hard to try.
+    :param engine: Gives what finds the highest inner products of codes; :mod:`hypensearch.search.product_search`.
     """
 
     #: What this thread's last search did, a record for each query.
     stats = OfThisThread[list[SurrogateStats]](list)
 
     def __init__(
-        self, index: FlatIndex, surrogate: Surrogate, device: torch.device, options: SurrogateOptions | None = None
+        self,
+        index: FlatIndex,
+        surrogate: Surrogate,
+        device: torch.device,
+        options: SurrogateOptions | None = None,
+        engine: Callable[[Codes], Engine] = Scan,
     ) -> None:
         self.index = index
         self.options = options or SurrogateOptions()
         self._device = device
-        self._codes = _Codes(surrogate, device)
+        self._codes = Codes(surrogate, device)
+        self._engine = engine(self._codes)
         self._sample = surrogate.sample[: self.options.sample][: self.options.max_scored]
         outliers = np.setdiff1d(surrogate.outliers, self._sample)
         self._first = np.concatenate([self._sample, outliers])[: self.options.max_scored]
+        self._extremes = np.setdiff1d(surrogate.extremes, self._first)
+        self._errors = surrogate.errors()
         self._first_vectors = gather(index, self._first)
-        codes = self._codes.of(torch.from_numpy(self._sample))
+        codes = self._codes.gather(torch.from_numpy(self._sample))
         self._prior = _prior(codes)
-        head = codes[:, : self._codes.head.shape[1]]
-        self._head_solver = _prior(head) @ head.T
         self._solver = self._prior @ codes.T
 
     @torch.inference_mode()
@@ -105,50 +114,58 @@ class SurrogateSearch:
         :param k: Hits wanted of each query; fewer where the index, or ``max_scored``, is smaller.
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
-        together = max(1, _ROUGH_SCORES // self.index.num_docs)
-        found = [
-            result
-            for start in range(0, len(q_nets), together)
-            for result in self._search_some(q_nets[start : start + together], k)
-        ]
+        together, threads = max(1, _ROUGH_SCORES // self.index.num_docs), torch.get_num_threads()
+        with torch_threads(1):  # what is large is shared out among threads as a whole
+            found = [
+                result
+                for start in range(0, len(q_nets), together)
+                for result in self._search_some(q_nets[start : start + together], k, threads)
+            ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
-    def _search_some(self, q_nets: QNets, k: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
-        scorer = Scorer(q_nets, self._device)
+    def _search_some(self, q_nets: QNets, k: int, threads: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
+        scorer = Scorer(q_nets, self._device, threads=threads)
         first_scores = scorer.score(self._first_vectors)
         sample_scores = first_scores[:, : len(self._sample)]  # outliers would spoil the fit
         means = sample_scores.mean(dim=1, keepdim=True)
         deviations = (sample_scores - means).T
-        rough = self._codes.head @ (self._head_solver @ deviations).to(self._codes.head.dtype)
-        weights = self._solver @ deviations
+        weights = (self._solver @ deviations).T.contiguous()
+        proposals = self._engine.propose(weights, self._shortlist_size(k), self._first, threads)
         for query in range(len(q_nets)):
-            fit = _Fit(self._prior, weights[:, query], float(means[query]))
-            yield self._search_one(scorer, query, first_scores[query], rough[:, query].float(), fit, k)
+            fit = _Fit(self._prior, weights[query], float(means[query]))
+            yield self._search_one(scorer, query, first_scores[query], proposals[query], fit, k, threads)
+
+    def _shortlist_size(self, k: int) -> int:
+        return max(self.options.shortlist or max(1024, 8 * k), k)
 
     def _search_one(
-        self, scorer: Scorer, query: int, first_scores: Tensor, rough: Tensor, fit: _Fit, k: int
+        self, scorer: Scorer, query: int, first_scores: Tensor, proposals: Proposals, fit: _Fit, k: int, threads: int
     ) -> tuple[list[Hit], SurrogateStats]:
         options = self.options
         k = min(k, self.index.num_docs)
         step = options.step or max(32, k // 2)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
         found = _Found(self._first, first_scores.cpu().numpy(), k)
-        shortlist = _Shortlist(self._codes, max(options.shortlist or max(2048, 8 * k), k), fit)
-        shortlist.fill(rough, found.rows)
-        rounds, recall = 0, 0.0
+        shortlist = _Shortlist(self._codes, fit, self._errors, self._extremes)
+        shortlist.fill(proposals, found.rows)
+        rounds, recall, stale = 0, 0.0, False
         while rounds < _MAX_ROUNDS and len(found.rows) < budget:
-            count = min(step, budget - len(found.rows))
-            if shortlist.left < count or (rounds & (rounds - 1) == 0 and rounds):
-                shortlist.fill(self._codes.scan(fit.weights), found.rows)
-            chosen = shortlist.choose(min(count, shortlist.left))
+            count = min(max(step, len(found.rows) // _STEP_SHARE), budget - len(found.rows))
+            if shortlist.left < count or stale or (shortlist.is_partial and rounds and rounds & (rounds - 1) == 0):
+                size = self._shortlist_size(k)
+                proposals = self._engine.propose(fit.weights[None], size, found.rows, threads)[0]
+                shortlist.fill(proposals, found.rows)
+                if not shortlist.left:
+                    break
+            chosen = shortlist.choose(min(count, shortlist.left), found)
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
-            error = scores - shortlist.predictions[chosen]
+            error = (scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]
             fit.add(shortlist.codes[chosen], scores)
             found.add(rows, scores.cpu().numpy())
             rounds += 1
-            recall = shortlist.recall(found, float(error.square().mean().sqrt()), options.target_recall)
+            recall, stale = shortlist.recall(found, float(error.square().mean().sqrt()), options.target_recall)
             if recall >= options.target_recall:
                 break
         if len(found.rows) == self.index.num_docs:
@@ -156,79 +173,70 @@ class SurrogateSearch:
         return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
 
 
-class _Codes:
-    """The codes as tensors; on a CPU they stay mapped, the head in the type that processors multiply fastest."""
-
-    def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
-        self.head = as_tensor(np.asarray(surrogate.head).view(np.int16)).view(torch.bfloat16).to(device)
-        self._tail = as_tensor(np.asarray(surrogate.tail))
-
-    def scan(self, weights: Tensor) -> Tensor:
-        """Predict every document's score from its head alone, without the mean, *Shape:* ``(num_docs,)``."""
-        head_weights = weights[: self.head.shape[1], None].to(self.head.dtype)
-        return (self.head @ head_weights).squeeze(1).float()
-
-    def of(self, rows: Tensor) -> Tensor:
-        """Return whole codes of documents, float32, *Shape:* ``(len(rows), code_size)``."""
-        device, width = self.head.device, self.head.shape[1]
-        codes = torch.empty(len(rows), width + self._tail.shape[1], device=device)
-        codes[:, :width] = self.head.index_select(0, rows.to(device))  # several times faster than head[rows]
-        codes[:, width:] = self._tail.index_select(0, rows)
-        return codes
-
-
 class _Shortlist:
-    """The documents that one query's rounds choose from.
+    """The documents that one query's rounds choose from: what the engine likes best, and those far out.
 
-    :param size: How many, at most.
     :param fit: Predicts their scores.
+    :param all_errors: How large each document's errors are, compared with others', *Shape:* ``(num_docs,)``.
+    :param extremes: Rows of those far out, ascending.
     """
 
-    def __init__(self, codes: _Codes, size: int, fit: _Fit) -> None:
-        self._all, self._size, self._fit = codes, size, fit
+    def __init__(self, codes: Codes, fit: _Fit, all_errors: np.ndarray, extremes: np.ndarray) -> None:
+        self._all, self._fit, self._all_errors, self._extremes = codes, fit, all_errors, extremes
 
-    def fill(self, scan: Tensor, scored: np.ndarray) -> None:
-        """Take the best documents of a scan.
-
-        :param scan: Every document's predicted score, without the mean, *Shape:* ``(num_docs,)``.
-        :param scored: Rows that are scored already, which are left out.
-        """
-        self._outside = scan.cpu().numpy()
-        self._outside[scored] = -np.inf
-        size = self.left = min(self._size, len(self._outside) - len(scored))
-        self.rows = np.argpartition(self._outside, -size)[-size:] if size else np.empty(0, np.intp)
-        self.rows.sort()
-        self._rough = self._outside[self.rows]
-        self._outside[self.rows] = -np.inf
-        self.codes = self._all.of(torch.from_numpy(self.rows))
-        self._open = torch.ones(size, dtype=torch.bool, device=self.codes.device)
+    def fill(self, proposals: Proposals, scored: np.ndarray) -> None:
+        """Take what an engine proposes."""
+        extremes = np.setdiff1d(self._extremes, np.concatenate([proposals.rows, scored]))
+        self._proposed, self._rough, self._outside = len(proposals.rows), proposals.predictions, proposals.outside
+        if self._outside is not None:
+            self._outside[extremes] = -np.inf
+        self.rows = np.concatenate([proposals.rows, extremes])
+        self.left = len(self.rows)
+        self.codes = self._all.gather(torch.from_numpy(self.rows))
+        self.errors = torch.from_numpy(self._all_errors[self.rows]).to(self.codes.device)
+        self._open = torch.ones(self.left, dtype=torch.bool, device=self.codes.device)
         self.predictions = self._fit.predict(self.codes)
 
-    def choose(self, count: int) -> Tensor:
-        """Take the most promising documents that are not scored yet; returns their places in the list."""
-        chosen = torch.where(self._open, self.predictions, -torch.inf).topk(count).indices
+    @property
+    def is_partial(self) -> bool:
+        """Whether nothing is known of documents outside of it."""
+        return self._outside is None
+
+    def choose(self, count: int, found: _Found) -> Tensor:
+        """Take the documents that are most likely among the best k, of those not scored; returns their places."""
+        open_predictions = torch.where(self._open, self.predictions, -torch.inf)
+        bar = found.bar_with(open_predictions.topk(min(found.k, len(self.rows))).values.cpu().numpy())
+        chosen = torch.where(self._open, (self.predictions - bar) / self.errors, -torch.inf).topk(count).indices
         self._open[chosen] = False
         self.left -= count
         return chosen
 
-    def recall(self, found: _Found, error: float, enough: float) -> float:
+    def recall(self, found: _Found, error: float, enough: float) -> tuple[float, bool]:
         """Predict anew, and estimate the share of the true best k that is found already.
 
         A document that was not scored is taken to have its predicted score plus a normal error: as large as the
-        error of the last round's predictions inside of the list, as that of the first scan outside of it, where it
-        is only looked at when what is inside leaves ``enough``.
+        error of the last round's predictions inside of the list; outside of it, where the prediction is the last
+        scan's, the difference between that scan and the predictions of today comes on top. It is only looked at when
+        what is inside leaves ``enough``.
+
+        :return: The estimate, and whether it is the age of the scan that keeps it below ``enough``.
         """
         self.predictions = self._fit.predict(self.codes)
         worst = found.worst_hit
         if worst is None:
-            return 0.0
-        missing = _expected_above(worst, self.predictions[self._open].cpu().numpy(), error)
+            return 0.0, False
+        still = self._open.cpu().numpy()
+        predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
+        missing = _expected_above(worst, predictions[still], error * errors[still])
         recall = found.k / (found.k + missing)
-        if recall < enough:
-            return recall
-        rough_error = self.predictions.cpu().numpy() - self._rough
-        missing += _expected_above(worst - float(rough_error.mean()), self._outside, float(rough_error.std()))
-        return found.k / (found.k + missing)
+        if recall < enough or self._outside is None:
+            return recall, False
+        drift = predictions[: self._proposed] - self._rough
+        outside_error = float(np.hypot(drift.std(), error)) if len(drift) else error
+        bar = worst - float(drift.mean()) if len(drift) else worst
+        missing += _expected_above(bar, self._outside, outside_error * self._all_errors)
+        recall = found.k / (found.k + missing)
+        return recall, recall < enough
 
 
 class _Fit:
@@ -273,6 +281,12 @@ class _Found:
         self.rows = np.concatenate([self.rows, rows])
         self.scores = np.concatenate([self.scores, scores])
 
+    def bar_with(self, predictions: np.ndarray) -> float:
+        """Return what the k-th best score would be if some more documents had the scores predicted."""
+        scores = np.concatenate([self.scores, predictions])
+        k = min(self.k, len(scores))
+        return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
     @property
     def worst_hit(self) -> float | None:
         """The score of the k-th best document, None while there are fewer."""
@@ -295,9 +309,8 @@ def _prior(codes: Tensor) -> Tensor:
     return torch.linalg.inv(gram + raise_by * torch.eye(len(gram), device=gram.device)).float()
 
 
-def _expected_above(bar: float, predictions: np.ndarray, error: float) -> float:
-    """Expected number of predictions whose true value lies above a bar."""
-    if error <= 0:
-        return float((predictions > bar).sum())
-    near = predictions[predictions > bar - _FAR * error]
-    return float(torch.special.ndtr(torch.from_numpy((near - bar) / error)).sum())
+def _expected_above(bar: float, predictions: np.ndarray, errors: np.ndarray) -> float:
+    """Expected number of predictions whose true value lies above a bar, their errors given."""
+    distances = (predictions - bar) / np.maximum(errors, 1e-30)
+    near = distances[distances > -_FAR]
+    return float(torch.special.ndtr(torch.from_numpy(near)).sum())

@@ -249,7 +249,7 @@ def _codes(index: FlatIndex) -> list[bytes]:
     """The codes themselves: in a small index, whatever they are, all documents are scored."""
     codes = open_surrogate(index)
     assert codes is not None
-    return [array.tobytes() for array in (codes.head, codes.tail, codes.sample, codes.outliers)]
+    return [array.tobytes() for array in (codes.codes, codes.scales, codes.leverages, codes.sample, codes.outliers)]
 
 
 def _documents(work: Path) -> object:

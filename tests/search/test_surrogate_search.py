@@ -21,6 +21,7 @@ from hypensearch.search import HypencoderSearcher
 from hypensearch.search import surrogate_builder as builder
 from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.product_search import Proposals
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
@@ -119,7 +120,7 @@ def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
     assert open_surrogate(first) is None
 
 
-FILES = ("surrogate.json", "head-*.npy", "tail-*.npy", "sample-*.npy", "outliers-*.npy")
+FILES = ("surrogate.json", "codes-*.npy", "leverages-*.npy", "sample-*.npy", "extremes-*.npy")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -147,14 +148,14 @@ def test_the_first_search_sees_a_changed_bit(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("row", [-1, 50, 2**60])
-@pytest.mark.parametrize("name", ["sample", "outliers"])
+@pytest.mark.parametrize("name", ["sample", "outliers", "extremes"])
 def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: int) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
-    rows = {"sample": np.arange(9), "outliers": np.arange(3)}
+    rows = {"sample": np.arange(9), "outliers": np.arange(3), "extremes": np.arange(4)}
     rows[name][1] = row
-    codes = np.zeros((50, 4), np.uint16), np.zeros((50, 4), np.float16)
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
-        write_surrogate(index, rows["sample"], [codes], lambda: rows["outliers"], {})
+        write_surrogate(index, rows["sample"], [codes], lambda: (rows["outliers"], rows["extremes"], {}), {})
 
 
 def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
@@ -163,12 +164,12 @@ def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
     folder = tmp_path / "index" / "surrogate"
     names = sorted(path.name for path in folder.iterdir())
 
-    def broken() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield np.zeros((20, 4), np.uint16), np.zeros((20, 4), np.float16)
+    def broken() -> Iterator[tuple[np.ndarray, ...]]:
+        yield np.zeros((20, 4), np.int8), np.zeros(20, np.uint16), np.zeros(20, np.float16)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_surrogate(index, np.arange(9), broken(), lambda: np.arange(2), {})
+        write_surrogate(index, np.arange(9), broken(), lambda: (np.arange(2), np.arange(2), {}), {})
     assert sorted(path.name for path in folder.iterdir()) == names
     assert surrogate_search(index).search(related_q_nets(2), 5) == older
     build_surrogate(index, related_q_nets(16, seed=8), CPU)
@@ -212,7 +213,8 @@ def test_outliers_are_the_best_documents_whose_codes_mislead(tmp_path: Path) -> 
     extremes = builder._Extremes(torch.ones(16))
     codes = torch.from_numpy(vectors)
     extremes.add(torch.cat([codes[1000:2000], codes[2000:2020], -codes[2020:2040]]), 1000)
-    rows = builder._outliers(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000], extremes)
+    fits = builder._Fits(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000])
+    rows = builder._outliers(fits, extremes)
     assert len(rows)
     assert set(rows.tolist()) <= set(range(2000, 2040))
     scores = q_nets(codes)
@@ -230,3 +232,31 @@ def test_outliers_are_scored_by_every_search(index: FlatIndex) -> None:
     hits = with_outliers.search(q_net, 10)[0]
     assert hits == surrogate.search(q_net, 10)[0]
     assert with_outliers.stats[0].documents_scored > surrogate.stats[0].documents_scored
+
+
+def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path) -> None:
+    vectors = random_vectors(4000, 32)
+    vectors[::50] *= 3
+    index = save_index(tmp_path / "index", vectors)
+    surrogate = build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    errors, far_out = surrogate.errors(), np.isin(np.arange(4000), surrogate.extremes[:50])
+    assert (np.diff(surrogate.facts["error_growth"]["error"]) >= 0).all()
+    assert surrogate.leverages[far_out].min() > np.median(surrogate.leverages)
+    assert errors[far_out].mean() > 1.2 * errors.mean()
+
+
+def test_what_is_likely_to_be_among_the_best_is_chosen_though_others_are_predicted_higher(index: FlatIndex) -> None:
+    found = module._Found(np.arange(4), np.array([5.0, 4.0, 1.0, 0.0], dtype=np.float32), 2)
+    fit = module._Fit(torch.eye(2), torch.tensor([1.0, 0.0]), 0.0)
+    integers = np.array([[30, 0], [20, 0], [10, 0]], dtype=np.int8)
+    codes = torch.from_numpy(integers).float() / 10
+
+    class OfRows:
+        def gather(self, rows: torch.Tensor) -> torch.Tensor:
+            return codes[rows]
+
+    shortlist = module._Shortlist(OfRows(), fit, np.array([1.0, 9.0, 1.0], dtype=np.float32), np.array([1]))
+    shortlist.fill(Proposals(np.array([0, 2]), np.array([3.0, 1.0], dtype=np.float32)), found.rows[:0])
+    assert shortlist.rows.tolist() == [0, 2, 1]
+    assert shortlist.rows[shortlist.choose(1, found)].tolist() == 1
+    assert shortlist.rows[shortlist.choose(2, found)].tolist() == [0, 2]

@@ -1,0 +1,171 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The engines of surrogate search: which documents' codes have the highest inner products with the weights of a fit?
+
+Our own scan multiplies all codes as 8-bit integers. Faiss looks at all (``faiss-flat``), at the nearest lists of an
+inverted file (``faiss-ivf``) or walks its HNSW graph (``faiss-hnsw``); ``graph`` walks the index's own graph of nearest
+documents from the best that are scored already. The last three leave documents out, which no estimate of recall sees.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypensearch.errors import HypensearchError
+from hypensearch.index.codes_in_faiss import open_codes_in_faiss
+from hypensearch.index.flat import FlatIndex
+from hypensearch.index.graph import GraphIndex
+from hypensearch.index.surrogate import Surrogate
+from hypensearch.models.q_net import QNets
+from hypensearch.search.flags import ENGINES
+from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.scorer import as_tensor, core_pool
+
+_ROWS_OF_A_THREAD = 4096  # a scan of fewer wakes no other thread
+_SEEDS = 64
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What an engine found for one fit.
+
+    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``.
+    :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)``.
+    :param outside: Predictions of all documents, minus infinity for those found or scored, *Shape:* ``(num_docs,)``;
+        None where the engine does not look at all.
+    """
+
+    rows: np.ndarray
+    predictions: np.ndarray
+    outside: np.ndarray | None = None
+
+
+class Engine(Protocol):
+    """Finds the documents of the highest inner products."""
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+        """Find documents for some fits.
+
+        :param weights: *Shape:* ``(num_fits, code_size)``.
+        :param count: Documents wanted of each.
+        :param scored: Rows that are left out, *Shape:* ``(n,)``.
+        :param threads: CPU threads.
+        """
+        ...
+
+
+class Codes:
+    """The codes as tensors; on a CPU they stay mapped."""
+
+    def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
+        self.integers = as_tensor(surrogate.codes).to(device)
+        self.scales = as_tensor(surrogate.scales.view(np.int16)).view(torch.bfloat16).to(device)
+
+    def __len__(self) -> int:
+        return len(self.integers)
+
+    @property
+    def dim(self) -> int:
+        """Components of a code."""
+        return self.integers.shape[1]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return codes of documents, float32, *Shape:* ``(*rows.shape, code_size)``."""
+        flat = rows.to(self.integers.device).flatten()
+        codes = self.integers.index_select(0, flat).float().mul_(self.scales[flat].float().unsqueeze(1))
+        return codes.view(*rows.shape, self.dim)
+
+
+class Scan:
+    """Multiplies the codes of all documents, as 8-bit integers on a CPU."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+        """See :class:`Engine`."""
+        return [_best(every, count, scored) for every in self.scores(weights, threads).cpu().numpy()]
+
+    def scores(self, weights: Tensor, threads: int) -> Tensor:
+        """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
+        integers, scales, weights = self._codes.integers, self._codes.scales, weights.bfloat16()
+        if integers.device.type != "cpu":
+            return (weights @ integers.T.bfloat16()).float() * scales.float()
+        scores = torch.empty(len(weights), len(integers))
+
+        @torch.inference_mode()
+        def scan_part(rows: slice) -> None:
+            scores[:, rows] = torch.ops.aten._weight_int8pack_mm(weights, integers[rows], scales[rows])
+
+        part = max(_ROWS_OF_A_THREAD, -(-len(integers) // threads))
+        parts = [slice(start, start + part) for start in range(0, len(integers), part)]
+        list(core_pool(threads).map(scan_part, parts))
+        return scores
+
+
+def _best(every: np.ndarray, count: int, scored: np.ndarray) -> Proposals:
+    every[scored] = -np.inf
+    count = min(count, len(every) - len(scored))
+    rows = np.sort(np.argpartition(every, -count)[-count:]) if count else np.empty(0, np.intp)
+    predictions = every[rows]
+    every[rows] = -np.inf
+    return Proposals(rows, predictions, every)
+
+
+class Faiss:
+    """An index of the codes in Faiss."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+        """See :class:`Engine`."""
+        wanted = min(count + len(scored), self._engine.ntotal)
+        if hasattr(self._engine, "hnsw"):
+            self._engine.hnsw.efSearch = wanted
+        products, rows = self._engine.search(np.ascontiguousarray(weights.cpu().numpy()), wanted)
+        return [_without(of_rows, of_fit, count, scored) for of_rows, of_fit in zip(rows, products, strict=True)]
+
+
+def _without(rows: np.ndarray, products: np.ndarray, count: int, scored: np.ndarray) -> Proposals:
+    kept = np.flatnonzero((rows >= 0) & ~np.isin(rows, scored))[:count]
+    kept = kept[np.argsort(rows[kept])]
+    return Proposals(rows[kept], products[kept])
+
+
+class GraphWalk:
+    """Walks the graph of nearest documents, by their codes instead of their vectors."""
+
+    def __init__(self, index: FlatIndex, graph: GraphIndex, codes: Codes, device: torch.device) -> None:
+        self._codes = codes
+        self._walk = GraphSearch(index, graph, device, num_entry_points=0, documents=codes)
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+        """See :class:`Engine`."""
+        products = self._codes.gather(torch.from_numpy(scored)) @ weights.T
+        best = products.topk(min(_SEEDS, len(scored)), dim=0).indices.T.cpu().numpy()
+        wanted = min(count + len(scored), len(self._codes))
+        found = self._walk.walk(QNets.from_vectors(weights), wanted, [scored[places] for places in best])
+        return [_without(rows, values, count, scored) for rows, values in found]
+
+
+def make_engine(
+    name: str, index: FlatIndex, surrogate: Surrogate, codes: Codes, device: torch.device, graph: str | None = None
+) -> Engine:
+    """Make what a name of :data:`hypensearch.search.flags.ENGINES` stands for.
+
+    :param graph: Name of the graph; None for the only one.
+    :raises HypensearchError: When the name is unknown, or the index lacks what it needs; says how to make it.
+    """
+    if name == "scan":
+        return Scan(codes)
+    if name == "graph":
+        return GraphWalk(index, GraphIndex.open(index, graph), codes, device)
+    if name not in ENGINES:
+        raise HypensearchError(f"--engine {name}: wanted {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    return Faiss(open_codes_in_faiss(name, index, surrogate))

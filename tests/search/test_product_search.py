@@ -1,0 +1,146 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypensearch.errors import HypensearchError
+from hypensearch.index import FlatIndex
+from hypensearch.index.codes_in_faiss import FORMS, build_codes_in_faiss
+from hypensearch.index.graph_builder import build_graph
+from hypensearch.index.surrogate import Surrogate
+from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.flags import ENGINES
+from hypensearch.search.product_search import Codes, Scan, make_engine
+from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
+from hypensearch.search.surrogate_builder import build_surrogate
+from tests.search.strategies import random_vectors, save_index
+from tests.search.test_surrogate_search import related_q_nets
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> FlatIndex:
+    index = save_index(tmp_path_factory.mktemp("engines") / "index", random_vectors(3000, 32))
+    surrogate = build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    build_graph(index, CPU, degree=20)
+    for engine in FORMS:
+        build_codes_in_faiss(engine, index, surrogate)
+    return index
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_engine_finds_the_best_documents_with_their_exact_scores(index: FlatIndex, engine: str) -> None:
+    q_nets = related_q_nets(4)
+    strategy = make_strategy(index, CPU, SearchOptions(searcher="surrogate", engine=engine, check=False))
+    found, report = strategy.search(Batch(q_nets, 10))
+    exact = ExhaustiveSearch(index, CPU).search(q_nets, index.num_docs)
+    overlaps = [len(set(a) & set(b[:10])) / 10 for a, b in zip(found, exact, strict=True)]
+    assert np.mean(overlaps) >= (0.7 if engine in ("faiss-ivf", "graph") else 0.9)
+    for hits, all_hits in zip(found, exact, strict=True):
+        assert set(hits) <= set(all_hits)
+    assert max(of_query.documents_scored for of_query in report) < index.num_docs / 2
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_proposals_are_the_highest_products_of_what_is_not_scored(index: FlatIndex, engine: str) -> None:
+    surrogate = surrogate_of(index)
+    codes = Codes(surrogate, CPU)
+    weights = torch.randn(2, codes.dim, generator=torch.Generator().manual_seed(1))
+    scored = np.arange(0, 3000, 7)
+    products = (weights @ codes.gather(torch.arange(3000)).T).numpy()
+    found = make_engine(engine, index, surrogate, codes, CPU).propose(weights, 50, scored, 2)
+    for proposals, of_fit in zip(found, products, strict=True):
+        assert len(proposals.rows) == 50
+        assert not np.isin(proposals.rows, scored).any()
+        of_fit[scored] = -np.inf
+        best = np.argsort(-of_fit)[:50]
+        assert len(np.intersect1d(proposals.rows, best)) >= (25 if engine in ("faiss-ivf", "graph") else 48)
+        np.testing.assert_allclose(proposals.predictions, of_fit[proposals.rows], rtol=0.02, atol=0.05)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 9000), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1000))
+def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, threads: int, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    integers = chance.integers(-127, 128, (num_docs, 64), dtype=np.int8)
+    scales = torch.rand(num_docs).bfloat16().view(torch.int16).numpy().view(np.uint16)
+    nothing = np.empty(0, np.int64)
+    codes = Codes(
+        Surrogate(Path(), integers, scales, np.ones(num_docs, np.float16), nothing, nothing, nothing, {}), CPU
+    )
+    weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32)).bfloat16().float()
+    wanted = weights @ codes.gather(torch.arange(num_docs)).T
+    torch.testing.assert_close(
+        Scan(codes).scores(weights, threads), wanted, rtol=0.01, atol=0.02 * float(wanted.abs().max())
+    )
+
+
+def surrogate_of(index: FlatIndex) -> Surrogate:
+    from hypensearch.index.surrogate import open_surrogate
+
+    surrogate = open_surrogate(index)
+    assert surrogate is not None
+    return surrogate
+
+
+def engine_of(index: FlatIndex, name: str) -> object:
+    surrogate = surrogate_of(index)
+    return make_engine(name, index, surrogate, Codes(surrogate, CPU), CPU)
+
+
+def new_index(folder: Path, seed: int = 0) -> FlatIndex:
+    index = save_index(folder, random_vectors(300, 32, seed))
+    build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    return index
+
+
+def test_an_engine_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
+    index = new_index(tmp_path / "index")
+    with pytest.raises(HypensearchError, match="no faiss-ivf of its codes; make it with: .* --engine faiss-ivf"):
+        engine_of(index, "faiss-ivf")
+    with pytest.raises(HypensearchError, match="--engine annoy: wanted scan"):
+        engine_of(index, "annoy")
+    with pytest.raises(HypensearchError, match="graph"):
+        engine_of(index, "graph")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_an_engine_of_other_codes_is_refused(tmp_path: Path, name: str) -> None:
+    one, other = new_index(tmp_path / "one"), new_index(tmp_path / "other", seed=1)
+    path = build_codes_in_faiss(name, one, surrogate_of(one))
+    for file in (path, path.with_suffix(".json")):
+        file.rename(tmp_path / "other" / "surrogate" / file.name)
+    with pytest.raises(HypensearchError, match="made of other codes"):
+        engine_of(other, name)
+
+
+def damaged(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def emptied(path: Path) -> None:
+    path.with_suffix(".json").write_text("{}")
+
+
+@pytest.mark.parametrize("harm", [damaged, emptied])
+def test_a_damaged_engine_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    index = new_index(tmp_path / "index")
+    harm(build_codes_in_faiss("faiss-flat", index, surrogate_of(index)))
+    with pytest.raises(HypensearchError, match="damaged"):
+        engine_of(index, "faiss-flat")
+
+
+def test_new_codes_take_engines_of_old_ones_away(tmp_path: Path) -> None:
+    index = new_index(tmp_path / "index")
+    path = build_codes_in_faiss("faiss-flat", index, surrogate_of(index))
+    build_surrogate(index, related_q_nets(16, seed=6), CPU)
+    assert not path.exists()
