@@ -419,7 +419,7 @@ def test_cuda_without_cuda(place: Place) -> None:
 def test_missing_and_unknown_flags(place: Place) -> None:
     assert "the following arguments are required: --index" in place.refused("search")
     assert "unrecognized arguments: --depth 5" in place.search_refused("--depth", "5")
-    assert "--pooling has no meaning here" in place.search_refused("--pooling", "mean")
+    assert "was trained with 'cls'; leave the flag out" in place.search_refused("--pooling", "mean")
 
 
 # Evaluation
