@@ -26,9 +26,12 @@ def test_two_processes_equal_one(backbone: Path, data: Path, tmp_path: Path) -> 
     (backbone / "config.json").write_text(json.dumps(config))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29613", "-m"]
     one = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "one")
+    other_order = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "chunks", chunk_size=8)
     two = run(torchrun, 8, backbone, data, tmp_path / "two")
     assert torch.allclose(losses(one), losses(two), atol=1e-3)
-    assert (scores(one) - scores(two)).abs().max() < 0.01 * scores(one).std()
+    rounding = float((scores(one) - scores(other_order)).abs().max())  # Adam makes steps of it where gradients are 0
+    found = float((scores(one) - scores(two)).abs().max())
+    assert found < 0.01 * scores(one).std() + 3 * rounding
 
 
 def losses(output: Path) -> torch.Tensor:
@@ -41,7 +44,7 @@ def scores(output: Path) -> torch.Tensor:
     return model.encode_queries(["w1 f1", "w2", "w7 f3"])(torch.from_numpy(model.encode_documents(WORDS)))
 
 
-def run(launcher: list[str], batch_size: int, backbone: Path, data: Path, output: Path) -> Path:
+def run(launcher: list[str], batch_size: int, backbone: Path, data: Path, output: Path, **more: object) -> Path:
     settings = {
         "backbone": str(backbone),
         "train": [str(data / "train.jsonl")],
@@ -56,6 +59,7 @@ def run(launcher: list[str], batch_size: int, backbone: Path, data: Path, output
         "eval_steps": STEPS,
         "warmup_steps": 10,
         "learning_rate": 1e-4,
+        **more,
     }
     config = output.with_suffix(".yaml")  # torchrun takes some of our flags for abbreviations of its own
     config.write_text(json.dumps(settings))
