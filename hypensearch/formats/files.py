@@ -63,7 +63,7 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
             with _told_of(path):
                 file.flush()
                 if not in_place:
-                    os.fsync(file.fileno())
+                    fsync_file(partial)
         if not in_place:
             with _told_of(path):
                 _copy_permissions(target, partial)
@@ -95,6 +95,12 @@ def libraries_told_of(path: PathLike) -> Iterator[None]:
         if isinstance(error, RuntimeError) and _TORCH_CANNOT_WRITE.search(str(error)):
             raise HypensearchError(f"{path}: cannot be written whole; is the disk full?") from error
         raise
+
+
+def fsync_file(path: PathLike) -> None:
+    """Bring the file of a name to disk; safetensors replaces files it writes to, so an open one may be another."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def fsync_folder(folder: PathLike) -> None:

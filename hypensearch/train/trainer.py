@@ -23,7 +23,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import libraries_told_of, replace_when_whole, sha256_of
+from hypensearch.formats.files import fsync_file, fsync_folder, libraries_told_of, replace_when_whole, sha256_of
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
 from hypensearch.train.config import TrainingConfig
 from hypensearch.train.data import Examples, epoch_order
@@ -356,8 +356,7 @@ def _seal(checkpoint: Path) -> None:
     """Bring a checkpoint to disk and write the digests of its files beside them."""
     digests = {}
     for path in sorted(checkpoint.iterdir()):
-        with open(path, "rb") as file:
-            os.fsync(file.fileno())
+        fsync_file(path)
         digests[path.name] = sha256_of(path)
     with replace_when_whole(checkpoint / SEAL) as file:
         file.write(signed_json({"files": digests}))
@@ -377,10 +376,18 @@ def _is_whole(checkpoint: Path) -> bool:
 
 
 def _append_line(path: Path, line: str) -> None:
-    """Write a line behind the last, which a kill may have cut."""
+    """Write a line behind the last, which a kill may have cut, and bring it to disk.
+
+    A run that goes on reads the validation before its first step there.
+    """
+    is_new = not path.exists()
     with open(path, "ab+") as file:
         cut = file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
         file.write(b"\n" * bool(cut) + line.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    if is_new:
+        fsync_folder(str(path.parent))
 
 
 __all__ = ["HISTORY", "HypensearchTrainer", "last_checkpoint", "untouched_randomness"]

@@ -12,6 +12,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, numbered_lines, open_stream, read_whole, replace_when_whole, sha256_of
@@ -32,6 +34,21 @@ def test_a_file_appears_only_when_whole(tmp_path: Path) -> None:
         assert not path.exists()
     assert path.read_bytes() == b"\xc3\xa9\n"
     assert os.listdir(path.parent) == ["run.txt"]
+
+
+def test_what_takes_the_name_was_brought_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a library has put another file in the place of the open one, as safetensors does."""
+    on_disk: set[int] = set()
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        on_disk.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with replace_when_whole(tmp_path / "weights") as file:
+        save_file({"x": torch.zeros(3)}, file.name)
+    assert (tmp_path / "weights").stat().st_ino in on_disk
 
 
 def test_an_error_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
