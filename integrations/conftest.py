@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,8 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put the tests into the background
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import shutil
+import signal
 import sys
 import tarfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import settings
 settings.register_profile("hypensearch", deadline=None)  # the first example of a test pays for imports and buffers
 settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put the tests into the background
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, by whichever test comes first
 
