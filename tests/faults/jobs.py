@@ -121,6 +121,7 @@ def _checkpoint_jobs(root: Path) -> Iterator[tuple[str, Job]]:
 
 def _train_jobs(root: Path) -> Iterator[tuple[str, Job]]:
     folder = root / "training"
+    importlib.import_module("hypensearch.train.run")  # a child that may write nowhere may not be able to read it either
     act = partial(_train, make_backbone(_folder(folder / "backbone")), make_data(_folder(folder / "data")))
     same = ("config.json", "*.safetensors", "tokenizer*", "vocab.txt")
     yield "train", Job(_nothing, act, _read_checkpoint, resumes=True, same=same, share=0.4)
