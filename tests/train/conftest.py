@@ -83,7 +83,7 @@ def make_data(folder: Path) -> Path:
     return folder
 
 
-def make_settings(backbone: Path, data: Path, folder: Path, **changes: Any) -> TrainingConfig:
+def make_settings(backbone: Path, data: Path, folder: Path, /, **changes: Any) -> TrainingConfig:
     """Settings of a run that writes below a folder."""
     train_file = changes.pop("train_file", "train")
     paths = {
