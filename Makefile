@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz coverage clean
+.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz faults mutants coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	$(BIN)/hypensearch demo
