@@ -195,7 +195,7 @@ class _Workspace:
 
     :param q_nets: The q-nets, in the dtype to compute in.
     :param maps: Their blocks' linear maps, by query and block.
-    :param buffers: Where to.
+    :param buffers: The memory that it is computed in.
     """
 
     def __init__(self, q_nets: QNets, maps: Sequence[Sequence[LinearMap]], buffers: _Buffers) -> None:
