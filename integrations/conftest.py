@@ -23,6 +23,9 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit
+from tests.train.toy import backbone, data, settings
+
+__all__ = ["backbone", "data", "settings"]  # fixtures
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put the tests into the background
 

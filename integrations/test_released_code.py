@@ -23,8 +23,6 @@ from hypensearch.models.new_model import load_backbone, new_hypencoder
 from hypensearch.models.warm_start import warm_start
 from tests.commands import succeed
 
-pytest_plugins = ["tests.train.conftest"]
-
 QUERIES = ["w1 f1", "w2 w3 f4 f5 f6", "w7"]
 DOCUMENTS = ["w1 f2 f3 f4", "w9", "w2 f1 f1 f1 f1 f1 f1 f1", "w3 w4", "f9 f8 w7"]
 ENGLISH = ["how do I parse a date", "find files by a pattern"]

@@ -14,8 +14,6 @@ import torch
 
 from hypensearch.models import load_model
 
-pytest_plugins = ["tests.train.conftest"]
-
 STEPS = 100
 WORDS = [f"w{i}" for i in range(40)]
 

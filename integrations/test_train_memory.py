@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-pytest_plugins = ["tests.train.conftest"]
-
 MEGABYTE = 2**20
 SMALL, LARGE = 1_000, 100_000
 WORDS_A_TEXT = 150

@@ -37,7 +37,7 @@ from hypensearch.train.config import to_json
 from tests.commands import encode, write_corpus, write_topics
 from tests.encode.hash_encoder import HashEncoder
 from tests.search.strategies import random_q_nets, random_vectors, save_index
-from tests.train.conftest import make_backbone, make_data, make_settings
+from tests.train.toy import make_backbone, make_data, make_settings
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(8, 8, 1))
