@@ -47,13 +47,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")
     parser.add_argument(
         "--builder",
-        choices=["exact", "faiss"],
+        choices=["exact", "faiss", "cuvs"],
         default="exact",
-        help="exact: look at every pair; faiss: an inverted file, its recall measured (there is none for cuVS: on a "
-        "GPU run exact with --device cuda)",
+        help="exact: look at every pair (on a GPU with --device cuda); faiss: an inverted file, cuvs: NN-descent on a "
+        "GPU, their recall measured",
     )
     parser.add_argument(
-        "--min-recall", type=_share, default=0.95, help="share of the exact neighbours that --builder faiss is to find"
+        "--min-recall",
+        type=_share,
+        default=0.95,
+        help="share of the exact neighbours that --builder faiss and cuvs are to find",
     )
     parser.add_argument(
         "--centroids",

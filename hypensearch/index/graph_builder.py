@@ -32,7 +32,7 @@ from hypensearch.index.graph import (
     GraphManifest,
 )
 from hypensearch.index.manifest import FileRecord
-from hypensearch.index.nearest import ExactNeighbours, FaissNeighbours, recall, sample_neighbours
+from hypensearch.index.nearest import CuvsNeighbours, ExactNeighbours, FaissNeighbours, recall, sample_neighbours
 from hypensearch.index.npy import GrowingArray
 from hypensearch.index.progress import first_difference
 from hypensearch.index.surrogate import vectors_digest
@@ -40,7 +40,7 @@ from hypensearch.index.surrogate import vectors_digest
 if TYPE_CHECKING:
     import torch
 
-BUILDERS = ("exact", "faiss")
+BUILDERS = ("exact", "faiss", "cuvs")
 DEFAULT_DEGREE = 100
 MIN_RECALL = 0.95
 
@@ -68,8 +68,8 @@ def build_graph(
     :param device: Where to compute distances.
     :param distance: "l2" as in the paper, "ip" or "cosine".
     :param degree: Neighbours of a document.
-    :param builder: "exact", every pair is looked at, or "faiss", an inverted file searched with as many probes as it
-        takes for ``min_recall``.
+    :param builder: "exact", every pair is looked at; "faiss", an inverted file searched with as many probes as it
+        takes for ``min_recall``; or "cuvs", NN-descent on a GPU with as wide lists.
     :param name: The graph's name; None for one that tells distance and degree.
     :param block_rows: Documents between two safe points; changes memory use, never neighbours.
     :param overwrite: Replace a graph of that name.
@@ -77,7 +77,7 @@ def build_graph(
     """
     if distance not in DISTANCES or builder not in BUILDERS:
         raise HypensearchError(f"distance {distance!r}, builder {builder!r}: wanted {DISTANCES} and {BUILDERS}")
-    settings: dict[str, Any] = {"min_recall": min_recall} if builder == "faiss" else {}
+    settings: dict[str, Any] = {} if builder == "exact" else {"min_recall": min_recall}
     name = name or f"graph_{distance}_k{degree}{'' if builder == 'exact' else '_' + builder}"
     manifest = GraphManifest(
         index.num_docs, degree, distance, builder, vectors_digest(index), FileRecord(0, ""), settings=settings
@@ -89,6 +89,10 @@ def build_graph(
             approximate = FaissNeighbours(index, exact, min_recall)
             writer.tell(approximate.recall, approximate.sample, {"probes": approximate.probes})
             find = approximate
+        elif builder == "cuvs":
+            descended = CuvsNeighbours(index, exact, min_recall)
+            writer.tell(descended.recall, descended.sample, {"refined": descended.refined})
+            find = descended
         _fill(writer, index.num_docs, block_rows or _BLOCK_ROWS[device.type], find)
         return writer.finish()
 

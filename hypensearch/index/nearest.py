@@ -1,16 +1,15 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the nearest documents of documents: exactly, a tile of distances at a time, or through Faiss.
+"""Finds the nearest documents of documents: exactly, a tile of distances at a time, or through Faiss or cuVS.
 
 Whatever proposes neighbours, they are ordered by their distances computed directly, so that equal distances are equal
-and go by row, and so that tiles and blocks of any size find the same. There is nothing for cuVS: on a GPU the exact way
-is run with ``device="cuda"``.
+and go by row, and so that tiles and blocks of any size find the same.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +29,7 @@ _READ_ROWS = 16384
 _TILE_COLUMNS = {"cpu": 16384, "cuda": 65536}
 _RERANK_VALUES = {"cpu": 2**19, "cuda": 2**28}  # numbers held at a time while distances are computed directly
 _RESIDENT_SHARE = 0.5  # of a GPU's free memory that vectors may take up
+_MOST_REFINED = 512  # neighbours of a document that cuVS refines
 _TINY = 1e-30
 
 
@@ -271,6 +271,71 @@ class FaissNeighbours:
         vectors = _unit_rows(gather_rows(self._index, rows).numpy(), self._unit)
         _, proposed = self._faiss.search(vectors, min(self._exact.degree + _SPARE + 1, self._index.num_docs))
         return self._exact.nearest(rows, proposed)
+
+
+class CuvsNeighbours:
+    """Finds near documents through cuVS: NN-descent on a GPU, with as wide lists as a wanted recall takes.
+
+    Holds a float32 copy of all vectors in memory. NN-descent is not repeatable: a graph that goes on after a kill has
+    blocks of two passes, each of the recall wanted.
+
+    :param index: The document vectors.
+    :param exact: Finds the exact neighbours of the sample, and orders what cuVS proposes.
+    :param min_recall: Widen the lists until the sample's recall reaches this.
+    :param descend: Gives each vector's neighbours: takes the vectors, a metric of cuVS, the length of the lists wanted
+        and of those that are refined; returns uint32, *Shape:* ``(num_docs, length)``, in which a document itself,
+        repetitions and rows that are none may occur.
+    """
+
+    def __init__(
+        self,
+        index: FlatIndex,
+        exact: ExactNeighbours,
+        min_recall: float,
+        descend: Callable[[np.ndarray, str, int, int], np.ndarray] | None = None,
+    ) -> None:
+        descend = descend or _nn_descent(exact.device)
+        self._exact = exact
+        vectors = _unit_rows(read_rows(index, 0, index.num_docs).astype(np.float32), exact.distance == "cosine")
+        metric = "inner_product" if exact.distance == "ip" else "sqeuclidean"
+        length = max(1, min(exact.degree + _SPARE, index.num_docs - 1))
+        rows, wanted = sample_neighbours(exact)
+        self.sample = len(rows)
+        for refined in _rising(min(length + length // 2, index.num_docs - 1), min(_MOST_REFINED, index.num_docs - 1)):
+            self.refined = refined
+            self._proposed = _each_once(descend(vectors, metric, length, max(length, refined)), index.num_docs)
+            self.recall = recall(self(rows), wanted)
+            if self.recall >= min_recall:
+                break
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Find near documents; as :meth:`ExactNeighbours.__call__`, but some may be missing."""
+        return self._exact.nearest(rows, self._proposed[rows])
+
+
+def _nn_descent(device: torch.device) -> Callable[[np.ndarray, str, int, int], np.ndarray]:
+    if device.type != "cuda":
+        raise HypensearchError(f"--builder cuvs needs a CUDA GPU, --device is {device}: take --builder faiss or exact")
+    try:
+        from cuvs.neighbors import nn_descent
+    except ImportError:
+        raise HypensearchError(
+            "--builder cuvs needs cuVS: pip install 'hypensearch[cuvs]' --extra-index-url https://pypi.nvidia.com"
+        ) from None
+
+    def descend(vectors: np.ndarray, metric: str, length: int, refined: int) -> np.ndarray:
+        settings = nn_descent.IndexParams(metric=metric, graph_degree=length, intermediate_graph_degree=refined)
+        return np.asarray(nn_descent.build(settings, vectors).graph)
+
+    return descend
+
+
+def _each_once(proposed: np.ndarray, num_docs: int) -> np.ndarray:
+    """Sort each document's list, with -1 in place of repetitions and of rows that are none."""
+    rows = np.sort(proposed.astype(np.int64), axis=1)
+    rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = NO_NEIGHBOUR
+    rows[rows >= num_docs] = NO_NEIGHBOUR
+    return rows.astype(np.int32)
 
 
 def _rising(first: int, last: int) -> Iterator[int]:

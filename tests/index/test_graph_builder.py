@@ -17,7 +17,7 @@ from hypensearch.index import FlatIndex
 from hypensearch.index.graph import DISTANCES, GraphIndex
 from hypensearch.index.graph_builder import build_graph, import_graph
 from hypensearch.index.join import join_indexes
-from hypensearch.index.nearest import ExactNeighbours, recall
+from hypensearch.index.nearest import CuvsNeighbours, ExactNeighbours, recall
 from tests import reference
 from tests.commands import Done
 from tests.index.crashes import dies_at_fsync
@@ -142,6 +142,48 @@ def test_faiss_on_one_document(tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="Faiss is not installed")
     index = save_index(tmp_path / "index", random_vectors(1, 4))
     assert build_graph(index, CPU, builder="faiss", degree=2).neighbours.tolist() == [[-1, -1]]
+
+
+# cuVS
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_what_cuvs_proposes_becomes_a_graph(tmp_path: Path, distance: str) -> None:
+    """NN-descent is stood in for by lists that are the better the more is refined, and as untidy as they may be."""
+    index = save_index(tmp_path / "index", random_vectors(300, 8))
+    exact = ExactNeighbours(index, distance, 5, CPU)
+    wanted = exact(np.arange(300))
+    asked = []
+
+    def descend(vectors: np.ndarray, metric: str, length: int, refined: int) -> np.ndarray:
+        asked.append((metric, length, refined))
+        if distance == "cosine":
+            np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        lists = np.full((len(vectors), length), 2**32 - 1, dtype=np.uint32)
+        found = 5 if len(asked) > 1 else 2
+        lists[:, :found] = wanted[:, :found]
+        lists[:, found : 2 * found] = wanted[:, :found]
+        lists[:, -1] = np.arange(len(vectors))
+        return lists
+
+    neighbours = CuvsNeighbours(index, exact, 0.9, descend)
+    assert neighbours(np.arange(300)).tolist() == wanted.tolist()
+    assert (neighbours.recall, neighbours.sample) == (1.0, 256)
+    metric = "inner_product" if distance == "ip" else "sqeuclidean"
+    assert asked == [(metric, 21, 31), (metric, 21, neighbours.refined)]
+
+
+def test_cuvs_on_one_document(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(1, 4))
+    exact = ExactNeighbours(index, "l2", 2, CPU)
+    neighbours = CuvsNeighbours(index, exact, 0.9, lambda vectors, *_: np.zeros((1, 1), dtype=np.uint32))
+    assert neighbours(np.arange(1)).tolist() == [[-1, -1]]
+
+
+def test_cuvs_needs_a_gpu(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(5, 4))
+    with pytest.raises(HypensearchError, match="--builder cuvs needs a CUDA GPU, --device is cpu: take"):
+        build_graph(index, CPU, builder="cuvs", degree=2)
 
 
 def test_recall() -> None:
