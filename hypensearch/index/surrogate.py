@@ -37,6 +37,7 @@ FORMAT = "hypensearch surrogate"
 FORMAT_VERSION = 5
 _MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
+_LEAST_ERROR = np.float32(1e-6)  # where typical queries tell documents apart exactly, as when all are alike
 _ROWS = ("sample", "outliers", "extremes")
 
 
@@ -68,7 +69,7 @@ class Surrogate:
         """Return how large each document's errors are, a random one's being 1, float32, *Shape:* ``(num_docs,)``."""
         growth = self.facts["error_growth"]
         result: np.ndarray = np.interp(self.leverages, growth["leverage"], growth["error"]).astype(np.float32)
-        return result
+        return np.maximum(result, _LEAST_ERROR)
 
     def verify(self, done: Callable[[int], object] = lambda count: None) -> None:
         """Compare every byte with the manifest's digests; takes as long as the disk does.

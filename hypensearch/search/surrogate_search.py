@@ -34,7 +34,7 @@ from hypensearch.search.surrogate_builder import gather
 _RIDGE = 0.03
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 64
-_STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
+_STEP_SHARE = 8  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 
@@ -50,7 +50,7 @@ class SurrogateOptions:
     :param max_scored: Documents scored, at most; None for no bound.
     """
 
-    sample: int = 256
+    sample: int = 128
     step: int | None = None
     shortlist: int | None = None
     target_recall: float = 0.998
