@@ -102,6 +102,26 @@ def warm_start(
     return scale
 
 
+@torch.no_grad()
+def scale_products(model: DualEncoder, *, logit_scale: float, sample: tuple[Tensor, Tensor]) -> float:
+    """Scale a bi-encoder's vectors so that its softmax is neither flat nor sharp: what a warm start does, without head.
+
+    :param model: A bi-encoder whose transformers end in a layer norm.
+    :param logit_scale: Mean inner product of a text's vector with itself.
+    :param sample: Token ids and mask of texts.
+    :return: The factor that document vectors were scaled with; ranks stay as they are.
+    :raises HypensearchError: When a transformer ends in no layer norm.
+    """
+    factor = (logit_scale / float(model.passage_encoder(*sample).pow(2).sum(dim=1).mean())) ** 0.5
+    transformers = {id(t): t for t in (_transformer(model.query_encoder), model.passage_encoder.transformer)}
+    for transformer in transformers.values():
+        if _last_norm(transformer) is None:
+            raise HypensearchError("a warm start of a bi-encoder needs a transformer that ends in a layer norm")
+    for transformer in transformers.values():
+        _scale_last_norm(transformer, factor)
+    return factor
+
+
 def _quiet_hidden_slots(head: HyperHead, generator: torch.Generator) -> None:
     """Make hidden weights and all biases static at first; small attention queries let the states' scale in gently."""
     slots = [*head.weight_hyper_projection[:-1], *head.bias_hyper_projection]

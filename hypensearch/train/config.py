@@ -84,7 +84,10 @@ class TrainingConfig:
     start_maps: str = _setting("folder of a finished twin whose maps a warm start folds in", "")
     head_from: str = _setting("checkpoint whose hyper head to start with", "")
     similarity: str = _setting("the bi-encoder's, for a warm start: cosine or dot", "cosine")
-    logit_scale: float = _setting("score of a cosine of 1, for a warm start and for twins", 20.0)
+    logit_scale: float = _setting(
+        "score of a cosine of 1, for a warm start and for twins; a warm bi-encoder's texts score that with themselves",
+        20.0,
+    )
     freeze_encoder: bool = _setting("train the hyper head alone, over encodings made once", False)
     fixed_blocks: bool = _setting(
         "let queries change the last block's bias and the final weight alone: fast; for frozen encoders", False

@@ -25,7 +25,7 @@ from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
 from hypensearch.models.hub import check_may_upload, upload
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
-from hypensearch.models.warm_start import LinearMaps, warm_start
+from hypensearch.models.warm_start import LinearMaps, scale_products, warm_start
 from hypensearch.train.config import TrainingConfig, backbone_name, differences, to_json
 from hypensearch.train.data import Examples, RecordFile, epoch_order
 from hypensearch.train.embedding_cache import EmbeddingCache
@@ -285,6 +285,8 @@ def _scorer(
             shared_encoder=config.shared_encoder,
             backbone_name=backbone_name(config),
         )
+        if config.start == "warm":
+            scale_products(model, logit_scale=config.logit_scale, sample=sample)
         return model, TextScorer(model, config.chunk_size)
     model = _new_hypencoder(config, transformer, tokenizer)
     scale = 1.0

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, pool, token_states
-from hypensearch.models.new_model import new_hypencoder
-from hypensearch.models.warm_start import warm_start
+from hypensearch.models.new_model import new_biencoder, new_hypencoder
+from hypensearch.models.warm_start import scale_products, warm_start
 
 DIM, VOCABULARY, TOP = 96, 300, 100
 
@@ -77,3 +78,23 @@ def test_ranks_as_the_biencoder(pooling: str, num_blocks: int, similarity: str) 
     model = make_model(transformer, pooling, num_blocks)
     warm_start(model, similarity=similarity)
     assert overlap(hypencoder_scores(model), biencoder_scores(transformer, pooling, similarity)) >= 0.99
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shared_encoder", [True, False])
+def test_a_biencoder_starts_at_the_logit_scale(shared_encoder: bool) -> None:
+    transformer = make_backbone(seed=3)
+    model = new_biencoder(copy.deepcopy(transformer), None, pooling="mean", shared_encoder=shared_encoder).eval()
+    factor = scale_products(model, logit_scale=7.0, sample=texts(50, 24, 4))
+    vectors = model.passage_encoder(*texts(50, 24, 4))
+    assert float(vectors.pow(2).sum(dim=1).mean()) == pytest.approx(7.0, rel=1e-4)
+    scores = model.query_encoder(*texts(20, 10, 1)) @ model.passage_encoder(*texts(1000, 24, 2)).T
+    assert torch.allclose(scores, biencoder_scores(transformer, "mean", "dot") * factor**2, atol=1e-4)
+
+
+def test_a_biencoder_without_a_last_layer_norm() -> None:
+    transformer = make_backbone(seed=3)
+    transformer.encoder.layer[-1].output.LayerNorm = nn.Identity()  # type: ignore[union-attr, index]
+    model = new_biencoder(transformer, None, pooling="mean").eval()
+    with pytest.raises(HypensearchError, match="needs a transformer that ends in a layer norm"):
+        scale_products(model, logit_scale=20.0, sample=texts(5, 24, 4))
