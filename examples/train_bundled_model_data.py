@@ -15,7 +15,9 @@ import argparse
 import gzip
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from hypensearch.demo import docstrings
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--collections", type=Path, required=True, help="folder of arxiv, squad-sentences, medquad ..")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--arxiv-pairs", type=int, default=24000, help="the first so many; encoding them takes longest")
+    parser.add_argument("--pairs", type=int, default=sys.maxsize, help="the first so many of each source, to try out")
     args = parser.parse_args()
     sources: dict[str, Iterable[Pair]] = {
         "arxiv": read_arxiv(args.collections / "arxiv", args.arxiv_pairs),
@@ -39,9 +42,9 @@ def main() -> None:
     }
     group: dict[str, Callable[[Pair], str]] = {"medquad": subject_of}
     for name, pairs in sources.items():
-        split(name, pairs, group.get(name, lambda pair: pair[1]), args.output)
-    write_docstrings(args.output)
-    write_scifact(args.collections / "scifact", args.output / "validation" / "scifact")
+        split(name, islice(pairs, args.pairs), group.get(name, lambda pair: pair[1]), args.output)
+    write_docstrings(args.output, args.pairs)
+    write_scifact(args.collections / "scifact", args.output / "validation" / "scifact", args.pairs)
 
 
 def read_arxiv(folder: Path, count: int) -> Iterator[Pair]:
@@ -81,21 +84,22 @@ def write_collection(folder: Path, pairs: list[Pair], distractors: list[str]) ->
     write_lines(folder / "qrels.txt", (f"{n} 0 {docids[d]} 1" for n, (_, d) in enumerate(pairs, 1)))
 
 
-def write_docstrings(output: Path) -> None:
+def write_docstrings(output: Path, count: int) -> None:
     collection = docstrings.collect()
-    output.mkdir(parents=True, exist_ok=True)
-    docstrings.write_pairs(collection, output / "docstrings.jsonl")
+    train_pairs = list(islice(collection.pairs(), count))
+    write_lines(output / "docstrings.jsonl", (json.dumps({"query": q, "positive": d}) for q, d in train_pairs))
     pairs = [
         (topic, collection.corpus[docid])
         for topic_id, topic in collection.topics("validation").items()
         for docid in collection.qrels("validation")[topic_id]
     ]
-    train = sorted((d for _, d in collection.pairs()), key=lambda text: percentile(text, 1 << 60))
+    train = sorted((d for _, d in train_pairs), key=lambda text: percentile(text, 1 << 60))
     pairs.sort(key=lambda pair: percentile(pair[0], 1 << 60))
-    write_collection(output / "validation" / "docstrings", pairs[:MAX_TOPICS], train[:MAX_DISTRACTORS])
+    topics = pairs[: min(count, MAX_TOPICS)]
+    write_collection(output / "validation" / "docstrings", topics, train[:MAX_DISTRACTORS])
 
 
-def write_scifact(source: Path, folder: Path) -> None:
+def write_scifact(source: Path, folder: Path, count: int) -> None:
     with open(source / "corpus.jsonl", encoding="utf-8") as file:
         texts = {record["id"]: record["contents"] for record in map(json.loads, file)}
     with open(source / "topics.train.tsv", encoding="utf-8") as file:
@@ -104,8 +108,9 @@ def write_scifact(source: Path, folder: Path) -> None:
         judged = [line.split() for line in file]
     first = {topic: docid for topic, _, docid, _ in reversed(judged)}
     pairs = sorted(((topics[topic], texts[docid]) for topic, docid in first.items()), key=lambda pair: pair[0])
-    distractors = sorted(texts.values(), key=lambda text: percentile(text, 1 << 60))[:MAX_DISTRACTORS]
-    write_collection(folder, pairs[::4][:MAX_TOPICS], distractors)
+    distractors = sorted(texts.values(), key=lambda text: percentile(text, 1 << 60))
+    most = min(count, MAX_TOPICS)
+    write_collection(folder, pairs[::4][:most], distractors[: min(count, MAX_DISTRACTORS)])
 
 
 def percentile(text: str, buckets: int = 100) -> int:
