@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz faults mutants coverage clean
+.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided faults mutants coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	$(BIN)/hypensearch demo
@@ -45,16 +45,21 @@ with-pyserini: $(VENV)/.tested-with
 fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
 	$(BIN)/python -m integrations.fuzz
 
+fuzz-guided: $(VENV)/.tested-with  ## the same for a minute each, the damages chosen by the code they reach; Python 3.11
+	$(BIN)/python -m pip install --quiet atheris==3.0.0
+	$(BIN)/python -m integrations.fuzz --guided 60
+
 faults: $(VENV)/.tested-with  ## thousands of kills, full disks and changed bits, and what a reader finds behind each
 	$(BIN)/python -m integrations.faults
 
-mutants: $(VENV)/.tested-with  ## changes to the code of the formats that its tests do not notice
+mutants: $(VENV)/.tested-with  ## changes to the code of the formats that its tests do not notice, against docs/mutants.md
 	$(BIN)/python -m pip install --quiet mutmut
-	$(BIN)/mutmut run && $(BIN)/mutmut results
+	$(BIN)/mutmut run && $(BIN)/mutmut results | $(BIN)/python -m integrations.mutants
 
-coverage: $(VENV)/.tested-with  ## branches of reading and writing code that no test takes
+coverage: $(VENV)/.tested-with  ## branches of reading and writing code that no test takes; fails below 95 %
 	$(BIN)/python -m pip install --quiet -c constraints.txt pytest-cov
-	$(BIN)/python -m pytest --cov=hypensearch/formats --cov=hypensearch/index --cov-branch --cov-report=term-missing
+	$(BIN)/python -m pytest --cov=hypensearch/formats --cov=hypensearch/index --cov-branch \
+		--cov-report=term-missing --cov-fail-under=95
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("hypensearch", deadline=None)  # the first example of a test pays for imports and buffers
+# Tests run a thousand times (make mutants): whether they fail is all that is asked.
+_FEW = {"max_examples": 10, "phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
+settings.register_profile("mutants", deadline=None, derandomize=True, **_FEW)
 settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put the tests into the background

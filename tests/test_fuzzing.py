@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzzing import READERS, fuzz, memory_bounded
+from tests.fuzzing import fuzz, memory_bounded
+from tests.readers import READERS
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path) -> None:
-    found = fuzz(name, tmp_path, 60_000, seed=1)
+    found = fuzz(READERS[name], tmp_path, 60_000, seed=1)
     assert not found.findings, list(found.findings)
     assert found.refused > found.num_files / 10
 

@@ -16,6 +16,7 @@ import hypensearch
 from hypensearch.demo.docstrings import collect, sources_digest, write_corpus, write_qrels, write_topics
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.manifest import MANIFEST, PROGRESS, Manifest
 from hypensearch.index.progress import Progress, read_progress
 from hypensearch.index.writer import readable_manifest
@@ -50,7 +51,7 @@ class DemoFolder:
     def facts(self) -> dict[str, Any]:
         """What the corpus was made of; empty when it is not whole."""
         try:
-            facts = json.loads(self.facts_file.read_text(encoding="utf-8"))
+            facts = read_json(self.facts_file)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
         return facts if isinstance(facts, dict) else {}

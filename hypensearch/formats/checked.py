@@ -21,6 +21,7 @@ from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import cache_folder, replace_when_whole
+from hypensearch.formats.json_files import read_json
 
 FORMAT = "hypensearch checked files"
 # Times of files are no finer than a tick of the system's clock: what was written just now may be written again unseen.
@@ -82,7 +83,7 @@ def _digest_of(digest: object) -> str:
 
 def _is_known(note: Path, digests: Mapping[str, object], stamps: Mapping[str, Stamp]) -> bool:
     try:
-        return bool(json.loads(note.read_bytes()) == _facts(digests, stamps))
+        return bool(read_json(note) == _facts(digests, stamps))
     except (OSError, ValueError):
         return False
 

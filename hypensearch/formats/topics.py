@@ -369,7 +369,7 @@ def _trec_topics(path: PathLike) -> Iterator[_Topic]:
 
 
 def _trec_topic(lines: _TrecLines) -> _Topic:
-    raw_id = _behind_label(lines.up_to("<num>")[-1]).replace("</num>", "")
+    raw_id = _behind_label(lines.up_to("<num>")[-1])
     title_lines = [lines.up_to("<title>")[-1], *lines.up_to("<desc>")[:-1]]
     title = _JAVA_SPACE.sub(" ", _behind_label("\n".join(title_lines))).strip(_JAVA_BLANKS)
     narrative = lines.up_to("<narr>", may_end=True)[-1]

@@ -2,13 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The codes of a surrogate search in an index of Faiss, which finds those of high inner products.
 
-``INDEX/surrogate/faiss-ivf.index`` is Faiss' file, ``faiss-ivf.json`` tells which codes it was made of; both go when
-codes are made anew.
+``INDEX/surrogate/faiss-ivf.index`` is Faiss' file, ``faiss-ivf.json`` tells which codes it was made of, and its digest:
+Faiss looks little at what it takes in, so it is given nothing that has changed. Both go when codes are made anew.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import read_json
+from hypensearch.formats.checked import check_once
+from hypensearch.formats.files import replace_when_whole, sha256_of
+from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import FOLDER, Surrogate, codes_digest
 
@@ -51,8 +51,9 @@ def build_codes_in_faiss(form: str, index: FlatIndex, surrogate: Surrogate) -> P
     path.with_suffix(".json").unlink(missing_ok=True)
     with replace_when_whole(path) as file:
         file.write(library.serialize_index(engine).tobytes())
-    with replace_when_whole(path.with_suffix(".json"), "w") as file:
-        json.dump({"codes": codes_digest(surrogate), "documents": num_docs}, file)
+    facts = {"codes": codes_digest(surrogate), "documents": num_docs, "sha256": sha256_of(path)}
+    with replace_when_whole(path.with_suffix(".json")) as file:
+        file.write(signed_json(facts))
     return path
 
 
@@ -64,16 +65,26 @@ def open_codes_in_faiss(form: str, index: FlatIndex, surrogate: Surrogate) -> An
     library, path = _faiss(), _path(form, index)
     make = f"make it with: python -m hypensearch.index --index {index.folder} --engine {form}"
     try:
-        facts = read_json(path.with_suffix(".json"))
+        content = read_bounded(path.with_suffix(".json"))
+        facts = parse_json(content)
+        check_signed(content, facts)
         belongs = facts["codes"] == codes_digest(surrogate)
+        if not path.is_file():
+            raise FileNotFoundError
+        check_once(path.parent, {os.fspath(path): facts["sha256"]}, lambda: _check(path, facts["sha256"]))
         engine = library.read_index(os.fspath(path))
     except FileNotFoundError:
         raise HypensearchError(f"{index.folder} has no {form} of its codes; {make}") from None
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HypensearchError(f"{path}: damaged ({str(error).splitlines()[0]}); {make}") from None
     if not belongs or (engine.ntotal, engine.d) != surrogate.codes.shape:
         raise HypensearchError(f"{path}: was made of other codes than lie beside it; {make}")
     return engine
+
+
+def _check(path: Path, digest: str) -> None:
+    if sha256_of(path) != digest:
+        raise ValueError("its content has changed since it was written")
 
 
 def _empty(library: Any, form: str, surrogate: Surrogate) -> Any:

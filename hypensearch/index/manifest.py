@@ -147,7 +147,7 @@ def _build(facts: Mapping[str, Any]) -> Manifest:
     manifest = Manifest(shards=shards, **own)
     counts = [manifest.dim, manifest.num_docs, *(shard.num_docs for shard in shards)]
     if manifest.dtype not in DTYPES or not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError("a type or a size that no index has")
+        raise ValueError  # a type or a size that no index has: damage, whatever the checksum says
     return manifest
 
 

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vectors by docid in a folder that only grows: what was encoded once is there for all later calls.
 
-``facts.json`` says what the vectors depend on, ``vectors`` holds them row by row (float32), ``docids`` a docid a
-line. A docid is written after its vector, so a call that was killed loses what it had not finished and nothing else.
+``facts.json`` says what the vectors depend on, ``vectors`` holds them row by row (float32), ``sums`` a checksum of each
+(CRC-32 of docid and vector), ``docids`` a docid a line. A docid is written last, so a call that was killed loses what
+it had not finished and nothing else.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,13 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.json_files import read_json
 
 FACTS = "facts.json"
 FORMAT = "hypensearch vector cache"
-_VECTORS, _DOCIDS, _LOCK = "vectors", "docids", ".lock"
+FORMAT_VERSION = 2
+_VECTORS, _SUMS, _DOCIDS, _LOCK = "vectors", "sums", "docids", ".lock"
+_SUM_BYTES = 4
 
 
 class VectorCache:
@@ -36,9 +41,10 @@ class VectorCache:
     def __init__(self, folder: Path, *, dim: int, facts: Mapping[str, Any]) -> None:
         self.folder = folder
         self.dim = dim
-        self._facts = json.loads(json.dumps({"format": FORMAT, "dim": dim, **facts}))
+        self._facts = json.loads(json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "dim": dim, **facts}))
         self._lock: FileLock | None = None
         self._mapped: np.ndarray | None = None
+        self._sums = np.zeros(0, np.uint32)
         self._check()
         self._read()
 
@@ -63,6 +69,19 @@ class VectorCache:
             path, shape = self.folder / _VECTORS, (len(self), self.dim)
             self._mapped = np.memmap(path, np.float32, "r", shape=shape) if len(self) else np.empty(shape, np.float32)
         return self._mapped
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Give some rows' vectors; those not given before are compared with their checksums.
+
+        :return: float32, *Shape:* ``(len(rows), dim)``.
+        :raises HypensearchError: When a vector is not what was written.
+        """
+        found = self.vectors[rows]
+        for row, vector in zip(rows.tolist(), found, strict=True):
+            if row not in self._sound and _sum(self._docids[row], vector) != self._sums[row]:
+                raise self._damaged(f"the vector of document {self._docids[row]!r} has changed")
+            self._sound.add(row)
+        return found
 
     def __enter__(self) -> VectorCache:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,10 +111,14 @@ class VectorCache:
         if not np.isfinite(vectors).all():
             flawed = docids[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
             raise HypensearchError(f"the vector of document {flawed!r} is not finite: the encoder has broken weights")
-        self._write(_VECTORS, np.ascontiguousarray(vectors, dtype=np.float32).tobytes())
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        sums = np.array([_sum(docid, vector) for docid, vector in zip(docids, vectors, strict=True)], dtype=np.uint32)
+        self._write(_VECTORS, vectors.tobytes())
+        self._write(_SUMS, sums.tobytes())
         self._write(_DOCIDS, "".join(f"{docid}\n" for docid in docids).encode())
         self._rows.update(zip(docids, range(len(self), len(self) + len(docids)), strict=True))
         self._docids += docids
+        self._sums = np.concatenate([self._sums, sums])
 
     def close(self) -> None:
         """Let go of the files."""
@@ -109,7 +132,7 @@ class VectorCache:
                 raise HypensearchError(f"{self.folder}: no cache of vectors (no {FACTS} in it): name a new folder")
             return
         try:
-            found = json.loads(path.read_bytes())
+            found = read_json(path)
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']!r}")
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -123,19 +146,31 @@ class VectorCache:
 
     def _read(self) -> None:
         self._mapped = None
-        path = self.folder / _DOCIDS
-        content = path.read_bytes() if path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        self._docids: list[str] = whole.decode("utf-8").split("\n")[:-1]
+        self._sound: set[int] = set()
+        content = self._content(_DOCIDS)
+        try:
+            self._docids: list[str] = content[: content.rfind(b"\n") + 1].decode("utf-8").split("\n")[:-1]
+        except UnicodeDecodeError as error:
+            raise self._damaged(str(error)) from None
         self._rows = {docid: row for row, docid in enumerate(self._docids)}
-        stored = (self.folder / _VECTORS).stat().st_size if path.exists() else 0
-        if len(self._rows) != len(self._docids) or stored < len(self._docids) * self.dim * 4:
-            raise HypensearchError(f"{self.folder}: damaged (docids and vectors do not fit): delete it and encode anew")
+        sums = self._content(_SUMS)[: len(self) * _SUM_BYTES]
+        stored = (self.folder / _VECTORS).stat().st_size if (self.folder / _VECTORS).exists() else 0
+        if min(len(self._rows), len(sums) // _SUM_BYTES, stored // (self.dim * 4)) < len(self):
+            raise self._damaged("docids and vectors do not fit")
+        self._sums = np.frombuffer(sums, dtype=np.uint32)
+
+    def _content(self, name: str) -> bytes:
+        path = self.folder / name
+        return path.read_bytes() if path.exists() else b""
+
+    def _damaged(self, what: str) -> HypensearchError:
+        return HypensearchError(f"{self.folder}: damaged ({what}): delete it and encode anew")
 
     def _drop_unfinished(self) -> None:
         """Cut off what a killed call left behind the last whole row."""
         sizes = {
             _VECTORS: len(self) * self.dim * 4,
+            _SUMS: len(self) * _SUM_BYTES,
             _DOCIDS: sum(len(docid.encode()) + 1 for docid in self._docids),
         }
         for name, size in sizes.items():
@@ -151,6 +186,10 @@ class VectorCache:
                 os.fsync(file.fileno())
         except OSError as error:
             raise HypensearchError(f"{self.folder / name}: cannot be written: {error.strerror or error}") from None
+
+
+def _sum(docid: str, vector: np.ndarray) -> int:
+    return zlib.crc32(vector.tobytes(), zlib.crc32(docid.encode()))
 
 
 def _short(value: object) -> str:

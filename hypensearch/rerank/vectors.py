@@ -160,7 +160,7 @@ class EncodedVectors:
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Give the vectors of rows."""
-        return self._cache.vectors[rows]
+        return self._cache.take(rows)
 
     def close(self) -> None:
         """Let go of files; a temporary folder is removed."""

@@ -108,7 +108,7 @@ class EmbeddingCache:
         """Return the token states of each text, encoding what is missing."""
         self.add(texts)
         known = self._rows()
-        offsets = np.concatenate([[0], np.cumsum(self._lengths()[: len(known)], dtype=np.int64)])
+        offsets = np.concatenate([[0], np.cumsum(self._lengths(len(known)), dtype=np.int64)])
         stored = self._stored(np.float16, int(offsets[-1]))
         self._check(stored, offsets)
         rows = np.array([known[_key(text)] for text in texts], dtype=np.int64)
@@ -150,13 +150,14 @@ class EmbeddingCache:
 
     def _drop_unfinished(self) -> None:
         count = (self.folder / "keys").stat().st_size // _KEY_BYTES
-        lengths = self._lengths()
-        if len(lengths) < count:
+        lengths = self._lengths(count)
+        tokens = int(lengths.sum(dtype=np.int64))
+        sizes = {"keys": count * _KEY_BYTES, "lengths": count * 4, "sums": count * 4}
+        sizes["states"] = tokens * self.dim * (4 if self.pooling else 2)
+        if any((self.folder / name).stat().st_size < size for name, size in sizes.items()):
             raise self._damaged()
-        _truncate(self.folder / "keys", count * _KEY_BYTES)
-        _truncate(self.folder / "lengths", count * 4)
-        _truncate(self.folder / "sums", count * 4)
-        _truncate(self.folder / "states", int(lengths[:count].sum()) * self.dim * (4 if self.pooling else 2))
+        for name, size in sizes.items():
+            _truncate(self.folder / name, size)
 
     def _check(self, stored: np.ndarray, offsets: np.ndarray) -> None:
         """Compare encodings that were not looked at before with their checksums."""
@@ -174,16 +175,21 @@ class EmbeddingCache:
     def _rows(self) -> dict[bytes, int]:
         keys = (self.folder / "keys").read_bytes()
         whole = len(keys) - len(keys) % _KEY_BYTES
-        return {keys[i : i + _KEY_BYTES]: i // _KEY_BYTES for i in range(0, whole, _KEY_BYTES)}
+        rows = {keys[i : i + _KEY_BYTES]: i // _KEY_BYTES for i in range(0, whole, _KEY_BYTES)}
+        if len(rows) * _KEY_BYTES < whole:  # no text is added twice
+            raise self._damaged()
+        return rows
 
-    def _lengths(self) -> np.ndarray:
-        return np.fromfile(self.folder / "lengths", dtype=np.int32)
+    def _lengths(self, count: int) -> np.ndarray:
+        lengths = np.fromfile(self.folder / "lengths", dtype=np.int32)[:count]
+        if len(lengths) < count or (lengths < 0).any():
+            raise self._damaged()
+        return lengths
 
     def _stored(self, dtype: type[np.generic], rows: int) -> np.ndarray:
-        try:
-            return np.memmap(self.folder / "states", dtype=dtype, mode="r", shape=(rows, self.dim))
-        except ValueError:  # the file is shorter
-            raise self._damaged() from None
+        if (self.folder / "states").stat().st_size < rows * self.dim * np.dtype(dtype).itemsize:
+            raise self._damaged()
+        return np.memmap(self.folder / "states", dtype=dtype, mode="r", shape=(rows, self.dim))
 
     def _identity(self) -> str:
         described: dict[str, Any] = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import parse_json
 from hypensearch.models.card import header, usage
 from hypensearch.train.config import TrainingConfig, backbone_name
 
@@ -45,9 +46,12 @@ def read_history(path: Path) -> list[Entry]:
 
 
 def _whole_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the lines that are entries; a kill may have cut one."""
     for line in path.read_bytes().split(b"\n"):
-        with suppress(ValueError):  # empty, or cut by a kill
-            yield json.loads(line)
+        with suppress(ValueError):
+            entry = parse_json(line)
+            if isinstance(entry, dict) and type(entry.get("step")) is int:
+                yield entry
 
 
 def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves: bool) -> str:

@@ -21,6 +21,7 @@ from hypensearch.device import usable_dtype
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import resolve_measures
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.json_files import read_json
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
 from hypensearch.models.hub import check_may_upload, upload
@@ -84,7 +85,13 @@ def _on_this_machine(config: TrainingConfig) -> TrainingConfig:
 
 
 def _check_same_run(config: TrainingConfig, folder: Path) -> None:
-    earlier = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    path = folder / "config.json"
+    try:
+        earlier = read_json(path)
+        if not isinstance(earlier, dict):
+            raise ValueError("no JSON object")
+    except (OSError, ValueError) as error:
+        raise HypensearchError(f"--resume: {path}: not the settings of a run ({error}); start again") from None
     if changed := differences(config, earlier):
         shown = ", ".join(f"{name} {earlier[name]!r}" for name in changed)
         raise HypensearchError(

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ import numpy as np
 from hypensearch.errors import HypensearchError
 from hypensearch.formats import q_nets
 from hypensearch.formats.files import sha256_of
+from hypensearch.formats.json_files import read_json
 from hypensearch.index.centroids import FOLDER as CENTROIDS
 from hypensearch.index.centroids import open_centroids
 from hypensearch.index.docids import Docids
@@ -220,7 +220,7 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
     """Compare our own format's files with their checksums; released checkpoints have none."""
     path = checkpoint_folder(Path(folder)) / "config.json"
     try:
-        facts: Any = json.loads(path.read_bytes())
+        facts: Any = read_json(path)
         if not isinstance(facts, dict):
             raise ValueError("no JSON object")
     except ValueError as error:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.formats.ids import flaw_of_id
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import flaw_of_id, id_in_json
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
 
 
@@ -60,3 +61,15 @@ def test_ids_that_a_run_file_cannot_carry(text: str) -> None:
 
 def test_an_empty_id() -> None:
     assert flaw_of_id("") == "is empty"
+
+
+@pytest.mark.parametrize(("value", "taken"), [("a", "a"), ("007", "007"), (7, "7"), (0, "0"), (-1, "-1")])
+def test_ids_in_json(value: object, taken: str) -> None:
+    assert id_in_json(value, "a.jsonl:3") == taken
+
+
+@pytest.mark.parametrize("value", ["", 1.5, True, None, [], {"a": "x" * 50}])
+def test_what_is_no_id_in_json(value: object) -> None:
+    with pytest.raises(HypensearchError) as caught:
+        id_in_json(value, "a.jsonl:3")
+    assert str(caught.value) == f"a.jsonl:3: found {json.dumps(value)[:40]} where an id was wanted"

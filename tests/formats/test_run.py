@@ -258,7 +258,9 @@ def interrupted(path: Path, topics: dict[str, list[Hit]], rest: str = "", **flag
 
 
 @pytest.mark.parametrize("output_format", ["trec", "msmarco"])
-def test_an_interrupted_run_is_kept_as_partial(output_format: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_is_kept_as_partial(
+    output_format: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "run.txt"
     path.write_text("the old run")
     with pytest.raises(KeyboardInterrupt):
@@ -270,6 +272,17 @@ def test_an_interrupted_run_is_kept_as_partial(output_format: str, tmp_path: Pat
         "2": [hit.docid for hit in HITS[:2]],
     }
     assert sorted(found.name for found in tmp_path.iterdir()) == ["run.txt", "run.txt.partial"]
+    assert caplog.messages == [f"Interrupted: {path} was not written; the 2 topics done so far are in {path}.partial"]
+
+
+def test_what_cannot_be_kept_of_an_interrupted_run_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "run.txt"
+    (tmp_path / "run.txt.partial").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(path, {"1": HITS}, "2 Q0 half")
+    why = f"{path}.partial: is a folder, a file name was wanted"
+    assert caplog.messages == [f"The topics done so far could not be kept: {why}"]
+    assert [found.name for found in tmp_path.iterdir()] == ["run.txt.partial"]
 
 
 def test_an_interrupt_before_the_first_topic_leaves_nothing(tmp_path: Path) -> None:

@@ -82,6 +82,102 @@ def test_flaws_are_told_with_file_and_line(tmp_path: Path, name: str, content: s
     assert "\n" not in str(caught.value)
 
 
+KINDS = '{"a": null, "b": true, "c": {}, "d": [], "e": "x", "f": 1.5, "g": 2, "h": 3, "i": 4, "%s": 5}'
+SHOWN = (
+    "'a' (null), 'b' (true or false), 'c' (an object), 'd' (a list), 'e' (a string), 'f' (a number), 'g' (a number), "
+    "'h' (a number)"
+)
+AN_ID, QUERY = "an id (a string or a whole number) was wanted under ", "the query (a string) was wanted under "
+WANTED = AN_ID + "'id' or 'qid', "
+OBJECT = 'a JSON object {"id": {"title": "query"}} was wanted, '
+CONVERT = "convert the file to UTF-8"
+NO_INT = "is not a whole number of 32 bits, which this form of topics has"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.tsv",
+            "010\tb\n10\ta\n",
+            ":2: topic ids '10' and '010' on line 1 are both printed as '10', as Pyserini reads digits as a number; "
+            "give each topic its own id",
+        ),
+        ("a.tsv", "x" * 60, f":1: an id, a tab and a query were wanted, found {'x' * 60!r}"),
+        ("a.tsv", "x" * 61, f":1: an id, a tab and a query were wanted, found {'x' * 57 + '...'!r}"),
+        ("a.tsv", "9" * 5000 + "\tb", f":1: the id {'9' * 40!r} is made of digits, but not of a number's"),
+        ("a.trec", f"<top>\n<num> {'9' * 50}\n<title> a\n<desc>\n", f":1: the id {'9' * 40!r} {NO_INT}"),
+        ("a.jsonl", KINDS % "j", f":1: {WANTED}found {SHOWN}"),
+        ("a.jsonl", "{}", f":1: {WANTED}found no fields"),
+        ("a.jsonl", '{"%s": 1}' % ("k" * 41), f":1: {WANTED}found {'k' * 40!r} (a number)"),
+        ("a.jsonl", '{"id": "1", "title": "a"}\n\n{"id": "2", "title": " "}', ":3: topic '2' has an empty query"),
+        ("a.jsonl", '{"id": %s}' % ("9" * 5000), ":1: not JSON: a number with too many digits"),
+        ("a.jsonl", '\u00a0{"id": "1", "title": "a"}', ":1: not JSON: Expecting value (column 1)"),
+        ("a.json", "null", f": {OBJECT}found null"),
+        ("a.json", "true", f": {OBJECT}found true or false"),
+        ("a.json", '"x"', f": {OBJECT}found a string"),
+        ("a.json", "1.5", f": {OBJECT}found a number"),
+        ("a.json", '\n{"1": {"title": "\xff"}}\n\n', ":2: byte 0xff at column 18 is not UTF-8; " + CONVERT),
+    ],
+)
+def test_what_is_found_is_told_word_by_word(tmp_path: Path, name: str, content: str, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode("latin1" if "\xff" in content else "utf-8"))
+    with pytest.raises(HypensearchError) as caught:
+        read_topics(path)
+    assert str(caught.value) == f"{path}{message}"
+
+
+@pytest.mark.parametrize(
+    ("topics_format", "line", "message"),
+    [
+        ("raw_jsonl", '{"query": "x"}', AN_ID),
+        (
+            "raw_jsonl",
+            '{"id": "1"}',
+            "the query (a string) was wanted under 'query', found 'id' (a string); topics are ",
+        ),
+        ("raw_jsonl", '{"id": "1", "query": " "}', "topic '1' has an empty query"),
+        (
+            "kilt",
+            '{"input": "x"}',
+            "an id (a string or a whole number) was wanted under 'id', found 'input' (a string)",
+        ),
+        (
+            "kilt",
+            '{"id": "1"}',
+            "the query (a string) was wanted under 'input', found 'id' (a string); topics are read",
+        ),
+    ],
+)
+def test_lines_of_the_named_formats_are_told(tmp_path: Path, topics_format: str, line: str, message: str) -> None:
+    path = write(tmp_path, "a.jsonl", f"\n{line}\n")
+    with pytest.raises(HypensearchError) as caught:
+        read_topics(path, topics_format)
+    assert str(caught.value).startswith(f"{path}:2: {message}")
+
+
+def test_blanks_are_those_of_java(tmp_path: Path) -> None:
+    """Control characters count among them, the no-break space does not."""
+    lines = '\x00{"id": "1", "title": "a"}\x1f\n \n\x01{"id": "2", "title": "b"}\n'
+    assert read_topics(write(tmp_path, "a.jsonl", lines)) == {"1": "a", "2": "b"}
+    cacm = "\x00<DOC>\n<DOCNO>1</DOCNO>\na\n</DOC>\n\u00a0<DOC>\n<DOC>\n<DOCNO>2</DOCNO>\nb\n</DOC>\n"
+    assert read_topics(write(tmp_path, "cacm.txt", cacm)) == {"1": "a\n", "2": "b\n"}
+    cut = "<DOC>\n\u00a0<DOC>\n\u00a0</DOC>\n<DOCNO>3</DOCNO>\nc\n</DOC>\n"
+    assert read_topics(write(tmp_path, "cacm.query", cut)) == {"3": "c\n"}
+    trec = "<top>\n<num> 1\n<title> \u00a0a\u00a0 </title>\n<desc>\n"
+    assert read_topics(write(tmp_path, "a.trec", trec)) == {"1": "\u00a0a\u00a0"}
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.json", "a.jsonl", "a.trec", "cacm.txt"])
+def test_larger_files_than_topics_ever_are_get_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(topics, "_MAX_BYTES", 20)
+    with pytest.raises(HypensearchError, match="20 bytes"):
+        read_topics(write(tmp_path, name, " \n" * 11))
+
+
 @pytest.mark.parametrize(
     ("topics_format", "content", "message"),
     [
@@ -148,6 +244,8 @@ JAVA_INTS = [
     ("2147483648", False),
     ("-2147483649", False),
     ("9" * 99, False),
+    ("1".zfill(99), True),
+    ("1".zfill(100), False),
 ]
 
 

@@ -1,7 +1,9 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
 import hashlib
+import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,36 @@ from hypensearch.index.npy import HEADER_BYTES, GrowingArray, GrowingFile, map_n
 @given(st.sampled_from(["<f4", "<f2", "<u8", POSITION_DTYPE]), st.lists(st.integers(0, 2**40), min_size=1, max_size=2))
 def test_header_has_one_length(dtype, shape):
     assert len(npy_header(np.dtype(dtype), shape)) == HEADER_BYTES
+
+
+def test_a_header_is_what_numpy_writes_but_longer() -> None:
+    facts = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3)}"
+    assert npy_header(np.dtype(np.float32), (2, 3)) == b"\x93NUMPY\x01\x00\xb6\x00" + facts.ljust(181) + b"\n"
+
+
+def test_an_array_is_empty_until_its_shape_is_written(tmp_path: Path) -> None:
+    file = GrowingArray(str(tmp_path / "a.npy"), "<f4", width=3)
+    file.append_rows(np.ones((2, 3), np.float64))  # becomes the file's type
+    assert np.load(tmp_path / "a.npy").shape == (0, 3)
+    file.write_shape()
+    assert (file.digest, np.load(tmp_path / "a.npy").tolist()) == ("", [[1, 1, 1], [1, 1, 1]])
+    file.close()
+
+
+class HalfWriter(io.FileIO):
+    """Takes two bytes at a time, as a file may that a signal comes between."""
+
+    def write(self, data: Any) -> int:
+        return super().write(bytes(data)[:2])
+
+
+def test_what_the_system_takes_in_parts_is_written_whole(tmp_path: Path) -> None:
+    file = GrowingFile(str(tmp_path / "a"))
+    file._file.close()
+    file._file = HalfWriter(tmp_path / "a", "r+")
+    file.append(b"five!")
+    file.close()
+    assert ((tmp_path / "a").read_bytes(), file.size) == (b"five!", 5)
 
 
 @pytest.mark.parametrize("width", [None, 4])
@@ -68,6 +100,13 @@ def test_what_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
         map_npy(path)
 
 
+def test_a_header_that_is_no_python_is_told(tmp_path: Path) -> None:
+    header = npy_header(np.dtype(np.float32), (2, 3))
+    (tmp_path / "a.npy").write_bytes(header.replace(b"(2, 3)", b"((2, 3"))
+    with pytest.raises(ValueError, match=r"^a damaged header: \('EOF in multi-line statement', \(\d+, \d+\)\)$"):
+        map_npy(tmp_path / "a.npy")
+
+
 @pytest.mark.parametrize("array", [np.arange(6, dtype=np.int64), np.arange(6, dtype=np.float16).reshape(2, 3)])
 def test_an_array_written_whole_is_mapped_as_it_was(array: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
@@ -108,6 +147,7 @@ def test_a_header_is_no_part_of_the_digest_of_rows(tmp_path: Path) -> None:
     assert (file.num_rows, file.row_bytes) == (3, 4)
     assert file.digest == hashlib.sha256(rows.tobytes()).hexdigest()
     assert file.read_rows(1, 3) == rows[1:].tobytes()
+    assert file.read_rows(1, 2) == rows[1:2].tobytes()
     file.write_shape()
     assert file.whole_digest() == hashlib.sha256((tmp_path / "a.npy").read_bytes()).hexdigest()
     file.close()

@@ -43,10 +43,12 @@ def test_killed_at_any_byte(tmp_path: Path) -> None:
     """Whatever is missing of the last call's bytes, the rest is used and what was lost is written again."""
     write(tmp_path / "cache")
     files = {name: data for name, data in content(tmp_path / "cache").items() if name != FACTS}
-    for name, lengths in {"docids": range(2, len(files["docids"])), "vectors": (12, 13, 47)}.items():
+    lengths_of = {"docids": range(2, len(files["docids"])), "sums": (4, 5, 15), "vectors": (12, 13, 47)}
+    for name, lengths in lengths_of.items():
         for length in lengths:
             (tmp_path / "cache/docids").write_bytes(files["docids"] if name == "docids" else b"a\n")
             (tmp_path / "cache/vectors").write_bytes(files["vectors"])
+            (tmp_path / "cache/sums").write_bytes(files["sums"])
             with open(tmp_path / "cache" / name, "r+b") as file:
                 file.truncate(length)
             with opened(tmp_path / "cache") as cache:
@@ -108,3 +110,21 @@ def test_vectors_that_are_not_finite(tmp_path: Path) -> None:
     with opened(tmp_path / "cache") as cache, pytest.raises(HypensearchError, match="'ü' is not finite"):
         cache.append(DOCIDS, vectors)
     assert len(opened(tmp_path / "cache")) == 0
+
+
+def test_a_vector_that_has_changed_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "cache")
+    content = bytearray((tmp_path / "cache/vectors").read_bytes())
+    content[2 * 12 + 2] ^= 1
+    (tmp_path / "cache/vectors").write_bytes(content)
+    cache = opened(tmp_path / "cache")
+    np.testing.assert_array_equal(cache.take(np.array([3, 0])), VECTORS[[3, 0]])
+    with pytest.raises(HypensearchError, match="vector of document 'c_c' has changed.*encode anew"):
+        cache.take(np.array([0, 2]))
+
+
+def test_docids_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "cache")
+    (tmp_path / "cache/docids").write_bytes(b"a\n\xff\nc\nd\n")
+    with pytest.raises(HypensearchError, match="damaged .*can't decode byte 0xff.*encode anew"):
+        opened(tmp_path / "cache")

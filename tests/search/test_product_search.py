@@ -131,11 +131,29 @@ def emptied(path: Path) -> None:
     path.with_suffix(".json").write_text("{}")
 
 
-@pytest.mark.parametrize("harm", [damaged, emptied])
+def changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+def of_another_file(path: Path) -> None:
+    facts = path.with_suffix(".json")
+    facts.write_text(facts.read_text().replace('"sha256": "', '"sha256": "0')[:-1])
+
+
+@pytest.mark.parametrize("harm", [damaged, emptied, changed, of_another_file])
 def test_a_damaged_engine_is_refused(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     index = new_index(tmp_path / "index")
     harm(build_codes_in_faiss("faiss-flat", index, surrogate_of(index)))
     with pytest.raises(HypensearchError, match="damaged"):
+        engine_of(index, "faiss-flat")
+
+
+def test_an_engine_whose_file_is_gone_is_made_again(tmp_path: Path) -> None:
+    index = new_index(tmp_path / "index")
+    build_codes_in_faiss("faiss-flat", index, surrogate_of(index)).unlink()
+    with pytest.raises(HypensearchError, match="no faiss-flat of its codes; make it with: "):
         engine_of(index, "faiss-flat")
 
 

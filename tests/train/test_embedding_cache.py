@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,35 @@ def test_changed_bits_are_told(backbone: Path, tmp_path: Path, name: str, poolin
     (cache.folder / name).write_bytes(content)
     with pytest.raises(HypensearchError, match="damaged cache of encodings: remove the folder"):
         read(make_cache(backbone, tmp_path, pooling))
+
+
+def repeat_a_key(files: dict[str, bytearray]) -> None:
+    files["keys"][:16] = files["keys"][16:32]
+
+
+def cut_the_states(files: dict[str, bytearray]) -> None:
+    del files["states"][-8:]
+
+
+def length_of(tokens: int) -> Callable[[dict[str, bytearray]], None]:
+    def change(files: dict[str, bytearray]) -> None:
+        files["lengths"][:4] = np.int32(tokens).tobytes()
+
+    return change
+
+
+@pytest.mark.parametrize("harm", [repeat_a_key, cut_the_states, length_of(-1), length_of(2**31 - 1)])
+@pytest.mark.parametrize("texts", [TEXTS, ["new", *TEXTS]])
+def test_damage_is_told(
+    backbone: Path, tmp_path: Path, harm: Callable[[dict[str, bytearray]], None], texts: list[str]
+) -> None:
+    whole = make_cache(backbone, tmp_path, None)
+    whole.token_states(TEXTS)
+    folder = whole.folder
+    files = {path.name: bytearray(path.read_bytes()) for path in folder.iterdir()}
+    harm(files)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(HypensearchError, match="damaged cache of encodings: remove the folder"):
+        make_cache(backbone, tmp_path, None).token_states(texts)
+    assert (folder / "states").stat().st_size == len(files["states"])

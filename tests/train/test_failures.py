@@ -21,7 +21,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.models import load_model
 from hypensearch.train.config import TrainingConfig, to_json
 from hypensearch.train.report import read_history
-from hypensearch.train.run import train
+from hypensearch.train.run import _check_same_run, train
 from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint
 from tests.commands import content, refuse, succeed
 
@@ -225,3 +225,11 @@ def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path) -> None:
     ]
     assert report["steps"] == 2 * (measured.index(max(measured)) + 2) < 40
     assert report["end"]["eval_mean"] == max(measured) > measured[-1]
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": ', "[" * 100_000])
+def test_a_run_whose_settings_are_damaged_is_not_gone_on_with(settings: Any, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(content)
+    with pytest.raises(HypensearchError, match=f"--resume: {path}: not the settings of a run .*; start again"):
+        _check_same_run(settings(), tmp_path)

@@ -99,3 +99,9 @@ def test_a_line_that_a_kill_has_cut_is_left_out(tmp_path: Path) -> None:
     _append_line(path, '{"step": 2, "loss": 1.0}')
     _append_line(path, '{"step": 3, "loss": 0.5}')
     assert [entry["loss"] for entry in read_history(path)] == [2.0, 1.0, 0.5]
+
+
+def test_lines_that_are_no_entries_are_left_out(tmp_path: Path) -> None:
+    lines = ["7", '{"loss": 2}', '{"step": "1", "loss": 2}', '{"step": true}', "[" * 3000, '{"step": 1, "loss"']
+    (tmp_path / "history.jsonl").write_text("\n".join([*lines[:3], '{"step": 3, "loss": 1.5}', *lines[3:]]))
+    assert read_history(tmp_path / "history.jsonl") == [{"step": 3, "loss": 1.5}]
