@@ -8,7 +8,8 @@ digests) and arrays:
 - of all documents ``codes-*.npy`` and ``scales-*.npy`` (each code as 8-bit integers, and what they are multiples of,
   bfloat16, its bits as uint16) and ``leverages-*.npy`` (how far out a code lies);
 - rows: ``sample-*.npy`` (what every query scores first), ``outliers-*.npy`` (what codes tell too little of, so that
-  every query scores it as well) and ``extremes-*.npy`` (the highest leverages, which every query looks at).
+  every query scores it as well) and ``extremes-*.npy`` (the highest leverages, which every query looks at);
+- ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions).
 """
 
 from __future__ import annotations
@@ -34,11 +35,12 @@ from hypensearch.index.npy import GrowingArray, map_npy, write_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
-_LEAST_ERROR = np.float32(1e-6)  # where typical queries tell documents apart exactly, as when all are alike
+_LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 _ROWS = ("sample", "outliers", "extremes")
+_EXTREME_ERRORS = "extreme_errors"
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Surrogate:
     :param sample: Rows that are scored first, in order, int64, *Shape:* ``(sample_size,)``.
     :param outliers: Rows whose scores codes do not predict, int64, *Shape:* ``(num_outliers,)``.
     :param extremes: Rows of the highest leverages, int64, *Shape:* ``(num_extremes,)``.
+    :param extreme_errors: How large their errors upwards are, float32, *Shape:* ``(num_extremes,)``; 1 is usual.
     :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
         predictions grow with leverage.
     """
@@ -63,12 +66,14 @@ class Surrogate:
     sample: np.ndarray
     outliers: np.ndarray
     extremes: np.ndarray
+    extreme_errors: np.ndarray
     facts: Mapping[str, Any]
 
     def errors(self) -> np.ndarray:
-        """Return how large each document's errors are, a random one's being 1, float32, *Shape:* ``(num_docs,)``."""
+        """Return how large each document's errors are, the usual one's being 1, float32, *Shape:* ``(num_docs,)``."""
         growth = self.facts["error_growth"]
         result: np.ndarray = np.interp(self.leverages, growth["leverage"], growth["error"]).astype(np.float32)
+        result[self.extremes] = self.extreme_errors
         return np.maximum(result, _LEAST_ERROR)
 
     def verify(self, done: Callable[[int], object] = lambda count: None) -> None:
@@ -107,13 +112,16 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     if facts["vectors"] != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")
     try:
-        arrays = {name: _map(folder, facts["files"][name]) for name in (*_BLOCKS, *_ROWS)}
+        arrays = {name: _map(folder, facts["files"][name]) for name in (*_BLOCKS, *_ROWS, _EXTREME_ERRORS)}
         for name in _ROWS:
             if len(rows := arrays[name]) and not 0 <= int(rows.min()) <= int(rows.max()) < index.num_docs:
                 raise ValueError(f"{name} names rows that are none")
+        errors = np.asarray(arrays[_EXTREME_ERRORS])
+        if errors.shape != arrays["extremes"].shape or not (np.isfinite(errors) & (errors > 0)).all():
+            raise ValueError("errors of extremes that are none")
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {_again(folder)}") from None
-    arrays |= {name: np.array(arrays[name]) for name in _ROWS}
+    arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS)}
     return Surrogate(folder, **arrays, facts=facts)
 
 
@@ -121,14 +129,14 @@ def write_surrogate(
     index: FlatIndex,
     sample: np.ndarray,
     blocks: Iterable[tuple[np.ndarray, ...]],
-    of_extremes: Callable[[], tuple[np.ndarray, np.ndarray, Mapping[str, Any]]],
+    of_extremes: Callable[[], tuple[Mapping[str, np.ndarray], Mapping[str, Any]]],
     facts: Mapping[str, Any],
 ) -> Surrogate:
     """Write codes beside an index, in place of older ones, which stay until one rename of the manifest.
 
     :param sample: Rows that are scored first, *Shape:* ``(sample_size,)``.
     :param blocks: Codes, scales and leverages in the order of rows, as in :class:`Surrogate`.
-    :param of_extremes: Gives outliers, extremes and more facts, when all blocks have been taken.
+    :param of_extremes: Gives outliers, extremes and their errors, and more facts, when all blocks have been taken.
     :param facts: How they were made, as JSON.
     :raises HypensearchError: When another process is writing them.
     """
@@ -137,10 +145,10 @@ def write_surrogate(
     with FileLock(folder / ".lock"):
         try:
             paths = _write_codes(folder, blocks)
-            outliers, extremes, more_facts = of_extremes()
-            for name, rows in zip(_ROWS, (sample, outliers, extremes), strict=True):
+            arrays, more_facts = of_extremes()
+            for name, array in {"sample": sample, **arrays}.items():
                 paths[name] = folder / f".{name}.partial"
-                write_npy(os.fspath(paths[name]), rows.astype(np.int64))
+                write_npy(os.fspath(paths[name]), array.astype(np.int64 if name in _ROWS else np.float32))
             manifest = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,

@@ -96,7 +96,7 @@ def check(args: argparse.Namespace) -> None:
     check_shared(args)
     if args.searcher not in (*SEARCHERS, "simple"):
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
-    if not 0 < args.target_recall <= 1:
+    if args.target_recall is not None and not 0 < args.target_recall <= 1:
         raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
     precision(args)
     if args.scorer not in SCORERS:
@@ -209,7 +209,11 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "auto: surrogate where the index has codes for it, else exhaustive",
     )
     group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
-    group.add_argument("--target-recall", type=float, default=0.998, help="estimated recall that surrogate stops at")
+    group.add_argument(
+        "--target-recall",
+        type=float,
+        help="estimated recall that surrogate stops at (0.998 for up to 10 hits, 0.994 for 100, 0.98 for 1,000)",
+    )
     group.add_argument(
         "--engine",
         choices=ENGINES,

@@ -41,7 +41,8 @@ class SearchOptions:
     :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
-    :param target_recall: Surrogate search stops when its own estimate of recall reaches this.
+    :param target_recall: Surrogate search stops when its own estimate of recall reaches this; None for what the number
+        of hits asks for, :func:`hypensearch.search.surrogate_search.usual_target`.
     :param engine: Of surrogate search: one of :data:`hypensearch.search.flags.ENGINES`.
     :param graph: Name of the graph; None for the only one.
     :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
@@ -62,7 +63,7 @@ class SearchOptions:
     scorer: str = "auto"
     block_rows: int | None = None
     max_scored: int | None = None
-    target_recall: float = 0.998
+    target_recall: float | None = None
     engine: str = "scan"
     graph: str | None = None
     variant: str = "released"

@@ -7,7 +7,8 @@ blocks is common to all queries. So the last hidden state under the *mean* q-net
 any query's scores are nearly linear, more so than in the document vector, and it is computed once for all queries.
 
 A few documents with extreme features are scored quite otherwise than any linear function would (a q-net's layer norms
-bound what such a document gets). They are found with the typical queries, and every search scores them.
+bound what such a document gets). How much so is measured with the typical queries, for each of those farthest out by
+itself; every search scores the worst of them.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ QUERIES = 64
 _BLOCK_ROWS = 8192
 _FIT_ROWS = 32768
 _OUTLIER_CANDIDATES = 1024
-_MAX_OUTLIERS = 256
+_MAX_OUTLIERS = 128
+_OUTLIER_ERROR = 6.0  # times as large as the usual document's
 _CALIBRATION_ROWS = 4096
 _KNOTS = 8
+_RIDGE = 0.03
+_STRANGE_SHARE = 0.02
 _MOST_HALF = 65504.0
-_SURPRISE = 6.0  # errors of a linear fit: a document is an outlier that scores so much higher for a typical query
-_AMONG_BEST = 4  # and higher than so many of the sample have
 
 
 def build_surrogate(
@@ -65,12 +67,16 @@ def build_surrogate(
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
         blocks = _codes(scorer, index, center, basis, extremes, bar.update)
 
-        def of_extremes() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        def of_extremes() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
             codes = (scorer.last_states(gather(index, rows)) - center) @ basis
-            fits = _Fits(Scorer(q_nets, device), index, sample, codes[: len(sample)])
+            leverage = extremes.leverage(codes[: len(sample)])
+            fits = _Fits(Scorer(q_nets, device), index, sample, codes[: len(sample)], leverage)
             others = rows[len(sample) :], codes[len(sample) :]
-            return _outliers(fits, extremes), extremes.rows.cpu().numpy(), _growth_of_errors(fits, extremes, *others)
+            errors, facts = _errors_far_out(fits, extremes, *others)
+            farthest = extremes.rows.cpu().numpy()
+            arrays = {"outliers": _outliers(farthest, errors), "extremes": farthest, "extreme_errors": errors}
+            return arrays, facts
 
         return write_surrogate(index, sample, blocks, of_extremes, facts)
 
@@ -84,17 +90,31 @@ def mean_q_net(q_nets: QNets) -> QNets:
 def _principal_components(
     scorer: Scorer, index: FlatIndex, chance: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one."""
+    """Fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one.
+
+    A second pass leaves out what lies farthest out in the first: some strange documents would make components theirs.
+    """
     rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
     states = scorer.last_states(gather(index, rows)).double()
+    center, basis, spread = _components_of(states)
+    leverage = leverage_of((states - center) @ basis, spread)
+    usual = leverage.topk(max(1, int(len(rows) * (1 - _STRANGE_SHARE))), largest=False).indices
+    return tuple(part.float() for part in _components_of(states[usual]))  # type: ignore[return-value]
+
+
+def _components_of(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     center = states.mean(dim=0)
     centred = states - center
     scale = centred.norm(dim=1).mean().clamp(min=1e-12)
     _, vectors = torch.linalg.eigh(centred.T @ centred)
     basis = vectors.flip(1)[:, :CODE_SIZE] / scale
     variance = (centred @ basis).square().mean(dim=0)
-    spread = (variance + 0.03 * variance.mean()).sqrt().clamp(min=1e-12)
-    return center.float(), basis.float(), spread.float()
+    return center, basis, (variance + 0.03 * variance.mean()).sqrt().clamp(min=1e-12)
+
+
+def leverage_of(codes: Tensor, spread: Tensor) -> Tensor:
+    """Return how far out codes lie, *Shape:* ``(len(codes),)``; 1 is usual."""
+    return (codes / spread).square().mean(dim=1)
 
 
 def _codes(
@@ -142,7 +162,7 @@ class _Extremes:
 
     def leverage(self, codes: Tensor) -> Tensor:
         """Return how far out codes lie, *Shape:* ``(len(codes),)``; 1 is usual."""
-        return (codes / self._spread).square().mean(dim=1)
+        return leverage_of(codes, self._spread)
 
 
 class _Fits:
@@ -151,56 +171,75 @@ class _Fits:
     :param scorer: Of the typical queries.
     :param sample: Rows, *Shape:* ``(n,)``.
     :param codes: Theirs, *Shape:* ``(n, code_size)``.
+    :param leverage: Theirs, *Shape:* ``(n,)``; those far out count for less.
     """
 
-    def __init__(self, scorer: Scorer, index: FlatIndex, sample: np.ndarray, codes: Tensor) -> None:
+    def __init__(self, scorer: Scorer, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor) -> None:
         self._scorer, self._index = scorer, index
         scores = scorer.score(gather(index, sample)).double()
-        self._mean = scores.mean(dim=1, keepdim=True)
-        codes = codes.double()
-        gram = codes.T @ codes
-        gram += (0.03 * gram.diagonal().mean() + 1e-6) * torch.eye(len(gram), device=gram.device)
-        self._weights = torch.linalg.solve(gram, codes.T @ (scores - self._mean).T)
-        deviations = scores - self._mean - (codes @ self._weights).T
+        codes, errors = codes.double(), leverage.double().clamp(min=1.0)
+        self._mean = weighted_mean(scores, errors)
+        prior = inverse_gram(codes, errors)
+        self._weights = prior @ ((codes / errors.square().unsqueeze(1)).T @ (scores - self._mean).T)
+        deviations = (scores - self._mean - (codes @ self._weights).T) / errors
         self.error = deviations.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
-        self.among_the_best = scores.topk(min(_AMONG_BEST, len(sample)), dim=1).values[:, -1:]
 
-    def surprise(self, rows: np.ndarray, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how many errors documents score above their predictions, and their scores: ``(num_queries, n)``."""
+    def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
+        """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
         scores = self._scorer.score(gather(self._index, rows)).double()
-        return (scores - self._mean - (codes.double() @ self._weights).T) / self.error, scores
+        return (scores - self._mean - (codes.double() @ self._weights).T) / self.error
 
 
-def _outliers(fits: _Fits, extremes: _Extremes) -> np.ndarray:
-    """Choose the extreme documents that some typical query scores far above a linear fit to the sample."""
-    rows = extremes.rows.cpu().numpy()
-    surprise, scores = fits.surprise(rows, extremes.codes)
-    times = ((surprise > _SURPRISE) & (scores > fits.among_the_best)).sum(dim=0)
-    most = times.topk(min(_MAX_OUTLIERS, len(times)))
-    return rows[most.indices[most.values > 0].cpu().numpy()]
-
-
-def _growth_of_errors(fits: _Fits, extremes: _Extremes, rows: np.ndarray, codes: Tensor) -> dict[str, Any]:
-    """Measure how the error of a linear fit grows with a document's leverage: farther out, it tells less.
+def _errors_far_out(
+    fits: _Fits, extremes: _Extremes, rows: np.ndarray, codes: Tensor
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Measure the errors of linear fits: how they grow with a document's leverage, and of each of those farthest out.
 
     :param rows: Random documents, *Shape:* ``(n,)``.
     :param codes: Theirs, *Shape:* ``(n, code_size)``.
-    :return: Leverages, ascending, and the root mean square error there, 1 for a random document's.
+    :return: The errors upwards of those farthest out, float32, and as facts leverages, ascending, with the root mean
+        square error there. The usual random document's (the median) is 1.
     """
-    squares = [
-        fits.surprise(*some)[0].square().mean(dim=0)
-        for some in ((rows, codes), (extremes.rows.cpu().numpy(), extremes.codes))
-    ]
-    leverages = [extremes.leverage(some) for some in (codes, extremes.codes)]
-    usual = float(squares[0].mean().clamp(min=1e-12))
+    surprises = [fits.surprise(*some) for some in ((rows, codes), (extremes.rows.cpu().numpy(), extremes.codes))]
+    squares = [surprise.square().mean(dim=0) for surprise in surprises]
+    usual = squares[0].median().clamp(min=1e-12)
+    upwards = (2 * surprises[1].clamp(min=0).square().mean(dim=0) / usual).sqrt().clamp(min=1.0)
     knots: list[tuple[float, float]] = []
-    for square, leverage in zip(squares, leverages, strict=True):
+    for square, some in zip(squares, (codes, extremes.codes), strict=True):
+        leverage = extremes.leverage(some)
         order = leverage.argsort()
-        for part in order.tensor_split(min(_KNOTS, len(order))):
-            knots.append((float(leverage[part].mean()), float((square[part].mean() / usual).sqrt())))
+        for part in order.tensor_split([int(len(order) * (1 - 0.5**halvings)) for halvings in range(1, _KNOTS)]):
+            if len(part):  # each half of what lies farther out than the part before: the farthest tell of few others
+                knots.append((float(leverage[part].mean()), float((square[part].mean() / usual).sqrt())))
     knots.sort()
     errors = np.maximum.accumulate([error for _, error in knots])
-    return {"error_growth": {"leverage": [leverage for leverage, _ in knots], "error": errors.tolist()}}
+    growth = {"leverage": [leverage for leverage, _ in knots], "error": errors.tolist()}
+    return upwards.float().cpu().numpy(), {"error_growth": growth}
+
+
+def _outliers(rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Choose the documents that linear fits tell least of, if it is little enough: every search scores them."""
+    worst = np.argsort(-errors, kind="stable")[:_MAX_OUTLIERS]
+    return rows[worst[errors[worst] > _OUTLIER_ERROR]]
+
+
+def inverse_gram(codes: Tensor, errors: Tensor) -> Tensor:
+    """Return the inverse of the Gram matrix of codes over their errors, its diagonal raised by a share of its mean.
+
+    :param codes: *Shape:* ``(n, code_size)``.
+    :param errors: Of predictions, 1 for the usual document's, *Shape:* ``(n,)``.
+    :return: float64, *Shape:* ``(code_size, code_size)``.
+    """
+    codes = codes.double() / errors.double().unsqueeze(1)
+    gram = codes.T @ codes
+    raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
+    return torch.linalg.inv(gram + raise_by * torch.eye(len(gram), device=gram.device, dtype=gram.dtype))
+
+
+def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:
+    """Return each query's mean score, documents of large errors counting for less, *Shape:* ``(num_queries, 1)``."""
+    weights = errors.to(scores.dtype).square().reciprocal()
+    return ((scores @ weights) / weights.sum()).unsqueeze(1)
 
 
 def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -29,12 +29,11 @@ from hypensearch.models.q_net import QNets
 from hypensearch.search.product_search import Codes, Engine, Proposals, Scan
 from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import Scorer, torch_threads
-from hypensearch.search.surrogate_builder import gather
+from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_mean
 
-_RIDGE = 0.03
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 64
-_STEP_SHARE = 8  # of what is scored already, a round scores at least one in so many
+_STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 
@@ -46,15 +45,20 @@ class SurrogateOptions:
     :param sample: Documents scored before the first fit.
     :param step: Documents scored a round; None for half of k, at least 32.
     :param shortlist: Documents that rounds choose from; None for 8 k, at least 1,024.
-    :param target_recall: Stop when the estimated recall of the best k reaches this.
+    :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
     """
 
     sample: int = 128
     step: int | None = None
     shortlist: int | None = None
-    target_recall: float = 0.998
+    target_recall: float | None = None
     max_scored: int | None = None
+
+
+def usual_target(k: int) -> float:
+    """Return the recall that a search for k documents stops at: what is missing of many matters less, it ranks low."""
+    return 1 - min(0.02, 0.002 * (max(k, 10) / 10) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,10 @@ class SurrogateSearch:
         self._errors = surrogate.errors()
         self._first_vectors = gather(index, self._first)
         codes = self._codes.gather(torch.from_numpy(self._sample))
-        self._prior = _prior(codes)
-        self._solver = self._prior @ codes.T
+        errors = torch.from_numpy(self._errors[self._sample]).to(device)
+        self._sample_errors = errors
+        self._prior = inverse_gram(codes, errors).float()
+        self._solver = self._prior @ (codes / errors.square().unsqueeze(1)).T
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
@@ -128,7 +134,7 @@ class SurrogateSearch:
         scorer = Scorer(q_nets, self._device, threads=threads)
         first_scores = scorer.score(self._first_vectors)
         sample_scores = first_scores[:, : len(self._sample)]  # outliers would spoil the fit
-        means = sample_scores.mean(dim=1, keepdim=True)
+        means = weighted_mean(sample_scores, self._sample_errors)
         deviations = (sample_scores - means).T
         weights = (self._solver @ deviations).T.contiguous()
         proposals = self._engine.propose(weights, self._shortlist_size(k), self._first, threads)
@@ -145,6 +151,7 @@ class SurrogateSearch:
         options = self.options
         k = min(k, self.index.num_docs)
         step = options.step or max(32, k // 2)
+        target = options.target_recall or usual_target(k)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
         found = _Found(self._first, first_scores.cpu().numpy(), k)
         shortlist = _Shortlist(self._codes, fit, self._errors, self._extremes)
@@ -162,11 +169,11 @@ class SurrogateSearch:
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
             error = (scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]
-            fit.add(shortlist.codes[chosen], scores)
+            fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen])
             found.add(rows, scores.cpu().numpy())
             rounds += 1
-            recall, stale = shortlist.recall(found, float(error.square().mean().sqrt()), options.target_recall)
-            if recall >= options.target_recall:
+            recall, stale = shortlist.recall(found, float(error.square().mean().sqrt()), target)
+            if recall >= target:
                 break
         if len(found.rows) == self.index.num_docs:
             recall = 1.0
@@ -242,7 +249,7 @@ class _Shortlist:
 class _Fit:
     """Ridge regression of one query's scores on codes, added to round by round (recursive least squares).
 
-    :param prior: Inverse of the sample's regularised Gram matrix, *Shape:* ``(code_size, code_size)``.
+    :param prior: Inverse of the sample's regularised, weighted Gram matrix, *Shape:* ``(code_size, code_size)``.
     :param weights: The fit to the sample, *Shape:* ``(code_size,)``.
     :param mean: The sample's mean score.
     """
@@ -252,13 +259,16 @@ class _Fit:
         self._inverse, self._mean = prior, mean
         self._half: Tensor | None = None  # what the inverse has still to lose
 
-    def add(self, codes: Tensor, scores: Tensor) -> None:
-        """Learn from documents that the fit itself chose: they lie where it must be right."""
+    def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
+        """Learn from documents that the fit itself chose: they lie where it must be right.
+
+        :param errors: How large each one's error is; what lies far out, and is not linear there, must not bend the fit.
+        """
         if self._half is not None:
             self._inverse = torch.addmm(self._inverse, self._half.T, self._half, alpha=-1)
         gain = codes @ self._inverse
         inner = gain @ codes.T
-        inner.diagonal().add_(1 / _CHOSEN_WEIGHT)
+        inner.diagonal().add_(errors.square() / _CHOSEN_WEIGHT)
         factor = torch.linalg.cholesky(inner)
         self._half = torch.linalg.solve_triangular(factor, gain, upper=False)
         surprise = (scores - self.predict(codes)).unsqueeze(1)
@@ -300,13 +310,6 @@ class _Found:
         kept = np.flatnonzero(self.scores >= (-np.inf if worst is None else worst))
         hits = [Hit(index.docid(int(self.rows[i])), float(self.scores[i])) for i in kept]
         return in_rank_order(hits)[: self.k]
-
-
-def _prior(codes: Tensor) -> Tensor:
-    """Return the inverse of the Gram matrix of codes, its diagonal raised by a share of its mean."""
-    gram = codes.double().T @ codes.double()
-    raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
-    return torch.linalg.inv(gram + raise_by * torch.eye(len(gram), device=gram.device)).float()
 
 
 def _expected_above(bar: float, predictions: np.ndarray, errors: np.ndarray) -> float:

@@ -154,8 +154,18 @@ def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: i
     rows = {"sample": np.arange(9), "outliers": np.arange(3), "extremes": np.arange(4)}
     rows[name][1] = row
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4, np.float32)}
     with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
-        write_surrogate(index, rows["sample"], [codes], lambda: (rows["outliers"], rows["extremes"], {}), {})
+        write_surrogate(index, rows["sample"], [codes], lambda: (arrays, {}), {})
+
+
+@pytest.mark.parametrize("errors", [[1, 1], [1, 0, 1], [1, np.nan, 1], [1, np.inf, 1], [[1, 1, 1]]])
+def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors)}
+    with pytest.raises(HypensearchError, match="damaged .errors of extremes that are none"):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, {}), {})
 
 
 def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
@@ -169,7 +179,7 @@ def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_surrogate(index, np.arange(9), broken(), lambda: (np.arange(2), np.arange(2), {}), {})
+        write_surrogate(index, np.arange(9), broken(), lambda: ({}, {}), {})
     assert sorted(path.name for path in folder.iterdir()) == names
     assert surrogate_search(index).search(related_q_nets(2), 5) == older
     build_surrogate(index, related_q_nets(16, seed=8), CPU)
@@ -185,14 +195,18 @@ def test_fit_in_rounds_is_ridge_regression_of_all_that_was_scored(
     chance = torch.Generator().manual_seed(seed)
     codes = torch.randn(sample_size, width, generator=chance)
     scores = torch.randn(sample_size, generator=chance)
-    mean, prior = scores.mean(), module._prior(codes)
-    fit = module._Fit(prior, prior @ codes.T @ (scores - mean), float(mean))
-    gram, moment = torch.linalg.inv(prior.double()), codes.double().T @ (scores - mean).double()
+    errors = torch.rand(sample_size, generator=chance) + 0.5
+    mean, prior = builder.weighted_mean(scores[None], errors)[0, 0], builder.inverse_gram(codes, errors)
+    weighted = (codes / errors.square()[:, None]).T.double()
+    fit = module._Fit(prior.float(), (prior @ weighted @ (scores - mean).double()).float(), float(mean))
+    gram, moment = torch.linalg.inv(prior), weighted @ (scores - mean).double()
     for size in rounds:
         added, added_scores = torch.randn(size, width, generator=chance), torch.randn(size, generator=chance)
-        fit.add(added, added_scores)
-        gram += module._CHOSEN_WEIGHT * added.double().T @ added.double()
-        moment += module._CHOSEN_WEIGHT * added.double().T @ (added_scores - mean).double()
+        errors = torch.rand(size, generator=chance) + 0.5
+        fit.add(added, added_scores, errors)
+        weighted = module._CHOSEN_WEIGHT * (added / errors.square()[:, None]).T.double()
+        gram += weighted @ added.double()
+        moment += weighted @ (added_scores - mean).double()
     expected = codes.double() @ torch.linalg.solve(gram, moment) + mean
     torch.testing.assert_close(fit.predict(codes).double(), expected, rtol=1e-2, atol=1e-2)
 
@@ -205,22 +219,36 @@ def test_queries_in_parts_give_the_same_hits(index: FlatIndex, monkeypatch: pyte
     assert len(search.stats) == 5
 
 
-def test_outliers_are_the_best_documents_whose_codes_mislead(tmp_path: Path) -> None:
+def test_outliers_are_the_documents_that_fits_tell_least_of(tmp_path: Path) -> None:
     vectors = random_vectors(3000, 16)
     vectors[2000:2040] *= 4
     index = save_index(tmp_path / "index", vectors)
     q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(8, 16, seed=1)))
     extremes = builder._Extremes(torch.ones(16))
-    codes = torch.from_numpy(vectors)
-    extremes.add(torch.cat([codes[1000:2000], codes[2000:2020], -codes[2020:2040]]), 1000)
-    fits = builder._Fits(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000])
-    rows = builder._outliers(fits, extremes)
-    assert len(rows)
-    assert set(rows.tolist()) <= set(range(2000, 2040))
-    scores = q_nets(codes)
-    best_of_sample = scores[:, :1000].amax(dim=1, keepdim=True)
-    far_above = (scores[:, 2020:2040] > 2 * best_of_sample).any(dim=0)
-    assert set((2020 + far_above.nonzero().flatten()).tolist()) <= set(rows.tolist())
+    codes = torch.from_numpy(vectors) + 0.1 * torch.from_numpy(random_vectors(3000, 16, seed=2))
+    codes[2020:2040] *= -1  # mislead
+    extremes.add(codes[1000:], 1000)
+    leverage = extremes.leverage(codes[:1000])
+    fits = builder._Fits(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000], leverage)
+    errors, _ = builder._errors_far_out(fits, extremes, np.arange(1000), codes[:1000])
+    assert sorted(builder._outliers(extremes.rows.numpy(), errors)) == list(range(2020, 2040))
+
+
+def test_what_lies_far_out_hardly_bends_the_fit() -> None:
+    codes, weights = torch.from_numpy(random_vectors(400, 8)), torch.from_numpy(random_vectors(1, 8, seed=1))[0]
+    strange = 30 * torch.from_numpy(random_vectors(4, 8, seed=2))
+    fits = []
+    for errors_of_strange in (1.0, 100.0):
+        prior = builder.inverse_gram(codes, torch.ones(400)).float()
+        fit = module._Fit(prior, prior @ codes.T @ (codes @ weights), 0.0)
+        fit.add(strange, torch.zeros(4), torch.full((4,), errors_of_strange))  # bounded, where a line is not
+        fits.append(float((fit.predict(codes) - codes @ weights).square().mean().sqrt()))
+    assert fits[0] > 10 * fits[1]
+
+
+@pytest.mark.parametrize(("k", "target"), [(1, 0.998), (10, 0.998), (100, 0.99368), (1000, 0.98), (10000, 0.98)])
+def test_usual_target(k: int, target: float) -> None:
+    assert module.usual_target(k) == pytest.approx(target, abs=1e-5)
 
 
 def test_outliers_are_scored_by_every_search(index: FlatIndex) -> None:
@@ -240,6 +268,7 @@ def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path
     index = save_index(tmp_path / "index", vectors)
     surrogate = build_surrogate(index, related_q_nets(16, seed=5), CPU)
     errors, far_out = surrogate.errors(), np.isin(np.arange(4000), surrogate.extremes[:50])
+    np.testing.assert_array_equal(errors[surrogate.extremes], surrogate.extreme_errors)
     assert (np.diff(surrogate.facts["error_growth"]["error"]) >= 0).all()
     assert surrogate.leverages[far_out].min() > np.median(surrogate.leverages)
     assert errors[far_out].mean() > 1.2 * errors.mean()
