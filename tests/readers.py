@@ -40,6 +40,7 @@ from hypensearch.index.graph_builder import build_graph
 from hypensearch.index.nearest import gather_rows
 from hypensearch.index.prebuilt import REGISTRY_VARIABLE, _unpack, find_prebuilt_index
 from hypensearch.index.progress import Progress, read_progress
+from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_config as read_checkpoint_config
 from hypensearch.models.checkpoint import read_weights, with_checksums, write_weights
@@ -47,6 +48,9 @@ from hypensearch.models.config import parse_config
 from hypensearch.models.dual_encoder import _load_tokenizer
 from hypensearch.models.stored import architecture_facts, from_arrays, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
+from hypensearch.search.scorer import Scorer
+from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.search.surrogate_search import SurrogateSearch
 from hypensearch.train.config import TrainingConfig, to_json
 from hypensearch.train.config import read_config as read_training_config
 from hypensearch.train.data import Examples, RecordFile
@@ -203,6 +207,32 @@ def _read_graph(path: Path) -> None:
         graph = GraphIndex.open(index)
         graph.verify()
         graph.neighbours_of(0)
+
+
+_CONFIG = QNetConfig(dims=(32, 32, 1))
+
+
+def _surrogate(folder: Path) -> list[Example]:
+    with save_index(folder / "index", random_vectors(50, 32)) as index:
+        build_surrogate(index, random_q_nets(_CONFIG, 9), torch.device("cpu"))
+    beside = folder / "index" / "surrogate"
+    manifest, content, sign = beside / "surrogate.json", (beside / "surrogate.json").read_bytes(), _sign_as_index
+    arrays = [(path, path.read_bytes()) for path in sorted(beside.glob("*.npy"))]
+    damaged = [Example(path, whole) for path, whole in arrays]
+    fitting = [Example(path, whole, _with_fitting_digest(manifest, content, path, sign)) for path, whole in arrays]
+    return [Example(manifest, content), *[Example(manifest, content, sign)] * len(fitting), *damaged, *fitting]
+
+
+def _read_surrogate(path: Path) -> None:
+    with FlatIndex.open(_folder_of(path, "index")) as index:
+        surrogate = open_surrogate(index)
+        assert surrogate is not None
+        surrogate.verify()
+        q_nets = random_q_nets(_CONFIG, 1)
+        (hits,) = SurrogateSearch(index, surrogate, torch.device("cpu")).search(q_nets, 5)
+        scores = Scorer(q_nets, torch.device("cpu")).score(torch.from_numpy(np.array(index.shards[0].vectors)))[0]
+        for hit in hits:  # whatever the codes say, scores are exact
+            assert abs(hit.score - float(scores[index.row_of(hit.docid)])) < 1e-4
 
 
 def _centroids(folder: Path) -> list[Example]:
@@ -405,7 +435,7 @@ def _read_training_run(path: Path) -> None:
 
 def _verified(folder: Path) -> list[Example]:
     examples = []
-    for make in (_index, _graph, _centroids, _q_nets):
+    for make in (_index, _graph, _surrogate, _centroids, _q_nets):
         (folder / make.__name__).mkdir()
         examples += make(folder / make.__name__)
     checkpoint = folder / "checkpoint"
@@ -497,6 +527,7 @@ READERS = {
     ),
     "training records": Reader(_records, _read_records),
     "a training run, to go on with": Reader(_training_run, _read_training_run),
+    "codes of surrogate search": Reader(_surrogate, _read_surrogate),
     "centroids": Reader(_centroids, _read_centroids),
     "tokenizers": Reader(_tokenizer, _read_tokenizer),
     "vectors kept for reranking": Reader(_kept_vectors, _read_kept_vectors),

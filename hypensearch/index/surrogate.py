@@ -41,6 +41,8 @@ _BLOCKS = ("codes", "scales", "leverages")
 _LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 _ROWS = ("sample", "outliers", "extremes")
 _EXTREME_ERRORS = "extreme_errors"
+_DTYPES = {"codes": "int8", "scales": "uint16", "leverages": "float16"} | dict.fromkeys(_ROWS, "int64")
+_DTYPES |= {_EXTREME_ERRORS: "float32"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     if facts["vectors"] != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")
     try:
-        arrays = {name: _map(folder, facts["files"][name]) for name in (*_BLOCKS, *_ROWS, _EXTREME_ERRORS)}
+        arrays = {name: _map(folder, facts["files"][name], *_kind(name, index.num_docs)) for name in _DTYPES}
         for name in _ROWS:
             if len(rows := arrays[name]) and not 0 <= int(rows.min()) <= int(rows.max()) < index.num_docs:
                 raise ValueError(f"{name} names rows that are none")
@@ -192,6 +194,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
                 f"{path}: format version {facts['version']}, wanted {FORMAT_VERSION}: {_again(folder)}"
             )
         check_signed(content, facts)
+        _check_facts(facts)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -199,11 +202,39 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     return facts
 
 
-def _map(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Check what whoever signed a manifest may have put into it.
+
+    :raises ValueError: As KeyError and TypeError, when it is not what :func:`write_surrogate` writes.
+    """
+    if facts["files"].keys() != _DTYPES.keys():
+        raise ValueError("files are missing, or more than there are")
+    for name, record in facts["files"].items():
+        file, size, digest, shape = record["name"], record["bytes"], record["sha256"], record["shape"]
+        if not all(isinstance(text, str) for text in (file, digest)) or os.path.basename(file) != file:
+            raise ValueError(f"{name} has no name, no digest or lies elsewhere")
+        if not isinstance(shape, list) or not all(type(count) is int and count >= 0 for count in (size, *shape)):
+            raise ValueError(f"{name} has no size")
+    if not isinstance(facts["vectors"], str):
+        raise ValueError("the vectors have no digest")
+    growth = facts["error_growth"]
+    numbers = np.array([growth["leverage"], growth["error"]], dtype=np.float64)
+    if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
+        raise ValueError("error_growth is no curve")
+
+
+def _kind(name: str, num_docs: int) -> tuple[str, int, int | None]:
+    """Tell type, axes and length of an array."""
+    return _DTYPES[name], 2 if name == "codes" else 1, num_docs if name in _BLOCKS else None
+
+
+def _map(folder: Path, record: Mapping[str, Any], dtype: str, axes: int, length: int | None) -> np.ndarray:
     path = folder / record["name"]
     found, array = path.stat().st_size, map_npy(path)
     if found != record["bytes"] or list(array.shape) != record["shape"]:
         raise ValueError(f"{path}: {array.shape} in {found:,} bytes, the manifest says otherwise")
+    if array.dtype != dtype or array.ndim != axes or length not in (None, len(array)):
+        raise ValueError(f"{path}: {array.dtype} {array.shape}, wanted {dtype} of {axes} axes for {length} documents")
     return array
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.json_files import signed_json
 from hypensearch.index import FlatIndex
 from hypensearch.index.surrogate import open_surrogate, write_surrogate
 from hypensearch.models import QNetConfig, QNets
@@ -156,7 +159,7 @@ def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: i
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4, np.float32)}
     with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
-        write_surrogate(index, rows["sample"], [codes], lambda: (arrays, {}), {})
+        write_surrogate(index, rows["sample"], [codes], lambda: (arrays, GROWTH), {})
 
 
 @pytest.mark.parametrize("errors", [[1, 1], [1, 0, 1], [1, np.nan, 1], [1, np.inf, 1], [[1, 1, 1]]])
@@ -164,8 +167,71 @@ def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors)}
-    with pytest.raises(HypensearchError, match="damaged .errors of extremes that are none"):
-        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, {}), {})
+    with pytest.raises(HypensearchError, match="damaged .*(errors of extremes that are none|wanted float32 of 1 axes)"):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
+
+
+GROWTH = {"error_growth": {"leverage": [0.0, 1.0], "error": [1.0, 2.0]}}
+
+
+def has_a_file_more(facts: dict[str, Any]) -> None:
+    facts["files"]["more"] = {}
+
+
+def names_nothing(facts: dict[str, Any]) -> None:
+    del facts["files"]["scales"]["name"]
+
+
+def lies_elsewhere(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["name"] = "../shard-0/vectors.npy"
+
+
+def belongs_to_nothing(facts: dict[str, Any]) -> None:
+    del facts["vectors"]
+
+
+def has_no_size(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["bytes"] = None
+
+
+def has_no_curve(facts: dict[str, Any]) -> None:
+    facts["error_growth"]["error"].pop()
+
+
+def has_an_empty_curve(facts: dict[str, Any]) -> None:
+    facts["error_growth"] = {"leverage": [], "error": []}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [has_a_file_more, names_nothing, lies_elsewhere, belongs_to_nothing, has_no_size, has_no_curve, has_an_empty_curve],
+)
+def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, Any]], None]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    path = tmp_path / "index" / "surrogate" / "surrogate.json"
+    facts = json.loads(path.read_bytes())
+    del facts["checksum"]
+    harm(facts)
+    path.write_bytes(signed_json(facts))
+    with pytest.raises(HypensearchError, match=f"{path}: damaged .*; remove "):
+        open_surrogate(index)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        (np.zeros((50, 4), np.uint8), np.zeros(50, np.uint16), np.zeros(50, np.float16)),
+        (np.zeros((50, 4), np.int8), np.zeros(50, np.int16), np.zeros(50, np.float16)),
+        (np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros((50, 1), np.float16)),
+        (np.zeros((49, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, codes: tuple[np.ndarray, ...]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3, np.float32)}
+    with pytest.raises(HypensearchError, match=r"damaged .*, wanted .* of [12] axes for 50 documents"):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
 
 def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
