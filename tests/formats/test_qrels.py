@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats import qrels
 from hypensearch.formats.qrels import read_qrels
 from tests.formats.strategies import near_misses, outcome_of
 
@@ -52,3 +53,17 @@ def test_flaws_are_told_with_file_and_line(tmp_path: Path, text: str, message: s
 def test_any_bytes_give_qrels_or_one_line_of_error(content: bytes, name: str) -> None:
     qrels = outcome_of(read_qrels, name, content)
     assert qrels is None or all(isinstance(g, int) for grades in qrels.values() for g in grades.values())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_LINE_BYTES"])
+def test_larger_qrels_than_there_are_get_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(qrels, limit, 30)
+    (tmp_path / "q").write_text("topic 0 a-docid-of-many-letters 1\n")
+    with pytest.raises(HypensearchError, match="30 bytes"):
+        read_qrels(tmp_path / "q")
+
+
+@pytest.mark.parametrize("grade", [1_000_000, -1_000_000])
+def test_the_highest_grades(tmp_path: Path, grade: int) -> None:
+    (tmp_path / "q").write_text(f"1 0 d {grade}\n")
+    assert read_qrels(tmp_path / "q") == {"1": {"d": grade}}

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats import run
 from hypensearch.formats.run import open_run_writer, read_run, separate_ties
 from hypensearch.hits import Hit, in_rank_order
 from tests.formats.strategies import near_misses, outcome_of
@@ -41,6 +43,23 @@ def test_msmarco_lines_of_the_best_passages(tmp_path: Path) -> None:
     flags = {"use_max_passage": True, "max_passage_delimiter": "#", "max_hits": 1}
     assert write(tmp_path / "run", HITS, "msmarco", **flags) == "010\td1\t1\n010\td2\t2\n010\td3\t3\n010\té\t4\n"
     assert write(tmp_path / "run", HITS, "msmarco", max_passage_hits=2, **flags) == "010\td1\t1\n010\td2\t2\n"
+
+
+@pytest.mark.parametrize(("flags", "wanted"), [({}, 1000), ({"use_max_passage": True}, 100), ({"max_hits": 1}, 1)])
+def test_so_many_hits_are_written_as_pyserini_writes(tmp_path: Path, flags: dict[str, Any], wanted: int) -> None:
+    text = write(tmp_path / "run", [Hit(f"d{n}", -n) for n in range(1001)], "msmarco", **flags)
+    assert text.count("\n") == wanted
+
+
+def test_docids_are_cut_for_the_best_passages_alone(tmp_path: Path) -> None:
+    text = write(tmp_path / "run", HITS[:3], "msmarco", max_passage_delimiter="#")
+    assert text == "010\td1#1\t1\n010\td2#0\t2\n010\td1#0\t3\n"
+
+
+def test_a_writer_is_used_in_its_block_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"^the run is not open: write within a `with open_run_writer\(") as caught:
+        open_run_writer(tmp_path / "run").write("1", HITS)
+    assert str(caught.value).endswith("(...) as writer:` block")
 
 
 def test_kilt_lines_repeat_the_data_point(tmp_path: Path) -> None:
@@ -93,7 +112,10 @@ def test_hits_that_would_spoil_a_run_are_refused(tmp_path: Path, hits: list[Hit]
         ({"tag": ""}, "the run tag is empty"),
         ({"max_hits": 0}, "a run of 0 hits per topic"),
         ({"use_max_passage": True, "max_passage_hits": 0}, "a run of 0 hits per topic"),
-        ({"output_format": "kilt"}, "'kilt' repeats the topics"),
+        (
+            {"output_format": "kilt"},
+            "^output format 'kilt' repeats the topics, so it wants topics of the kilt format as well$",
+        ),
     ],
 )
 def test_flags_are_checked(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
@@ -245,6 +267,45 @@ def test_flaws_are_told_with_file_and_line(tmp_path: Path, text: str, message: s
 def test_any_bytes_give_a_run_or_one_line_of_error(content: bytes, name: str) -> None:
     run = outcome_of(read_run, name, content)
     assert run is None or all(math.isfinite(hit.score) for hits in run.values() for hit in hits)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (f"1 Q0 d 1 {'x' * 50} t", f"the score {'x' * 40!r} is not a finite number"),
+        (f"1\td\t{'9' * 50}", f"the rank {'9' * 40!r} is not a whole number of at least 1"),
+        ("1\td\t1234567890", "the rank '1234567890' is not a whole number of at least 1"),
+    ],
+)
+def test_what_is_no_number_is_shown(tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "run").write_text(line)
+    with pytest.raises(HypensearchError) as caught:
+        read_run(tmp_path / "run")
+    assert str(caught.value) == f"{tmp_path / 'run'}:1: {message}"
+
+
+def test_the_last_rank_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("1\td\t999999999")
+    assert read_run(tmp_path / "run") == {"1": [Hit("d", 1 / 999_999_999)]}
+
+
+@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_LINE_BYTES"])
+def test_larger_runs_than_there_are_get_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(run, limit, 30)
+    (tmp_path / "run").write_text("1 Q0 d 1 2.5 a-tag-of-many-letters\n")
+    with pytest.raises(HypensearchError, match="30 bytes"):
+        read_run(tmp_path / "run")
+
+
+def test_scores_beyond_single_precision_are_refused_without_a_warning() -> None:
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(HypensearchError, match="the score 1e[+]39 of document"),
+    ):
+        separate_ties([Hit("d", 1e39)])
+    lowest = float(np.finfo(np.float32).min)
+    with warnings.catch_warnings(action="error"), pytest.raises(HypensearchError, match="of document 'e'"):
+        separate_ties([Hit("d", lowest), Hit("e", lowest)])
 
 
 def interrupted(path: Path, topics: dict[str, list[Hit]], rest: str = "", **flags: Any) -> None:

@@ -189,7 +189,7 @@ def test_larger_files_than_topics_ever_are_get_refused(
         ("raw_jsonl", '{"id": null, "qid": "1", "query": "x"}', ":1: an id"),
         ("raw_jsonl", '{"id": "1", "query": 4}', ":1: the query"),
         ("raw_jsonl", "", "holds no topics"),
-        ("mbeir", "", "topics format 'mbeir' is not one of default, kilt, raw_jsonl"),
+        ("mbeir", "", "topics format 'mbeir' is not one of default, kilt, raw_jsonl: .tsv and .txt"),
     ],
 )
 def test_flaws_of_the_named_formats(tmp_path: Path, topics_format: str, content: str, message: str) -> None:
