@@ -32,7 +32,7 @@ from hypensearch.search.scorer import Scorer, torch_threads
 from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_mean
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
-_MAX_ROUNDS = 64
+_MAX_ROUNDS = 32
 _STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
