@@ -98,7 +98,7 @@ def _principal_components(
     states = scorer.last_states(gather(index, rows)).double()
     center, basis, spread = _components_of(states)
     leverage = leverage_of((states - center) @ basis, spread)
-    usual = leverage.topk(max(1, int(len(rows) * (1 - _STRANGE_SHARE))), largest=False).indices
+    usual = leverage.topk(len(rows) - int(len(rows) * _STRANGE_SHARE), largest=False).indices
     return tuple(part.float() for part in _components_of(states[usual]))  # type: ignore[return-value]
 
 
@@ -206,7 +206,7 @@ def _errors_far_out(
     upwards = (2 * surprises[1].clamp(min=0).square().mean(dim=0) / usual).sqrt().clamp(min=1.0)
     knots: list[tuple[float, float]] = []
     for square, some in zip(squares, (codes, extremes.codes), strict=True):
-        leverage = extremes.leverage(some)
+        leverage = extremes.leverage(some).clamp(max=_MOST_HALF)
         order = leverage.argsort()
         for part in order.tensor_split([int(len(order) * (1 - 0.5**halvings)) for halvings in range(1, _KNOTS)]):
             if len(part):  # each half of what lies farther out than the part before: the farthest tell of few others

@@ -33,6 +33,7 @@ from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 32
+_SAMPLE, _SAMPLE_FOR_MANY, _FEW_HITS = 128, 256, 50
 _STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
@@ -42,14 +43,14 @@ _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 class SurrogateOptions:
     """How hard a search tries.
 
-    :param sample: Documents scored before the first fit.
+    :param sample: Documents scored before the first fit; None for 128, or 256 for more than 50 hits.
     :param step: Documents scored a round; None for half of k, at least 32.
     :param shortlist: Documents that rounds choose from; None for 8 k, at least 1,024.
     :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
     """
 
-    sample: int = 128
+    sample: int | None = None
     step: int | None = None
     shortlist: int | None = None
     target_recall: float | None = None
@@ -101,17 +102,9 @@ class SurrogateSearch:
         self._device = device
         self._codes = Codes(surrogate, device)
         self._engine = engine(self._codes)
-        self._sample = surrogate.sample[: self.options.sample][: self.options.max_scored]
-        outliers = np.setdiff1d(surrogate.outliers, self._sample)
-        self._first = np.concatenate([self._sample, outliers])[: self.options.max_scored]
-        self._extremes = np.setdiff1d(surrogate.extremes, self._first)
+        self._surrogate = surrogate
         self._errors = surrogate.errors()
-        self._first_vectors = gather(index, self._first)
-        codes = self._codes.gather(torch.from_numpy(self._sample))
-        errors = torch.from_numpy(self._errors[self._sample]).to(device)
-        self._sample_errors = errors
-        self._prior = inverse_gram(codes, errors).float()
-        self._solver = self._prior @ (codes / errors.square().unsqueeze(1)).T
+        self._starts: dict[int, _Start] = {}
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
@@ -120,42 +113,53 @@ class SurrogateSearch:
         :param k: Hits wanted of each query; fewer where the index, or ``max_scored``, is smaller.
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
+        start = self._start(k)
         together, threads = max(1, _ROUGH_SCORES // self.index.num_docs), torch.get_num_threads()
         with torch_threads(1):  # what is large is shared out among threads as a whole
             found = [
                 result
-                for start in range(0, len(q_nets), together)
-                for result in self._search_some(q_nets[start : start + together], k, threads)
+                for first in range(0, len(q_nets), together)
+                for result in self._search_some(q_nets[first : first + together], start, k, threads)
             ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
-    def _search_some(self, q_nets: QNets, k: int, threads: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
+    def _start(self, k: int) -> _Start:
+        size = self.options.sample or (_SAMPLE if k <= _FEW_HITS else _SAMPLE_FOR_MANY)
+        if size not in self._starts:
+            self._starts[size] = _Start(
+                self.index, self._surrogate, self._codes, self._errors, size, self.options.max_scored
+            )
+        return self._starts[size]
+
+    def _search_some(
+        self, q_nets: QNets, start: _Start, k: int, threads: int
+    ) -> Iterator[tuple[list[Hit], SurrogateStats]]:
         scorer = Scorer(q_nets, self._device, threads=threads)
-        first_scores = scorer.score(self._first_vectors)
-        sample_scores = first_scores[:, : len(self._sample)]  # outliers would spoil the fit
-        means = weighted_mean(sample_scores, self._sample_errors)
+        first_scores = scorer.score(start.vectors)
+        sample_scores = first_scores[:, : len(start.sample)]  # outliers would spoil the fit
+        means = weighted_mean(sample_scores, start.sample_errors)
         deviations = (sample_scores - means).T
-        weights = (self._solver @ deviations).T.contiguous()
-        proposals = self._engine.propose(weights, self._shortlist_size(k), self._first, threads)
+        weights = (start.solver @ deviations).T.contiguous()
+        proposals = self._engine.propose(weights, self._shortlist_size(k), start.rows, threads)
         for query in range(len(q_nets)):
-            fit = _Fit(self._prior, weights[query], float(means[query]))
-            yield self._search_one(scorer, query, first_scores[query], proposals[query], fit, k, threads)
+            fit = _Fit(start.prior, weights[query], float(means[query]))
+            found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
+            shortlist = _Shortlist(self._codes, fit, self._errors, start.extremes)
+            shortlist.fill(proposals[query], found.rows)
+            yield self._search_one(scorer, query, found, shortlist, fit, k, threads)
 
     def _shortlist_size(self, k: int) -> int:
         return max(self.options.shortlist or max(1024, 8 * k), k)
 
     def _search_one(
-        self, scorer: Scorer, query: int, first_scores: Tensor, proposals: Proposals, fit: _Fit, k: int, threads: int
+        self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: _Fit, k: int, threads: int
     ) -> tuple[list[Hit], SurrogateStats]:
         options = self.options
         k = min(k, self.index.num_docs)
         step = options.step or max(32, k // 2)
         target = options.target_recall or usual_target(k)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        found = _Found(self._first, first_scores.cpu().numpy(), k)
-        shortlist = _Shortlist(self._codes, fit, self._errors, self._extremes)
-        shortlist.fill(proposals, found.rows)
         rounds, recall, stale = 0, 0.0, False
         while rounds < _MAX_ROUNDS and len(found.rows) < budget:
             count = min(max(step, len(found.rows) // _STEP_SHARE), budget - len(found.rows))
@@ -178,6 +182,27 @@ class SurrogateSearch:
         if len(found.rows) == self.index.num_docs:
             recall = 1.0
         return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
+
+
+class _Start:
+    """What every query begins with, and what of it is computed once for all.
+
+    :param size: Documents of the sample.
+    :param most: Documents that may be scored; None for no bound.
+    """
+
+    def __init__(
+        self, index: FlatIndex, surrogate: Surrogate, codes: Codes, errors: np.ndarray, size: int, most: int | None
+    ) -> None:
+        self.sample = surrogate.sample[:size][:most]
+        outliers = np.setdiff1d(surrogate.outliers, self.sample)
+        self.rows = np.concatenate([self.sample, outliers])[:most]
+        self.extremes = np.setdiff1d(surrogate.extremes, self.rows)
+        self.vectors = gather(index, self.rows)
+        of_sample = codes.gather(torch.from_numpy(self.sample))
+        self.sample_errors = torch.from_numpy(errors[self.sample]).to(of_sample.device)
+        self.prior = inverse_gram(of_sample, self.sample_errors).float()
+        self.solver = self.prior @ (of_sample / self.sample_errors.square().unsqueeze(1)).T
 
 
 class _Shortlist:
