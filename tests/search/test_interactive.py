@@ -80,7 +80,7 @@ def test_at_a_terminal(index: Path, end: str) -> None:
     shown += _read_until(mine, "ms\r\n\r\nquery> ")
     leave = (lambda: process.send_signal(signal.SIGINT)) if end == "interrupt" else (lambda: os.write(mine, b"\x04"))
     leave()
-    shown += _read_until(mine, None, again=leave if end == "end of file" else None)
+    shown += _read_until(mine, None, again=leave)
     assert process.wait(30) == 0, shown
     os.close(mine)
     assert "4 documents in" in shown
@@ -91,7 +91,8 @@ def test_at_a_terminal(index: Path, end: str) -> None:
 def _read_until(terminal: int, text: str | None, again: Callable[[], object] | None = None) -> str:
     """Read what is shown until a text comes, or until the other side has closed.
 
-    :param again: What to do once more when nothing has come for a while: keys get lost while a terminal changes mode.
+    :param again: What to do once more when nothing has come for a while: keys get lost while a terminal changes mode,
+        and a signal that comes before readline waits is seen with the next one.
     """
     raw, until = b"", time.monotonic() + _PATIENCE
     while text is None or text not in _without_escapes(raw):
