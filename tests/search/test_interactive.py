@@ -80,7 +80,7 @@ def test_at_a_terminal(index: Path, end: str) -> None:
     shown += _read_until(mine, "ms\r\n\r\nquery> ")
     leave = (lambda: process.send_signal(signal.SIGINT)) if end == "interrupt" else (lambda: os.write(mine, b"\x04"))
     leave()
-    shown += _read_until(mine, None, again=leave)
+    shown += _read_until(mine, None, again=leave, silence=1 if end == "end of file" else 20)
     assert process.wait(30) == 0, shown
     os.close(mine)
     assert "4 documents in" in shown
@@ -88,16 +88,17 @@ def test_at_a_terminal(index: Path, end: str) -> None:
     assert "interrupted" not in shown
 
 
-def _read_until(terminal: int, text: str | None, again: Callable[[], object] | None = None) -> str:
+def _read_until(terminal: int, text: str | None, again: Callable[[], object] | None = None, silence: float = 1) -> str:
     """Read what is shown until a text comes, or until the other side has closed.
 
     :param again: What to do once more when nothing has come for a while: keys get lost while a terminal changes mode,
         and a signal that comes before readline waits is seen with the next one.
+    :param silence: How many seconds make a while; a second signal must not meet a process that is about to end.
     """
     raw, until = b"", time.monotonic() + _PATIENCE
     while text is None or text not in _without_escapes(raw):
         assert time.monotonic() < until, f"waited for {text!r}, found {raw!r}"
-        if not select.select([terminal], [], [], 1)[0]:
+        if not select.select([terminal], [], [], silence)[0]:
             if again is not None:
                 again()
             continue
