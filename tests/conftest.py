@@ -13,7 +13,6 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import Phase, settings
 
 settings.register_profile("hypensearch", deadline=None)  # the first example of a test pays for imports and buffers
@@ -23,8 +22,6 @@ settings.register_profile("mutants", deadline=None, derandomize=True, **_FEW)
 settings.load_profile("hypensearch")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # tests never reach for the hub
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put the tests into the background
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # read when triton is imported, by whichever test comes first
 
 _SECONDS_TO_END = 120
 _IN_MEMORY, _ENOUGH = Path("/dev/shm"), 4 << 30
