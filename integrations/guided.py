@@ -43,12 +43,7 @@ def main(name: str, seconds: int, seed: int, folder: Path) -> NoReturn:
     contents = [bytes([number]) + example.content for number, example in enumerate(examples)]
     longest = _TIMES_LONGEST * max(map(len, contents))
     options = [f"-seed={seed + 1}", f"-max_len={longest}", f"-timeout={_SECONDS_A_FILE}", "-rss_limit_mb=0"]
-    options += [
-        "-len_control=0",
-        f"-artifact_prefix={folder}/",
-        f"-dict={_dictionary(folder)}",
-        _corpus(folder, contents),
-    ]
+    options += ["-len_control=0", f"-artifact_prefix={folder}/", f"-dict={_dictionary(folder)}"]
     with memory_bounded(MEMORY_BYTES), quiet():
         atheris.Setup([sys.argv[0], *options, _corpus(folder, contents)], feed_one)
         atheris.Fuzz()

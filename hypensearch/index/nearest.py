@@ -314,6 +314,8 @@ class CuvsNeighbours:
 
 
 def _nn_descent(device: torch.device) -> Callable[[np.ndarray, str, int, int], np.ndarray]:
+    import torch
+
     if device.type != "cuda":
         raise HypensearchError(f"--builder cuvs needs a CUDA GPU, --device is {device}: take --builder faiss or exact")
     try:
@@ -325,7 +327,8 @@ def _nn_descent(device: torch.device) -> Callable[[np.ndarray, str, int, int], n
 
     def descend(vectors: np.ndarray, metric: str, length: int, refined: int) -> np.ndarray:
         settings = nn_descent.IndexParams(metric=metric, graph_degree=length, intermediate_graph_degree=refined)
-        return np.asarray(nn_descent.build(settings, vectors).graph)
+        with torch.cuda.device(device):
+            return np.asarray(nn_descent.build(settings, vectors).graph)
 
     return descend
 

@@ -38,11 +38,11 @@ FORMAT = "hypensearch surrogate"
 FORMAT_VERSION = 6
 _MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
-_LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 _ROWS = ("sample", "outliers", "extremes")
 _EXTREME_ERRORS = "extreme_errors"
 _DTYPES = {"codes": "int8", "scales": "uint16", "leverages": "float16"} | dict.fromkeys(_ROWS, "int64")
 _DTYPES |= {_EXTREME_ERRORS: "float32"}
+_LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 
 
 @dataclass(frozen=True)

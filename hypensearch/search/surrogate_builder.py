@@ -40,8 +40,8 @@ _MAX_OUTLIERS = 128
 _OUTLIER_ERROR = 6.0  # times as large as the usual document's
 _CALIBRATION_ROWS = 4096
 _KNOTS = 8
-_RIDGE = 0.03
-_STRANGE_SHARE = 0.02
+_RIDGE = 0.03  # of the mean of a Gram matrix' diagonal
+_STRANGE_SHARE = 0.02  # of the documents that components are sought on, left out as they lie farthest out
 _MOST_HALF = 65504.0
 
 
@@ -209,7 +209,7 @@ def _errors_far_out(
         leverage = extremes.leverage(some).clamp(max=_MOST_HALF)
         order = leverage.argsort()
         for part in order.tensor_split([int(len(order) * (1 - 0.5**halvings)) for halvings in range(1, _KNOTS)]):
-            if len(part):  # each half of what lies farther out than the part before: the farthest tell of few others
+            if len(part):  # half of all, a quarter, an eighth: errors grow fast where few documents lie
                 knots.append((float(leverage[part].mean()), float((square[part].mean() / usual).sqrt())))
     knots.sort()
     errors = np.maximum.accumulate([error for _, error in knots])
