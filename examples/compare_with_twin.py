@@ -115,6 +115,7 @@ def main() -> None:
     parser.add_argument(
         "--train-encoder", action="store_true", help="train the encoder along, of a plain bi-encoder too"
     )
+    parser.add_argument("--learning-rate", type=float, help="with --train-encoder; of both models")
     parser.add_argument("--ablation", action="store_true", help="train the variants of the first seed as well")
     parser.add_argument("--data-only", action="store_true", help="make the data and train nothing")
     parser.add_argument("--test-documents", type=int, default=TEST_DOCUMENTS, help="measure over so many")
@@ -140,10 +141,12 @@ def main() -> None:
 def with_encoders(args: argparse.Namespace) -> dict[str, list[Path]]:
     """Train the bi-encoder and the Hypencoder, encoders and all."""
     models: dict[str, list[Path]] = {arm: [] for arm in ENCODER_ARMS}
+    rate = args.learning_rate or ENCODER["learning_rate"]
+    tag = f"-rate-{rate}" if rate != ENCODER["learning_rate"] else ""
     for seed in args.seeds:
         for arm, folders in models.items():
-            settings = {**ENCODER, "architecture": arm, "max_steps": args.steps, "seed": seed}
-            folders.append(trained(args, f"{arm}-with-encoder-{seed}", settings))
+            settings = {**ENCODER, "architecture": arm, "max_steps": args.steps, "learning_rate": rate, "seed": seed}
+            folders.append(trained(args, f"{arm}-with-encoder{tag}-{seed}", settings))
     return models
 
 

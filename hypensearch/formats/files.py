@@ -135,6 +135,16 @@ def whole_lines(path: PathLike) -> list[bytes]:
     return content[:end].split(b"\n")[:-1]
 
 
+def size_of(path: PathLike) -> int:
+    """Return a file's size in bytes.
+
+    :raises FileNotFoundError: When it is not there; nor is one whose name is too long, or lies in a file.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
+    return os.stat(path).st_size
+
+
 def sha256_of(path: PathLike) -> str:
     """Give the hex SHA-256 digest of a file's bytes as they are on disk.
 

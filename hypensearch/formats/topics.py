@@ -317,7 +317,7 @@ def _fields(record: dict[str, Any]) -> str:
 
 def _kind(value: Any) -> str:
     names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a string"}
-    return "an object" if isinstance(value, _Pairs) else names.get(type(value), "a number")
+    return names.get(type(value), "a number")
 
 
 def _reason(error: Exception) -> str:

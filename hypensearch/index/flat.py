@@ -15,6 +15,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
+from hypensearch.formats.files import size_of
 from hypensearch.index.docids import Docids
 from hypensearch.index.document import DocumentFiles, IndexedDocument
 from hypensearch.index.integrity import Damage, shard_damages
@@ -347,6 +348,6 @@ def _open_shards(folder: str, manifest: Manifest) -> list[FlatShard]:
 
 
 def _check_size(path: str, file: FileRecord) -> None:
-    found = os.stat(path).st_size
+    found = size_of(path)
     if found != file.bytes:
         raise HypensearchError(f"{path}: {found:,} bytes long, the manifest says {file.bytes:,}; copy the index anew")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hypensearch.formats.files import size_of
 from hypensearch.index.manifest import BLOCK_ROWS, FileRecord, ShardRecord
 from hypensearch.index.npy import HEADER_BYTES, npy_header
 
@@ -103,7 +104,7 @@ def block_damages(
 
 def _wrong_size(path: str, record: FileRecord) -> Damage | None:
     try:
-        found = os.stat(path).st_size
+        found = size_of(path)
     except FileNotFoundError:
         return Damage(path, "is not there")
     if found == record.bytes:

@@ -109,7 +109,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     facts = _read_manifest(folder)
     if facts is None:
         return None
-    if not all((folder / record["name"]).exists() for record in facts["files"].values()):
+    if not all(os.path.exists(folder / record["name"]) for record in facts["files"].values()):
         facts = _read_manifest(folder) or facts  # another process may have replaced them meanwhile
     if facts["vectors"] != vectors_digest(index):
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")

@@ -208,7 +208,7 @@ def _q_nets_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
         path = stored.folder / name
         topics = list(stored.topics)[number * q_nets.BLOCK_QUERIES : (number + 1) * q_nets.BLOCK_QUERIES]
         concerned = f" (topics {topics[0]} to {topics[-1]})"
-        if not path.is_file():
+        if not os.path.isfile(path):
             yield Finding(f"{path}: is not there{concerned}", advice)
         elif full:
             if sha256_of(path) != digest:
@@ -232,7 +232,7 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
             f"{folder}: this checkpoint carries no checksums, as our own format does; it cannot tell"
         )
     for name in checksums if isinstance(checksums, dict) else ():
-        if not (path.parent / os.path.basename(name)).is_file():
+        if not os.path.isfile(path.parent / os.path.basename(name)):  # False for names too long as well
             yield Finding(f"{path.parent / name}: is not there", "copy the checkpoint anew")
     if full:
         from hypensearch.models.checkpoint import check_files

@@ -73,6 +73,14 @@ def test_opening_the_size_of_ms_marco_takes_no_time(tmp_path):
     assert time.perf_counter() - begun < 1
 
 
+@pytest.mark.parametrize("name", [300 * "9", "docid/offsets.npy"])
+def test_names_that_no_file_can_have_are_those_of_missing_files(tmp_path, name):
+    (tmp_path / "docid").write_bytes(b"1\n")
+    Manifest(4, "float32", 1, None, [ShardRecord(".", 1, {name: FileRecord(2, "")})]).write(str(tmp_path))
+    with pytest.raises(HypensearchError, match="named by .*manifest.json, but not there"):
+        FlatIndex.open(tmp_path)
+
+
 def test_rows_outside_are_refused(tmp_path):
     write_index(tmp_path)
     index = FlatIndex.open(tmp_path)

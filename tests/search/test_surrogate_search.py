@@ -186,6 +186,10 @@ def lies_elsewhere(facts: dict[str, Any]) -> None:
     facts["files"]["codes"]["name"] = "../shard-0/vectors.npy"
 
 
+def has_a_name_too_long(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["name"] = 300 * "9"
+
+
 def belongs_to_nothing(facts: dict[str, Any]) -> None:
     del facts["vectors"]
 
@@ -204,7 +208,16 @@ def has_an_empty_curve(facts: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     "harm",
-    [has_a_file_more, names_nothing, lies_elsewhere, belongs_to_nothing, has_no_size, has_no_curve, has_an_empty_curve],
+    [
+        has_a_file_more,
+        names_nothing,
+        lies_elsewhere,
+        has_a_name_too_long,
+        belongs_to_nothing,
+        has_no_size,
+        has_no_curve,
+        has_an_empty_curve,
+    ],
 )
 def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, Any]], None]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
@@ -214,7 +227,7 @@ def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, An
     del facts["checksum"]
     harm(facts)
     path.write_bytes(signed_json(facts))
-    with pytest.raises(HypensearchError, match=f"{path}: damaged .*; remove "):
+    with pytest.raises(HypensearchError, match=f"{path.parent}.*: damaged .*; remove "):
         open_surrogate(index)
 
 

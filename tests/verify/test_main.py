@@ -192,6 +192,9 @@ def test_checkpoints(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert "sound, every byte" in succeed("verify", tmp_path / "own", "--full")
     flip(tmp_path / "own" / "model.safetensors", -3)
     assert "has changed since the checkpoint was written" in damaged(tmp_path / "own", "--full")[0]
+    config = tmp_path / "own" / "config.json"
+    config.write_text(config.read_text().replace("model.safetensors", 300 * "9"))
+    assert "999: is not there" in damaged(tmp_path / "own")[0]
 
 
 def test_what_cannot_be_told(tmp_path: Path) -> None:
