@@ -113,16 +113,17 @@ def _make_engine(args: argparse.Namespace) -> None:
 
 def _make_surrogate(args: argparse.Namespace) -> None:
     from hypensearch.search.searcher import HypencoderSearcher
-    from hypensearch.search.surrogate_builder import QUERIES, build_surrogate
+    from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
     from hypensearch.search.typical_queries import typical_queries
     from hypensearch.topics import load_topics
 
     options = {"device": args.device, "width": args.width, "backbone_config": args.backbone_config}
     with HypencoderSearcher(args.index, args.encoder, searcher="exhaustive", **options) as searcher:
+        count = how_many_queries(searcher.query_encoder.q_net_config)
         if args.topics:
-            queries = list(load_topics(args.topics).values())[:QUERIES]
+            queries = list(load_topics(args.topics).values())[:count]
         else:
-            queries = typical_queries(searcher.index, QUERIES)
+            queries = typical_queries(searcher.index, count)
         build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)
     print(
         f"codes of {searcher.num_docs:,} documents are in {args.index}; search: python -m hypensearch.search "

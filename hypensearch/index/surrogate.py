@@ -9,7 +9,9 @@ digests) and arrays:
   bfloat16, its bits as uint16) and ``leverages-*.npy`` (how far out a code lies);
 - rows: ``sample-*.npy`` (what every query scores first), ``outliers-*.npy`` (what codes tell too little of, so that
   every query scores it as well) and ``extremes-*.npy`` (the highest leverages, which every query looks at);
-- ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions).
+- ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions);
+- what typical queries tell of a fit before anything is scored: ``output_map-*.npy`` (what to expect, from the
+  q-net's output layer) and ``penalty-*.npy`` (how strange it is to lie elsewhere).
 """
 
 from __future__ import annotations
@@ -35,13 +37,14 @@ from hypensearch.index.npy import GrowingArray, map_npy, write_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 _MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
 _ROWS = ("sample", "outliers", "extremes")
 _EXTREME_ERRORS = "extreme_errors"
+_PRIOR = ("output_map", "penalty")
 _DTYPES = {"codes": "int8", "scales": "uint16", "leverages": "float16"} | dict.fromkeys(_ROWS, "int64")
-_DTYPES |= {_EXTREME_ERRORS: "float32"}
+_DTYPES |= dict.fromkeys((_EXTREME_ERRORS, *_PRIOR), "float32")
 _LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 
 
@@ -57,6 +60,9 @@ class Surrogate:
     :param outliers: Rows whose scores codes do not predict, int64, *Shape:* ``(num_outliers,)``.
     :param extremes: Rows of the highest leverages, int64, *Shape:* ``(num_extremes,)``.
     :param extreme_errors: How large their errors upwards are, float32, *Shape:* ``(num_extremes,)``; 1 is usual.
+    :param output_map: Gives the fit that is expected of a q-net with such an output layer, float32, *Shape:*
+        ``(code_size, width)``.
+    :param penalty: Of the square of what a fit differs by from that, float32, *Shape:* ``(code_size, code_size)``.
     :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
         predictions grow with leverage.
     """
@@ -69,6 +75,8 @@ class Surrogate:
     outliers: np.ndarray
     extremes: np.ndarray
     extreme_errors: np.ndarray
+    output_map: np.ndarray
+    penalty: np.ndarray
     facts: Mapping[str, Any]
 
     def errors(self) -> np.ndarray:
@@ -121,9 +129,10 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
         errors = np.asarray(arrays[_EXTREME_ERRORS])
         if errors.shape != arrays["extremes"].shape or not (np.isfinite(errors) & (errors > 0)).all():
             raise ValueError("errors of extremes that are none")
+        _check_prior(*(arrays[name] for name in _PRIOR), code_size=arrays["codes"].shape[1])
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {_again(folder)}") from None
-    arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS)}
+    arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS, *_PRIOR)}
     return Surrogate(folder, **arrays, facts=facts)
 
 
@@ -131,14 +140,14 @@ def write_surrogate(
     index: FlatIndex,
     sample: np.ndarray,
     blocks: Iterable[tuple[np.ndarray, ...]],
-    of_extremes: Callable[[], tuple[Mapping[str, np.ndarray], Mapping[str, Any]]],
+    of_typical_queries: Callable[[], tuple[Mapping[str, np.ndarray], Mapping[str, Any]]],
     facts: Mapping[str, Any],
 ) -> Surrogate:
     """Write codes beside an index, in place of older ones, which stay until one rename of the manifest.
 
     :param sample: Rows that are scored first, *Shape:* ``(sample_size,)``.
     :param blocks: Codes, scales and leverages in the order of rows, as in :class:`Surrogate`.
-    :param of_extremes: Gives outliers, extremes and their errors, and more facts, when all blocks have been taken.
+    :param of_typical_queries: Gives the other arrays, and more facts, when all blocks have been taken.
     :param facts: How they were made, as JSON.
     :raises HypensearchError: When another process is writing them.
     """
@@ -147,7 +156,7 @@ def write_surrogate(
     with FileLock(folder / ".lock"):
         try:
             paths = _write_codes(folder, blocks)
-            arrays, more_facts = of_extremes()
+            arrays, more_facts = of_typical_queries()
             for name, array in {"sample": sample, **arrays}.items():
                 paths[name] = folder / f".{name}.partial"
                 write_npy(os.fspath(paths[name]), array.astype(np.int64 if name in _ROWS else np.float32))
@@ -223,9 +232,16 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError("error_growth is no curve")
 
 
+def _check_prior(output_map: np.ndarray, penalty: np.ndarray, *, code_size: int) -> None:
+    if len(output_map) != code_size or penalty.shape != (code_size, code_size):
+        raise ValueError(f"{output_map.shape} and {penalty.shape} are no prior of codes of {code_size}")
+    if not (np.isfinite(output_map).all() and np.isfinite(penalty).all()):
+        raise ValueError("a prior without numbers")
+
+
 def _kind(name: str, num_docs: int) -> tuple[str, int, int | None]:
     """Tell type, axes and length of an array."""
-    return _DTYPES[name], 2 if name == "codes" else 1, num_docs if name in _BLOCKS else None
+    return _DTYPES[name], 2 if name in ("codes", *_PRIOR) else 1, num_docs if name in _BLOCKS else None
 
 
 def _map(folder: Path, record: Mapping[str, Any], dtype: str, axes: int, length: int | None) -> np.ndarray:

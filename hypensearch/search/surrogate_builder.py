@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from torch import Tensor
 from hypensearch.cli import progress_bar
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate, write_surrogate
-from hypensearch.models.q_net import QNets
+from hypensearch.models.q_net import QNetConfig, QNets
 from hypensearch.search.scorer import Scorer
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 CODE_SIZE = 256
 CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
 SAMPLE_ROWS = 1024
-QUERIES = 64
+_MAX_QUERIES, _USUAL_QUERIES, _Q_NET_BYTES = 256, 64, 2**30
 _BLOCK_ROWS = 8192
 _FIT_ROWS = 32768
 _OUTLIER_CANDIDATES = 1024
@@ -41,6 +42,7 @@ _OUTLIER_ERROR = 6.0  # times as large as the usual document's
 _CALIBRATION_ROWS = 4096
 _KNOTS = 8
 _RIDGE = 0.03  # of the mean of a Gram matrix' diagonal
+_SHRINKAGE, _LEAST_MOMENT, _LEAST_NOISE = 0.1, 1e-6, 1e-4  # of fits to scores that vary by one
 _STRANGE_SHARE = 0.02  # of the documents that components are sought on, left out as they lie farthest out
 _MOST_HALF = 65504.0
 
@@ -67,18 +69,24 @@ def build_surrogate(
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
         blocks = _codes(scorer, index, center, basis, extremes, bar.update)
 
-        def of_extremes() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        def of_typical_queries() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
             codes = (scorer.last_states(gather(index, rows)) - center) @ basis
             leverage = extremes.leverage(codes[: len(sample)])
-            fits = _Fits(Scorer(q_nets, device), index, sample, codes[: len(sample)], leverage)
+            fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis)
             others = rows[len(sample) :], codes[len(sample) :]
             errors, facts = _errors_far_out(fits, extremes, *others)
             farthest = extremes.rows.cpu().numpy()
             arrays = {"outliers": _outliers(farthest, errors), "extremes": farthest, "extreme_errors": errors}
-            return arrays, facts
+            return arrays | fits.prior, facts
 
-        return write_surrogate(index, sample, blocks, of_extremes, facts)
+        return write_surrogate(index, sample, blocks, of_typical_queries, facts)
+
+
+def how_many_queries(q_net: QNetConfig) -> int:
+    """Tell how many typical queries to take: 64, or as many more as have q-nets that fit into a gibibyte (float32)."""
+    num_parameters = sum(rows * columns + columns for rows, columns in pairwise(q_net.dims))
+    return max(_USUAL_QUERIES, min(_MAX_QUERIES, _Q_NET_BYTES // (4 * num_parameters)))
 
 
 def mean_q_net(q_nets: QNets) -> QNets:
@@ -168,26 +176,65 @@ class _Extremes:
 class _Fits:
     """The linear fits of typical queries' scores to a sample, and how far they are off elsewhere.
 
-    :param scorer: Of the typical queries.
+    :param q_nets: Those of the typical queries.
     :param sample: Rows, *Shape:* ``(n,)``.
     :param codes: Theirs, *Shape:* ``(n, code_size)``.
     :param leverage: Theirs, *Shape:* ``(n,)``; those far out count for less.
+    :param basis: What last hidden states become codes by, *Shape:* ``(width, code_size)``.
     """
 
-    def __init__(self, scorer: Scorer, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor) -> None:
-        self._scorer, self._index = scorer, index
-        scores = scorer.score(gather(index, sample)).double()
+    def __init__(
+        self, q_nets: QNets, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor, basis: Tensor
+    ) -> None:
+        self._scorer, self._index = Scorer(q_nets, codes.device), index
+        scores = self._scorer.score(gather(index, sample)).double()
         codes, errors = codes.double(), leverage.double().clamp(min=1.0)
         self._mean = weighted_mean(scores, errors)
-        prior = inverse_gram(codes, errors)
-        self._weights = prior @ ((codes / errors.square().unsqueeze(1)).T @ (scores - self._mean).T)
-        deviations = (scores - self._mean - (codes @ self._weights).T) / errors
-        self.error = deviations.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
+        shares = errors.square().reciprocal() / errors.square().reciprocal().sum()
+        deviations = scores - self._mean
+        spread = (deviations.square() @ shares).sqrt().clamp(min=1e-12).unsqueeze(1)
+        expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, basis)
+        surprise = deviations - expected @ codes.T
+        rest = inverse_gram(codes, errors) @ ((codes / errors.square().unsqueeze(1)).T @ surprise.T)
+        self._weights = expected.T + rest
+        residuals = deviations - (codes @ self._weights).T
+        self.error = (residuals / errors).square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
+        noise = max(float((residuals / spread).square().mul(shares).sum(dim=1).mean()), _LEAST_NOISE)
+        penalty = noise * torch.linalg.inv(_second_moments((rest / spread.T).T))
+        #: What is known of a fit before anything is scored, as :class:`~hypensearch.index.surrogate.Surrogate` has it.
+        self.prior = {"output_map": output_map.cpu().numpy(), "penalty": penalty.cpu().numpy()}
 
     def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
         """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
         scores = self._scorer.score(gather(self._index, rows)).double()
         return (scores - self._mean - (codes.double() @ self._weights).T) / self.error
+
+
+def _by_output_layer(
+    q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, basis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Predict fits from the q-nets' output layers, as if their hidden blocks were those that codes were made with.
+
+    Such a prediction is exact where all q-nets have the same blocks (but for the components that codes leave out), and
+    worth nothing where they have little in common: one factor, fitted to the typical queries, says how much.
+
+    :param deviations: Scores of a sample over their ``spread``, *Shape:* ``(num_queries, n)``.
+    :return: The fits, *Shape:* ``(num_queries, code_size)``, and the map from output layers to them.
+    """
+    output_map = torch.linalg.pinv(basis.double())
+    outputs = q_nets.weights[-1].squeeze(2).to(codes.device).double()
+    predictions = (outputs @ output_map.T) @ codes.T
+    predictions = (predictions - (predictions @ shares).unsqueeze(1)) / spread
+    agreement = ((predictions * deviations) @ shares).mean()
+    output_map *= agreement / (predictions.square() @ shares).mean().clamp(min=1e-12)
+    return outputs @ output_map.T, output_map
+
+
+def _second_moments(weights: Tensor) -> Tensor:
+    """Return the second moments of fits, *Shape:* ``(n, code_size)``, shrunk towards an equal one of all directions."""
+    moments = weights.T @ weights / len(weights)
+    equal = _SHRINKAGE * moments.diagonal().mean() + _LEAST_MOMENT
+    return moments + equal * torch.eye(len(moments), device=moments.device, dtype=moments.dtype)
 
 
 def _errors_far_out(
@@ -223,17 +270,20 @@ def _outliers(rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return rows[worst[errors[worst] > _OUTLIER_ERROR]]
 
 
-def inverse_gram(codes: Tensor, errors: Tensor) -> Tensor:
-    """Return the inverse of the Gram matrix of codes over their errors, its diagonal raised by a share of its mean.
+def inverse_gram(codes: Tensor, errors: Tensor, penalty: Tensor | None = None) -> Tensor:
+    """Return the inverse of the Gram matrix of codes over their errors, and of a penalty.
 
     :param codes: *Shape:* ``(n, code_size)``.
     :param errors: Of predictions, 1 for the usual document's, *Shape:* ``(n,)``.
+    :param penalty: *Shape:* ``(code_size, code_size)``; a share of the mean of the diagonal if left out.
     :return: float64, *Shape:* ``(code_size, code_size)``.
     """
     codes = codes.double() / errors.double().unsqueeze(1)
     gram = codes.T @ codes
-    raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
-    return torch.linalg.inv(gram + raise_by * torch.eye(len(gram), device=gram.device, dtype=gram.dtype))
+    if penalty is None:
+        raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
+        penalty = raise_by * torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
+    return torch.linalg.inv(gram + penalty.double())
 
 
 def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:
@@ -246,8 +296,8 @@ def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Return the vectors of some rows of the whole index, float32, *Shape:* ``(len(rows), dim)``."""
     rows = np.asarray(rows)
     vectors = np.empty((len(rows), index.dim), dtype=np.float32)
-    for shard in index.shards:
-        inside = (rows >= shard.start) & (rows < shard.start + shard.num_docs)
-        if inside.any():
-            vectors[inside] = shard.vectors[rows[inside] - shard.start]
+    holders = np.searchsorted([shard.start for shard in index.shards], rows, side="right") - 1
+    for holder in np.unique(holders):
+        inside, shard = holders == holder, index.shards[holder]
+        vectors[inside] = np.asarray(shard.vectors)[rows[inside] - shard.start]  # a memmap would make a memmap of them
     return vectors

@@ -3,7 +3,8 @@
 """Surrogate search: fit a linear function to a few exact scores, score what it likes best, fit again.
 
 The idea is known for cross-encoders (AXN, arXiv 2405.03651). Here the function is linear in a feature that the q-nets
-have in common (:mod:`hypensearch.search.surrogate_builder`), so that some hundred exact scores determine it:
+have in common (:mod:`hypensearch.search.surrogate_builder`), and typical queries have told, for each output layer of a
+q-net, which function is to be expected and how others differ from it, so that few exact scores determine it:
 
 1. score a sample, the same for all queries, and fit (the sample's part of the fit is computed once);
 2. one scan of all documents' codes, as 8-bit integers, gives a shortlist;
@@ -33,7 +34,9 @@ from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 32
-_SAMPLE, _SAMPLE_FOR_MANY, _FEW_HITS = 128, 256, 50
+_SAMPLE = 64
+_LATER = 2  # times as many documents as the first round are scored by those after it
+_GROWTH = 4  # of the shortlist, when what is outside of it counts
 _STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
@@ -43,9 +46,9 @@ _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 class SurrogateOptions:
     """How hard a search tries.
 
-    :param sample: Documents scored before the first fit; None for 128, or 256 for more than 50 hits.
-    :param step: Documents scored a round; None for half of k, at least 32.
-    :param shortlist: Documents that rounds choose from; None for 8 k, at least 1,024.
+    :param sample: Documents scored before the first fit; None for 64.
+    :param step: Documents scored by the first round, half of each later one's; None for half of k, at least 32.
+    :param shortlist: Documents that rounds choose from at first; None for 8 k, at least 1,024.
     :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
     """
@@ -104,7 +107,8 @@ class SurrogateSearch:
         self._engine = engine(self._codes)
         self._surrogate = surrogate
         self._errors = surrogate.errors()
-        self._starts: dict[int, _Start] = {}
+        size, most = self.options.sample or _SAMPLE, self.options.max_scored
+        self._start = _Start(index, surrogate, self._codes, self._errors, size, most)
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
@@ -113,37 +117,23 @@ class SurrogateSearch:
         :param k: Hits wanted of each query; fewer where the index, or ``max_scored``, is smaller.
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
-        start = self._start(k)
         together, threads = max(1, _ROUGH_SCORES // self.index.num_docs), torch.get_num_threads()
         with torch_threads(1):  # what is large is shared out among threads as a whole
             found = [
                 result
                 for first in range(0, len(q_nets), together)
-                for result in self._search_some(q_nets[first : first + together], start, k, threads)
+                for result in self._search_some(q_nets[first : first + together], k, threads)
             ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
-    def _start(self, k: int) -> _Start:
-        size = self.options.sample or (_SAMPLE if k <= _FEW_HITS else _SAMPLE_FOR_MANY)
-        if size not in self._starts:
-            self._starts[size] = _Start(
-                self.index, self._surrogate, self._codes, self._errors, size, self.options.max_scored
-            )
-        return self._starts[size]
-
-    def _search_some(
-        self, q_nets: QNets, start: _Start, k: int, threads: int
-    ) -> Iterator[tuple[list[Hit], SurrogateStats]]:
-        scorer = Scorer(q_nets, self._device, threads=threads)
+    def _search_some(self, q_nets: QNets, k: int, threads: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
+        scorer, start = Scorer(q_nets, self._device, threads=threads), self._start
         first_scores = scorer.score(start.vectors)
-        sample_scores = first_scores[:, : len(start.sample)]  # outliers would spoil the fit
-        means = weighted_mean(sample_scores, start.sample_errors)
-        deviations = (sample_scores - means).T
-        weights = (start.solver @ deviations).T.contiguous()
+        fits = start.fits(q_nets, first_scores[:, : len(start.sample)])  # outliers would spoil them
+        weights = torch.stack([fit.weights for fit in fits])
         proposals = self._engine.propose(weights, self._shortlist_size(k), start.rows, threads)
-        for query in range(len(q_nets)):
-            fit = _Fit(start.prior, weights[query], float(means[query]))
+        for query, fit in enumerate(fits):
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
             shortlist = _Shortlist(self._codes, fit, self._errors, start.extremes)
             shortlist.fill(proposals[query], found.rows)
@@ -160,11 +150,11 @@ class SurrogateSearch:
         step = options.step or max(32, k // 2)
         target = options.target_recall or usual_target(k)
         budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        rounds, recall, stale = 0, 0.0, False
+        rounds, recall, stale, size = 0, 0.0, False, self._shortlist_size(k)
         while rounds < _MAX_ROUNDS and len(found.rows) < budget:
-            count = min(max(step, len(found.rows) // _STEP_SHARE), budget - len(found.rows))
+            count = min(max(step * (_LATER if rounds else 1), len(found.rows) // _STEP_SHARE), budget - len(found.rows))
             if shortlist.left < count or stale or (shortlist.is_partial and rounds and rounds & (rounds - 1) == 0):
-                size = self._shortlist_size(k)
+                size *= _GROWTH if stale else 1
                 proposals = self._engine.propose(fit.weights[None], size, found.rows, threads)[0]
                 shortlist.fill(proposals, found.rows)
                 if not shortlist.left:
@@ -200,9 +190,24 @@ class _Start:
         self.extremes = np.setdiff1d(surrogate.extremes, self.rows)
         self.vectors = gather(index, self.rows)
         of_sample = codes.gather(torch.from_numpy(self.sample))
-        self.sample_errors = torch.from_numpy(errors[self.sample]).to(of_sample.device)
-        self.prior = inverse_gram(of_sample, self.sample_errors).float()
-        self.solver = self.prior @ (of_sample / self.sample_errors.square().unsqueeze(1)).T
+        self._sample_errors = torch.from_numpy(errors[self.sample]).to(of_sample.device)
+        self._codes = of_sample
+        self._output_map = torch.from_numpy(surrogate.output_map).to(of_sample.device)
+        penalty = torch.from_numpy(surrogate.penalty).to(of_sample.device)
+        self._inverse = inverse_gram(of_sample, self._sample_errors, penalty).float()
+        self._solver = self._inverse @ (of_sample / self._sample_errors.square().unsqueeze(1)).T
+
+    def fits(self, q_nets: QNets, sample_scores: Tensor) -> list[_Fit]:
+        """Fit each query's scores of the sample: ridge regression towards what its output layer lets expect.
+
+        :param sample_scores: *Shape:* ``(num_queries, sample_size)``.
+        """
+        outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
+        expected = outputs @ self._output_map.T
+        surprise = sample_scores - expected @ self._codes.T
+        means = weighted_mean(surprise, self._sample_errors)
+        weights = expected + (surprise - means) @ self._solver.T
+        return [_Fit(self._inverse, *of_query) for of_query in zip(weights, means.squeeze(1).tolist(), strict=True)]
 
 
 class _Shortlist:

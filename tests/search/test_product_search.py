@@ -73,10 +73,8 @@ def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, 
     chance = np.random.default_rng(seed)
     integers = chance.integers(-127, 128, (num_docs, 64), dtype=np.int8)
     scales = torch.rand(num_docs).bfloat16().view(torch.int16).numpy().view(np.uint16)
-    nothing = np.empty(0, np.int64)
-    codes = Codes(
-        Surrogate(Path(), integers, scales, np.ones(num_docs, np.float16), nothing, nothing, nothing, nothing, {}), CPU
-    )
+    others = [np.empty(0)] * 6
+    codes = Codes(Surrogate(Path(), integers, scales, np.ones(num_docs, np.float16), *others, facts={}), CPU)
     weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32)).bfloat16().float()
     wanted = weights @ codes.gather(torch.arange(num_docs)).T
     torch.testing.assert_close(

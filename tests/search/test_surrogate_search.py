@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.json_files import signed_json
 from hypensearch.index import FlatIndex
-from hypensearch.index.surrogate import open_surrogate, write_surrogate
+from hypensearch.index.surrogate import Surrogate, open_surrogate, write_surrogate
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search import surrogate_builder as builder
 from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.product_search import Proposals
+from hypensearch.search.product_search import Codes, Proposals
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
@@ -60,6 +60,41 @@ def test_finds_what_exhaustive_search_finds_with_a_fraction_of_the_scores(index:
     overlaps = [len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)]
     assert np.mean(overlaps) >= 0.95
     assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+
+
+def test_where_q_nets_share_their_blocks_the_output_layer_tells_the_fit(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(4000, 32))
+    common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, 24, 3)
+    weights = [weight.expand(24, -1, -1) for weight in common.weights[:-1]]
+    q_nets = QNets(CONFIG, [*weights, own.weights[-1]], [bias.expand(24, -1) for bias in common.biases])
+    search = SurrogateSearch(index, build_surrogate(index, q_nets[:16], CPU), CPU, SurrogateOptions(sample=1))
+    assert search.search(q_nets[16:], 10) == ExhaustiveSearch(index, CPU).search(q_nets[16:], 10)
+    assert max(stats.documents_scored for stats in search.stats) <= 1 + 32 + 64
+
+
+def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) -> None:
+    q_nets, rows = related_q_nets(8), np.arange(0, 6000, 3)
+    surrogate = build_surrogate(index, related_q_nets(64, seed=5), CPU)
+    without = dataclasses.replace(
+        surrogate, output_map=0 * surrogate.output_map, penalty=np.eye(len(surrogate.penalty), dtype=np.float32)
+    )
+    scores = Scorer(q_nets, CPU).score(builder.gather(index, rows))
+
+    def error(surrogate: Surrogate) -> float:
+        codes = Codes(surrogate, CPU)
+        start = module._Start(index, surrogate, codes, surrogate.errors(), 16, None)
+        fits = start.fits(q_nets, Scorer(q_nets, CPU).score(start.vectors)[:, :16])
+        predictions = torch.stack([fit.predict(codes.gather(torch.from_numpy(rows))) for fit in fits])
+        return float(((predictions - scores) / scores.std(dim=1, keepdim=True)).square().mean())
+
+    assert error(surrogate) < 0.8 * error(without)
+
+
+@pytest.mark.parametrize(
+    ("dims", "count"), [((384, 384, 384, 1), 256), ((768,) * 7 + (1,), 75), ((4096,) * 7 + (1,), 64)]
+)
+def test_q_nets_of_typical_queries_fit_into_a_gibibyte(dims: tuple[int, ...], count: int) -> None:
+    assert builder.how_many_queries(QNetConfig(dims=dims)) == count
 
 
 def test_scores_are_those_of_exhaustive_search(index: FlatIndex) -> None:
@@ -157,7 +192,7 @@ def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: i
     rows = {"sample": np.arange(9), "outliers": np.arange(3), "extremes": np.arange(4)}
     rows[name][1] = row
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
-    arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4, np.float32)}
+    arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4), **PRIOR}
     with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
         write_surrogate(index, rows["sample"], [codes], lambda: (arrays, GROWTH), {})
 
@@ -166,11 +201,32 @@ def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: i
 def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
-    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors)}
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors), **PRIOR}
     with pytest.raises(HypensearchError, match="damaged .*(errors of extremes that are none|wanted float32 of 1 axes)"):
         write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"penalty": np.eye(3)},
+        {"penalty": np.full((4, 4), np.nan)},
+        {"output_map": np.zeros((3, 8))},
+        {"output_map": np.zeros(4)},
+        {"output_map": np.full((4, 8), np.inf)},
+    ],
+)
+def test_a_prior_that_is_none_is_refused(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR, **change}
+    with pytest.raises(
+        HypensearchError, match="damaged .*(are no prior|a prior without numbers|wanted float32 of 2 axes)"
+    ):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
+
+
+PRIOR = {"output_map": np.zeros((4, 8)), "penalty": np.eye(4)}
 GROWTH = {"error_growth": {"leverage": [0.0, 1.0], "error": [1.0, 2.0]}}
 
 
@@ -242,7 +298,7 @@ def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, An
 )
 def test_arrays_of_another_kind_are_refused(tmp_path: Path, codes: tuple[np.ndarray, ...]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
-    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3, np.float32)}
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR}
     with pytest.raises(HypensearchError, match=r"damaged .*, wanted .* of [12] axes for 50 documents"):
         write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
@@ -308,7 +364,7 @@ def test_outliers_are_the_documents_that_fits_tell_least_of(tmp_path: Path) -> N
     codes[2020:2040] *= -1  # mislead
     extremes.add(codes[1000:], 1000)
     leverage = extremes.leverage(codes[:1000])
-    fits = builder._Fits(Scorer(q_nets, CPU), index, np.arange(1000), codes[:1000], leverage)
+    fits = builder._Fits(q_nets, index, np.arange(1000), codes[:1000], leverage, torch.eye(16))
     errors, _ = builder._errors_far_out(fits, extremes, np.arange(1000), codes[:1000])
     assert sorted(builder._outliers(extremes.rows.numpy(), errors)) == list(range(2020, 2040))
 
