@@ -201,7 +201,7 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
         files = [(str(name), str(digest)) for name, digest in facts["files"]]
         topics = {str(topic_id): str(text) for topic_id, text in facts["topics"]}
         wanted = -(-len(facts["topics"]) // BLOCK_QUERIES)
-        if any(os.path.basename(name) != name for name, _ in files) or len(files) != wanted:
+        if any(os.path.basename(name) != name or "\0" in name for name, _ in files) or len(files) != wanted:
             raise ValueError("files and topics do not fit together")
         if len(topics) != len(facts["topics"]):
             raise ValueError("a topic comes twice")

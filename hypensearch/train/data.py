@@ -75,6 +75,8 @@ def parse_record(line: str | bytes, *, label_key: str = "score") -> Record:
     query = _text(next((raw[key] for key in _QUERY_KEYS if raw.get(key) is not None), None), "query")
     if "items" in raw:
         items = _items(raw["items"], "items", label_key)
+        if not items:
+            raise ValueError("no positive: items is empty, wanted the positive and then negatives")
         return Record(query, items[:1], items[1:])
     positives = _first_of(raw, _POSITIVE_KEYS, label_key)
     if not positives:

@@ -139,6 +139,7 @@ def test_changed_or_missing_file(tmp_path: Path) -> None:
         ({"version": None}, "damaged"),
         ({"files": []}, "files and topics do not fit together"),
         ({"files": [["../evil", "0"]]}, "files and topics do not fit together"),
+        ({"files": [["a\0b", "0"]]}, "files and topics do not fit together"),
         ({"files": 5}, "damaged"),
         ({"topics": {"topic": "x"}}, "damaged"),
         ({"topics": [["t0", "x"], ["t0", "y"]]}, "a topic comes twice"),

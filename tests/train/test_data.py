@@ -73,6 +73,7 @@ def test_scores_in_lists_are_read(scores: dict[str, object], expected: tuple[flo
         ({"query": "q", "positive": "p", "negative": "n", "label": ["high"]}, "label .'high'. is not a number"),
         ({"sentence1": "q", "sentence2": "p", "label": 0}, "a pair of label 0: only pairs that belong together"),
         ({"set": ["q"]}, "no positive"),
+        ({"query": "q", "items": []}, "no positive: items is empty"),
         ({"set": []}, "query is not a text"),
         (["q"], "wanted a JSON object, or a list of at least two texts, found list"),
     ],
