@@ -39,7 +39,7 @@ from hypensearch.index.surrogate import open_surrogate, vectors_digest
 from hypensearch.models import QNetConfig, QNets, load_model
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.surrogate_builder import QUERIES, build_surrogate
+from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
 from hypensearch.search.surrogate_search import SurrogateSearch
 from hypensearch.topics import load_topics
 
@@ -149,7 +149,7 @@ def make(args: argparse.Namespace) -> None:
         writer.finish()
     with FlatIndex.open(folder) as index:
         with _timed(seconds, "codes"):
-            build_surrogate(index, made_up_q_nets(QUERIES, seed=5), CPU, show_progress=True)
+            build_surrogate(index, made_up_q_nets(how_many_queries(_CONFIG), seed=5), CPU, show_progress=True)
         with _timed(seconds, "graph"):
             _made_up_graph(index, corpus, latents)
     del latents
@@ -208,7 +208,7 @@ def part(args: argparse.Namespace) -> None:
             writer.append([whole.docid(int(row)) for row in rows], vectors)
             writer.finish()
     with FlatIndex.open(args.folder) as index:
-        typical = list(load_topics(args.topics).values())[:QUERIES]
+        typical = list(load_topics(args.topics).values())[: how_many_queries(model.q_net_config)]
         with _timed(seconds, "codes"):
             build_surrogate(index, model.encode_queries(typical), CPU)
         with _timed(seconds, "graph"):
