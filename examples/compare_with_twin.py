@@ -15,7 +15,7 @@ Hypencoder with all of its hyper head; in-batch negatives, shorter texts. The la
 
     python examples/compare_with_twin.py --run RUN --seeds 1 2 3
     python examples/compare_with_twin.py --run RUN --seeds 1 2 3 --ablation
-    python examples/compare_with_twin.py --run RUN --seeds 1 2 3 --train-encoder --steps 60 --test-documents 2000
+    python examples/compare_with_twin.py --run RUN --seeds 1 2 3 --train-encoder --steps 150 --test-documents 2000
 """
 
 from __future__ import annotations
