@@ -203,7 +203,9 @@ class _Start:
         :param sample_scores: *Shape:* ``(num_queries, sample_size)``.
         """
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
-        expected = outputs @ self._output_map.T
+        expected = outputs.new_zeros(len(outputs), len(self._output_map))
+        if outputs.shape[1] == self._output_map.shape[1]:  # else codes were made with q-nets of another width
+            expected = outputs @ self._output_map.T
         surprise = sample_scores - expected @ self._codes.T
         means = weighted_mean(surprise, self._sample_errors)
         weights = expected + (surprise - means) @ self._solver.T

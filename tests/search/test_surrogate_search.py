@@ -72,6 +72,14 @@ def test_where_q_nets_share_their_blocks_the_output_layer_tells_the_fit(tmp_path
     assert max(stats.documents_scored for stats in search.stats) <= 1 + 32 + 64
 
 
+def test_q_nets_of_another_width_than_the_typical_ones_are_searched_with_as_well(index: FlatIndex) -> None:
+    search, narrow = surrogate_search(index), random_q_nets(QNetConfig(dims=(32, 16, 1), residual=False), 2, 1)
+    exact = ExhaustiveSearch(index, CPU).search(narrow, 6000)
+    for hits, of_query in zip(search.search(narrow, 10), exact, strict=True):
+        scores = {hit.docid: hit.score for hit in of_query}
+        assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
+
+
 def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) -> None:
     q_nets, rows = related_q_nets(8), np.arange(0, 6000, 3)
     surrogate = build_surrogate(index, related_q_nets(64, seed=5), CPU)
