@@ -34,15 +34,12 @@ _SEEDS = 64
 class Proposals:
     """What an engine found for one fit.
 
-    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``.
+    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are.
     :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)``.
-    :param outside: Predictions of all documents, minus infinity for those found or scored, *Shape:* ``(num_docs,)``;
-        None where the engine does not look at all.
     """
 
-    rows: np.ndarray
+    rows: np.ndarray | None
     predictions: np.ndarray
-    outside: np.ndarray | None = None
 
 
 class Engine(Protocol):
@@ -52,7 +49,7 @@ class Engine(Protocol):
         """Find documents for some fits.
 
         :param weights: *Shape:* ``(num_fits, code_size)``.
-        :param count: Documents wanted of each.
+        :param count: Documents wanted of each; an engine that looks at all may give all.
         :param scored: Rows that are left out, *Shape:* ``(n,)``.
         :param threads: CPU threads.
         """
@@ -60,11 +57,13 @@ class Engine(Protocol):
 
 
 class Codes:
-    """The codes as tensors; on a CPU they stay mapped."""
+    """The codes as tensors, and how large errors of predictions from them are; on a CPU codes stay mapped."""
 
     def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
         self.integers = as_tensor(surrogate.codes).to(device)
         self.scales = as_tensor(surrogate.scales.view(np.int16)).view(torch.bfloat16).to(device)
+        #: Of each document, 1 for the usual one's, float32, *Shape:* ``(num_docs,)``; in memory, not on a device.
+        self.errors = torch.from_numpy(surrogate.errors())
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -89,7 +88,7 @@ class Scan:
 
     def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
         """See :class:`Engine`."""
-        return [_best(every, count, scored) for every in self.scores(weights, threads).cpu().numpy()]
+        return [Proposals(None, every) for every in self.scores(weights, threads).cpu().numpy()]
 
     def scores(self, weights: Tensor, threads: int) -> Tensor:
         """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
@@ -106,15 +105,6 @@ class Scan:
         parts = [slice(start, start + part) for start in range(0, len(integers), part)]
         list(core_pool(threads).map(scan_part, parts))
         return scores
-
-
-def _best(every: np.ndarray, count: int, scored: np.ndarray) -> Proposals:
-    every[scored] = -np.inf
-    count = min(count, len(every) - len(scored))
-    rows = np.sort(np.argpartition(every, -count)[-count:]) if count else np.empty(0, np.intp)
-    predictions = every[rows]
-    every[rows] = -np.inf
-    return Proposals(rows, predictions, every)
 
 
 class Faiss:

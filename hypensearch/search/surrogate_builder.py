@@ -5,6 +5,7 @@
 A q-net's score is linear in the last hidden state. That state depends on the query, but not much: most of a q-net's
 blocks is common to all queries. So the last hidden state under the *mean* q-net of some queries is a feature in which
 any query's scores are nearly linear, more so than in the document vector, and it is computed once for all queries.
+A code holds those components of it that typical queries' scores depend on.
 
 A few documents with extreme features are scored quite otherwise than any linear function would (a q-net's layer norms
 bound what such a document gets). How much so is measured with the typical queries, for each of those farthest out by
@@ -35,7 +36,8 @@ CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
 SAMPLE_ROWS = 1024
 _MAX_QUERIES, _USUAL_QUERIES, _Q_NET_BYTES = 256, 64, 2**30
 _BLOCK_ROWS = 8192
-_FIT_ROWS = 32768
+_FIT_ROWS, _SCORED_ROWS = 32768, 8192
+_WORSE = 1.2  # times the variance that the most components leave unexplained, for fewer
 _OUTLIER_CANDIDATES = 1024
 _MAX_OUTLIERS = 128
 _OUTLIER_ERROR = 6.0  # times as large as the usual document's
@@ -61,7 +63,7 @@ def build_surrogate(
     scorer = Scorer(mean_q_net(q_nets), device)
     chance = np.random.default_rng(seed)
     sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
-    center, basis, spread = _principal_components(scorer, index, chance)
+    center, basis, spread = _components(scorer, Scorer(q_nets, device), index, chance)
     facts = {"queries": len(q_nets), "seed": seed}
     empty = -basis.shape[1] % CODE_MULTIPLE
     basis, spread = torch.nn.functional.pad(basis, (0, empty)), torch.nn.functional.pad(spread, (0, empty), value=1.0)
@@ -95,29 +97,61 @@ def mean_q_net(q_nets: QNets) -> QNets:
     return QNets(q_nets.config, weights, [bias.mean(dim=0, keepdim=True) for bias in q_nets.biases])
 
 
-def _principal_components(
-    scorer: Scorer, index: FlatIndex, chance: np.random.Generator
+def _components(
+    scorer: Scorer, typical: Scorer, index: FlatIndex, chance: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one.
 
-    A second pass leaves out what lies farthest out in the first: some strange documents would make components theirs.
+    Components are those of the states in the directions that typical queries' fits take, so that few tell much of
+    scores; there are no more than are needed to tell nearly as much as :data:`CODE_SIZE` do. A second pass leaves out
+    what lies farthest out in the first: some strange documents would make components theirs.
     """
     rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
-    states = scorer.last_states(gather(index, rows)).double()
-    center, basis, spread = _components_of(states)
+    vectors = gather(index, rows)
+    states = scorer.last_states(vectors).double()
+    center, basis, spread = _components_of(states, torch.eye(states.shape[1], dtype=states.dtype, device=states.device))
     leverage = leverage_of((states - center) @ basis, spread)
-    usual = leverage.topk(len(rows) - int(len(rows) * _STRANGE_SHARE), largest=False).indices
-    return tuple(part.float() for part in _components_of(states[usual]))  # type: ignore[return-value]
+    usual = leverage.topk(len(rows) - int(len(rows) * _STRANGE_SHARE), largest=False).indices.sort().values
+    scored = usual[:: -(-len(usual) // _SCORED_ROWS)]
+    scores = typical.score(vectors[scored.cpu().numpy()]).double()
+    scores -= scores.mean(dim=1, keepdim=True)
+    scores /= scores.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+    center, basis, spread = _components_of(states[usual], _moments_of_fits(states[scored] - center, scores))
+    size = _enough((states[scored] - center) @ basis, scores)
+    return center.float(), basis[:, :size].float(), spread[:size].float()
 
 
-def _components_of(states: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _components_of(states: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Find principal components of states as fits with such second moments see them."""
     center = states.mean(dim=0)
-    centred = states - center
-    scale = centred.norm(dim=1).mean().clamp(min=1e-12)
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    basis = vectors.flip(1)[:, :CODE_SIZE] / scale
+    centred, root = states - center, torch.linalg.cholesky(moments)
+    _, vectors = torch.linalg.eigh(root.T @ (centred.T @ centred) @ root)
+    basis = root @ vectors.flip(1)[:, :CODE_SIZE]
+    basis /= (centred @ basis).norm(dim=1).mean().clamp(min=1e-12)
     variance = (centred @ basis).square().mean(dim=0)
     return center, basis, (variance + 0.03 * variance.mean()).sqrt().clamp(min=1e-12)
+
+
+def _moments_of_fits(states: Tensor, scores: Tensor) -> Tensor:
+    """Return second moments of linear fits of scores, *Shape:* ``(width, width)``; half is equal in all directions."""
+    fits = _ridge(states.T @ states, states.T @ scores.T)
+    moments = fits @ fits.T
+    return moments / moments.diagonal().mean().clamp(min=1e-30) + torch.eye(len(moments)).to(moments)
+
+
+def _enough(codes: Tensor, scores: Tensor) -> int:
+    """Tell how many components are enough: all of them leave little less of typical queries' scores unexplained."""
+    gram, products = codes.T @ codes, codes.T @ scores.T
+    sizes = [*range(CODE_MULTIPLE, codes.shape[1], CODE_MULTIPLE), codes.shape[1]]
+    fits = [_ridge(gram[:size, :size], products[:size]) for size in sizes]
+    errors = [(scores - (codes[:, : len(fit)] @ fit).T).square().mean() for fit in fits]
+    enough = _WORSE * errors[-1] + _LEAST_NOISE
+    return next(size for size, error in zip(sizes, errors, strict=True) if error <= enough)
+
+
+def _ridge(gram: Tensor, products: Tensor) -> Tensor:
+    raised = gram + (1e-3 * gram.diagonal().mean() + 1e-12) * torch.eye(len(gram)).to(gram)
+    return torch.linalg.solve(raised, products)
 
 
 def leverage_of(codes: Tensor, spread: Tensor) -> Tensor:
@@ -296,8 +330,10 @@ def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Return the vectors of some rows of the whole index, float32, *Shape:* ``(len(rows), dim)``."""
     rows = np.asarray(rows)
     vectors = np.empty((len(rows), index.dim), dtype=np.float32)
-    holders = np.searchsorted([shard.start for shard in index.shards], rows, side="right") - 1
-    for holder in np.unique(holders):
-        inside, shard = holders == holder, index.shards[holder]
-        vectors[inside] = np.asarray(shard.vectors)[rows[inside] - shard.start]  # a memmap would make a memmap of them
+    order = np.argsort(rows)
+    bounds = np.searchsorted(rows[order], [*(shard.start for shard in index.shards), index.num_docs]).tolist()
+    for shard, (first, last) in zip(index.shards, pairwise(bounds), strict=True):
+        if first < last:
+            places = order[first:last]
+            vectors[places] = np.asarray(shard.vectors)[rows[places] - shard.start]  # a memmap would make a memmap
     return vectors

@@ -7,9 +7,9 @@ have in common (:mod:`hypensearch.search.surrogate_builder`), and typical querie
 q-net, which function is to be expected and how others differ from it, so that few exact scores determine it:
 
 1. score a sample, the same for all queries, and fit (the sample's part of the fit is computed once);
-2. one scan of all documents' codes, as 8-bit integers, gives a shortlist;
-3. in rounds: score the shortlist's most promising documents, refit, until few documents are likely to be
-   missing from the best k.
+2. one scan of all documents' codes, as 8-bit integers, gives a shortlist: those most likely among the best k;
+3. in rounds: score the most likely of them, as many as seem to be needed, refit, now and then scan anew, until few
+   documents are likely to be missing from the best k.
 
 Hits have their exact scores. Every search estimates its own recall from the errors of its predictions.
 """
@@ -34,10 +34,11 @@ from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 32
-_SAMPLE = 64
-_LATER = 2  # times as many documents as the first round are scored by those after it
-_GROWTH = 4  # of the shortlist, when what is outside of it counts
-_STEP_SHARE = 12  # of what is scored already, a round scores at least one in so many
+_SAMPLE, _STEP = 64, 48
+_LATER, _GROWTH = 2, 1 / 3  # the most a later round scores: of the first one's, of what is scored already
+_JUDGED_ROUNDS = 2  # the last ones, that tell errors
+_SCANS = (2, 4, 8, 16)  # rounds before a new scan, whatever is expected of it
+_CHOICE = 4  # a scan gives at least so many times the documents that the next round scores
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
 
@@ -47,7 +48,7 @@ class SurrogateOptions:
     """How hard a search tries.
 
     :param sample: Documents scored before the first fit; None for 64.
-    :param step: Documents scored by the first round, half of each later one's; None for half of k, at least 32.
+    :param step: Documents scored by a round, at least; None for half of k, at least 48.
     :param shortlist: Documents that rounds choose from at first; None for 8 k, at least 1,024.
     :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
@@ -106,9 +107,8 @@ class SurrogateSearch:
         self._codes = Codes(surrogate, device)
         self._engine = engine(self._codes)
         self._surrogate = surrogate
-        self._errors = surrogate.errors()
         size, most = self.options.sample or _SAMPLE, self.options.max_scored
-        self._start = _Start(index, surrogate, self._codes, self._errors, size, most)
+        self._start = _Start(index, surrogate, self._codes, size, most)
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int) -> list[list[Hit]]:
@@ -132,11 +132,12 @@ class SurrogateSearch:
         first_scores = scorer.score(start.vectors)
         fits = start.fits(q_nets, first_scores[:, : len(start.sample)])  # outliers would spoil them
         weights = torch.stack([fit.weights for fit in fits])
-        proposals = self._engine.propose(weights, self._shortlist_size(k), start.rows, threads)
+        size = self._shortlist_size(k)
+        proposals = self._engine.propose(weights, size, start.rows, threads)
         for query, fit in enumerate(fits):
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
-            shortlist = _Shortlist(self._codes, fit, self._errors, start.extremes)
-            shortlist.fill(proposals[query], found.rows)
+            shortlist = _Shortlist(self._codes, fit, found)
+            shortlist.fill(proposals[query], size)
             yield self._search_one(scorer, query, found, shortlist, fit, k, threads)
 
     def _shortlist_size(self, k: int) -> int:
@@ -145,33 +146,52 @@ class SurrogateSearch:
     def _search_one(
         self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: _Fit, k: int, threads: int
     ) -> tuple[list[Hit], SurrogateStats]:
-        options = self.options
         k = min(k, self.index.num_docs)
-        step = options.step or max(32, k // 2)
-        target = options.target_recall or usual_target(k)
-        budget = min(options.max_scored or self.index.num_docs, self.index.num_docs)
-        rounds, recall, stale, size = 0, 0.0, False, self._shortlist_size(k)
-        while rounds < _MAX_ROUNDS and len(found.rows) < budget:
-            count = min(max(step * (_LATER if rounds else 1), len(found.rows) // _STEP_SHARE), budget - len(found.rows))
-            if shortlist.left < count or stale or (shortlist.is_partial and rounds and rounds & (rounds - 1) == 0):
-                size *= _GROWTH if stale else 1
-                proposals = self._engine.propose(fit.weights[None], size, found.rows, threads)[0]
-                shortlist.fill(proposals, found.rows)
+        step = self.options.step or max(_STEP, k // 2)
+        target = self.options.target_recall or usual_target(k)
+        budget = min(self.options.max_scored or self.index.num_docs, self.index.num_docs)
+        rounds, outlook, error = 0, _Outlook(0.0, step, is_stale=False), 0.0
+        squares: list[Tensor] = []  # of errors, by round
+        while len(found.rows) < budget and rounds < _MAX_ROUNDS:
+            most = max(_LATER * step, int(len(found.rows) * _GROWTH))
+            count = min(max(step, min(outlook.needed, most)), budget - len(found.rows))
+            if shortlist.left < count or outlook.is_stale or rounds in _SCANS:
+                size = max(self._shortlist_size(k), _CHOICE * count)
+                shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows, threads)[0], size)
                 if not shortlist.left:
                     break
-            chosen = shortlist.choose(min(count, shortlist.left), found)
+                if outlook.is_stale:
+                    outlook = shortlist.outlook(error, target)
+                    if outlook.recall >= target:
+                        break
+            chosen = shortlist.choose(min(count, shortlist.left))
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
-            error = (scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]
+            squares.append(((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]).square())
+            error = float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
             fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen])
             found.add(rows, scores.cpu().numpy())
             rounds += 1
-            recall, stale = shortlist.recall(found, float(error.square().mean().sqrt()), target)
-            if recall >= target:
+            shortlist.predict()
+            outlook = shortlist.outlook(error, target)
+            if outlook.recall >= target:
                 break
-        if len(found.rows) == self.index.num_docs:
-            recall = 1.0
+        recall = 1.0 if len(found.rows) == self.index.num_docs else outlook.recall
         return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
+
+
+@dataclass(frozen=True)
+class _Outlook:
+    """What a search expects of going on.
+
+    :param recall: Estimated share of the true best k that is found.
+    :param needed: Documents to score for the recall that is wanted, were today's predictions and errors the last.
+    :param is_stale: Whether it is the age of the last scan that keeps the estimate below what is wanted.
+    """
+
+    recall: float
+    needed: int
+    is_stale: bool
 
 
 class _Start:
@@ -181,16 +201,13 @@ class _Start:
     :param most: Documents that may be scored; None for no bound.
     """
 
-    def __init__(
-        self, index: FlatIndex, surrogate: Surrogate, codes: Codes, errors: np.ndarray, size: int, most: int | None
-    ) -> None:
+    def __init__(self, index: FlatIndex, surrogate: Surrogate, codes: Codes, size: int, most: int | None) -> None:
         self.sample = surrogate.sample[:size][:most]
         outliers = np.setdiff1d(surrogate.outliers, self.sample)
         self.rows = np.concatenate([self.sample, outliers])[:most]
-        self.extremes = np.setdiff1d(surrogate.extremes, self.rows)
         self.vectors = gather(index, self.rows)
         of_sample = codes.gather(torch.from_numpy(self.sample))
-        self._sample_errors = torch.from_numpy(errors[self.sample]).to(of_sample.device)
+        self._sample_errors = codes.errors[torch.from_numpy(self.sample)].to(of_sample.device)
         self._codes = of_sample
         self._output_map = torch.from_numpy(surrogate.output_map).to(of_sample.device)
         penalty = torch.from_numpy(surrogate.penalty).to(of_sample.device)
@@ -213,69 +230,78 @@ class _Start:
 
 
 class _Shortlist:
-    """The documents that one query's rounds choose from: what the engine likes best, and those far out.
+    """The documents that one query's rounds choose from.
 
     :param fit: Predicts their scores.
-    :param all_errors: How large each document's errors are, compared with others', *Shape:* ``(num_docs,)``.
-    :param extremes: Rows of those far out, ascending.
+    :param found: What is scored already.
     """
 
-    def __init__(self, codes: Codes, fit: _Fit, all_errors: np.ndarray, extremes: np.ndarray) -> None:
-        self._all, self._fit, self._all_errors, self._extremes = codes, fit, all_errors, extremes
+    def __init__(self, codes: Codes, fit: _Fit, found: _Found) -> None:
+        self._all, self._fit, self._found = codes, fit, found
 
-    def fill(self, proposals: Proposals, scored: np.ndarray) -> None:
-        """Take what an engine proposes."""
-        extremes = np.setdiff1d(self._extremes, np.concatenate([proposals.rows, scored]))
-        self._proposed, self._rough, self._outside = len(proposals.rows), proposals.predictions, proposals.outside
-        if self._outside is not None:
-            self._outside[extremes] = -np.inf
-        self.rows = np.concatenate([proposals.rows, extremes])
-        self.left = len(self.rows)
-        self.codes = self._all.gather(torch.from_numpy(self.rows))
-        self.errors = torch.from_numpy(self._all_errors[self.rows]).to(self.codes.device)
+    def fill(self, proposals: Proposals, size: int) -> None:
+        """Take what an engine proposes; if that is all documents, those that are most likely among the best k."""
+        rows, self._rough, self._outside = proposals.rows, proposals.predictions, None
+        if rows is None:
+            every, scored = proposals.predictions, self._found.rows
+            every[scored] = -np.inf
+            size = min(size, len(every) - len(scored))
+            bar = self._bar(every + np.float32(self._fit.mean)) - self._fit.mean
+            worth = (every - np.float32(bar)) / self._all.errors.numpy()
+            rows = np.sort(np.argpartition(worth, -size)[-size:]) if size else np.empty(0, np.intp)
+            self._rough, self._outside = every[rows], every
+            every[rows] = -np.inf
+        self.rows = rows
+        self.codes = self._all.gather(torch.from_numpy(rows))
+        self.errors = self._all.errors[torch.from_numpy(rows)].to(self.codes.device)
+        self.left = len(rows)
         self._open = torch.ones(self.left, dtype=torch.bool, device=self.codes.device)
-        self.predictions = self._fit.predict(self.codes)
+        self.predict()
 
-    @property
-    def is_partial(self) -> bool:
-        """Whether nothing is known of documents outside of it."""
-        return self._outside is None
+    def _bar(self, predictions: np.ndarray) -> float:
+        """Return what the k-th best score would be if documents that are not scored had the scores predicted."""
+        k = min(self._found.k, len(predictions))
+        return self._found.bar_with(np.partition(predictions, len(predictions) - k)[len(predictions) - k :])
 
-    def choose(self, count: int, found: _Found) -> Tensor:
+    def choose(self, count: int) -> Tensor:
         """Take the documents that are most likely among the best k, of those not scored; returns their places."""
         open_predictions = torch.where(self._open, self.predictions, -torch.inf)
-        bar = found.bar_with(open_predictions.topk(min(found.k, len(self.rows))).values.cpu().numpy())
-        chosen = torch.where(self._open, (self.predictions - bar) / self.errors, -torch.inf).topk(count).indices
+        bar = self._bar(open_predictions.cpu().numpy())
+        chosen = ((open_predictions - bar) / self.errors).topk(count).indices
         self._open[chosen] = False
         self.left -= count
         return chosen
 
-    def recall(self, found: _Found, error: float, enough: float) -> tuple[float, bool]:
-        """Predict anew, and estimate the share of the true best k that is found already.
+    def predict(self) -> None:
+        """Predict scores by the fit of today."""
+        self.predictions = self._fit.predict(self.codes)
+
+    def outlook(self, error: float, wanted: float) -> _Outlook:
+        """Estimate the share of the true best k that is found already, and what is to be scored for more.
 
         A document that was not scored is taken to have its predicted score plus a normal error: as large as the
-        error of the last round's predictions inside of the list; outside of it, where the prediction is the last
+        errors of the last rounds' predictions inside of the list; outside of it, where the prediction is the last
         scan's, the difference between that scan and the predictions of today comes on top. It is only looked at when
-        what is inside leaves ``enough``.
-
-        :return: The estimate, and whether it is the age of the scan that keeps it below ``enough``.
+        what is inside leaves the recall ``wanted``.
         """
-        self.predictions = self._fit.predict(self.codes)
-        worst = found.worst_hit
+        found, worst = self._found, self._found.worst_hit
         if worst is None:
-            return 0.0, False
+            return _Outlook(0.0, found.k, is_stale=False)
         still = self._open.cpu().numpy()
         predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
-        missing = _expected_above(worst, predictions[still], error * errors[still])
-        recall = found.k / (found.k + missing)
-        if recall < enough or self._outside is None:
-            return recall, False
-        drift = predictions[: self._proposed] - self._rough
+        chances = _chances_above(worst, predictions[still], error * errors[still])
+        recall = found.k / (found.k + chances.sum())
+        if recall < wanted:
+            left = np.cumsum(np.sort(chances))  # of those that are the least likely
+            return _Outlook(recall, int((left > found.k / wanted - found.k).sum()), is_stale=False)
+        if self._outside is None:
+            return _Outlook(recall, 0, is_stale=False)
+        drift = predictions - self._rough
         outside_error = float(np.hypot(drift.std(), error)) if len(drift) else error
         bar = worst - float(drift.mean()) if len(drift) else worst
-        missing += _expected_above(bar, self._outside, outside_error * self._all_errors)
+        missing = chances.sum() + _chances_above(bar, self._outside, outside_error * self._all.errors.numpy()).sum()
         recall = found.k / (found.k + missing)
-        return recall, recall < enough
+        return _Outlook(recall, 0, is_stale=recall < wanted)
 
 
 class _Fit:
@@ -288,7 +314,7 @@ class _Fit:
 
     def __init__(self, prior: Tensor, weights: Tensor, mean: float) -> None:
         self.weights = weights
-        self._inverse, self._mean = prior, mean
+        self._inverse, self.mean = prior, mean
         self._half: Tensor | None = None  # what the inverse has still to lose
 
     def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
@@ -309,7 +335,7 @@ class _Fit:
 
     def predict(self, codes: Tensor) -> Tensor:
         """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        return codes @ self.weights + self._mean
+        return codes @ self.weights + self.mean
 
 
 class _Found:
@@ -344,8 +370,8 @@ class _Found:
         return in_rank_order(hits)[: self.k]
 
 
-def _expected_above(bar: float, predictions: np.ndarray, errors: np.ndarray) -> float:
-    """Expected number of predictions whose true value lies above a bar, their errors given."""
+def _chances_above(bar: float, predictions: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Chances of true values above a bar, errors of predictions given; without those that have next to none."""
     distances = (predictions - bar) / np.maximum(errors, 1e-30)
-    near = distances[distances > -_FAR]
-    return float(torch.special.ndtr(torch.from_numpy(near)).sum())
+    chances: np.ndarray = torch.special.ndtr(torch.from_numpy(distances[distances > -_FAR])).numpy()
+    return chances

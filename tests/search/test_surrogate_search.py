@@ -90,7 +90,7 @@ def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) 
 
     def error(surrogate: Surrogate) -> float:
         codes = Codes(surrogate, CPU)
-        start = module._Start(index, surrogate, codes, surrogate.errors(), 16, None)
+        start = module._Start(index, surrogate, codes, 16, None)
         fits = start.fits(q_nets, Scorer(q_nets, CPU).score(start.vectors)[:, :16])
         predictions = torch.stack([fit.predict(codes.gather(torch.from_numpy(rows))) for fit in fits])
         return float(((predictions - scores) / scores.std(dim=1, keepdim=True)).square().mean())
@@ -417,18 +417,43 @@ def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path
     assert errors[far_out].mean() > 1.2 * errors.mean()
 
 
-def test_what_is_likely_to_be_among_the_best_is_chosen_though_others_are_predicted_higher(index: FlatIndex) -> None:
-    found = module._Found(np.arange(4), np.array([5.0, 4.0, 1.0, 0.0], dtype=np.float32), 2)
-    fit = module._Fit(torch.eye(2), torch.tensor([1.0, 0.0]), 0.0)
-    integers = np.array([[30, 0], [20, 0], [10, 0]], dtype=np.int8)
-    codes = torch.from_numpy(integers).float() / 10
+class FourCodes:
+    """What a shortlist needs of codes."""
 
-    class OfRows:
-        def gather(self, rows: torch.Tensor) -> torch.Tensor:
-            return codes[rows]
+    errors = torch.tensor([1.0, 9.0, 1.0, 1.0])
 
-    shortlist = module._Shortlist(OfRows(), fit, np.array([1.0, 9.0, 1.0], dtype=np.float32), np.array([1]))
-    shortlist.fill(Proposals(np.array([0, 2]), np.array([3.0, 1.0], dtype=np.float32)), found.rows[:0])
-    assert shortlist.rows.tolist() == [0, 2, 1]
-    assert shortlist.rows[shortlist.choose(1, found)].tolist() == 1
-    assert shortlist.rows[shortlist.choose(2, found)].tolist() == [0, 2]
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[3.0], [2.0], [1.0], [9.0]])[rows]
+
+
+@pytest.mark.parametrize("all_documents", [True, False])
+def test_what_is_likely_to_be_among_the_best_is_chosen_though_others_are_predicted_higher(all_documents: bool) -> None:
+    found = module._Found(np.array([3]), np.array([9.0], dtype=np.float32), 2)
+    fit = module._Fit(torch.eye(1), torch.tensor([1.0]), 2.0)
+    shortlist = module._Shortlist(FourCodes(), fit, found)
+    predictions = np.array([3.0, 2.0, 1.0, 9.0], dtype=np.float32)
+    shortlist.fill(Proposals(None, predictions) if all_documents else Proposals(np.arange(3), predictions[:3]), 2)
+    assert shortlist.rows.tolist() == ([0, 1] if all_documents else [0, 1, 2])  # the bar is 5: -0/1, -1/9, -2/1
+    found.add(np.empty(0, np.int64), np.array([7.0], dtype=np.float32))
+    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [1]  # the bar is 7: -2/1, -3/9
+    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [0]
+
+
+def test_what_no_fit_tells_is_searched_for_among_all_documents(index: FlatIndex) -> None:
+    search, strangers = surrogate_search(index, target_recall=1 - 1e-9), random_q_nets(CONFIG, 2, 31)
+    assert search.search(strangers, 10) == ExhaustiveSearch(index, CPU).search(strangers, 10)
+    assert min(stats.documents_scored for stats in search.stats) > index.num_docs / 2
+    assert max(stats.rounds for stats in search.stats) < 24
+
+
+@pytest.mark.parametrize(("directions", "size"), [(3, 32), (60, 96)])
+def test_codes_have_the_components_that_scores_need(tmp_path: Path, directions: int, size: int) -> None:
+    vectors = random_vectors(3000, 96)
+    index = save_index(tmp_path / "index", vectors)
+    used = np.linalg.qr(random_vectors(96, 96, seed=1))[0][:, :directions].astype(np.float32)
+    q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(40, directions, seed=2) @ used.T))
+    surrogate = build_surrogate(index, q_nets, CPU)
+    assert surrogate.codes.shape == (3000, size)
+    codes = Codes(surrogate, CPU).gather(torch.arange(3000)).numpy()
+    fitted = codes @ np.linalg.lstsq(codes, vectors @ used, rcond=None)[0]
+    assert np.square(fitted - vectors @ used).mean() < 0.02 * np.square(vectors @ used).mean()
