@@ -8,7 +8,7 @@ digests) and arrays:
 - of all documents ``codes-*.npy`` and ``scales-*.npy`` (each code as 8-bit integers, and what they are multiples of,
   bfloat16, its bits as uint16) and ``leverages-*.npy`` (how far out a code lies);
 - rows: ``sample-*.npy`` (what every query scores first), ``outliers-*.npy`` (what codes tell too little of, so that
-  every query scores it as well) and ``extremes-*.npy`` (the highest leverages, which every query looks at);
+  every query scores it as well) and ``extremes-*.npy`` (the highest leverages);
 - ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions);
 - what typical queries tell of a fit before anything is scored: ``output_map-*.npy`` (what to expect, from the
   q-net's output layer) and ``penalty-*.npy`` (how strange it is to lie elsewhere).

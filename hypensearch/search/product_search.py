@@ -34,8 +34,9 @@ _SEEDS = 64
 class Proposals:
     """What an engine found for one fit.
 
-    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are.
-    :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)``.
+    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are,
+        scored or not.
+    :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)`` or ``(num_docs,)``.
     """
 
     rows: np.ndarray | None
@@ -50,7 +51,7 @@ class Engine(Protocol):
 
         :param weights: *Shape:* ``(num_fits, code_size)``.
         :param count: Documents wanted of each; an engine that looks at all may give all.
-        :param scored: Rows that are left out, *Shape:* ``(n,)``.
+        :param scored: Rows that are left out, unless all are given, *Shape:* ``(n,)``.
         :param threads: CPU threads.
         """
         ...

@@ -140,7 +140,7 @@ def _moments_of_fits(states: Tensor, scores: Tensor) -> Tensor:
 
 
 def _enough(codes: Tensor, scores: Tensor) -> int:
-    """Tell how many components are enough: all of them leave little less of typical queries' scores unexplained."""
+    """Tell how many components are enough: more would leave hardly less of typical queries' scores unexplained."""
     gram, products = codes.T @ codes, codes.T @ scores.T
     sizes = [*range(CODE_MULTIPLE, codes.shape[1], CODE_MULTIPLE), codes.shape[1]]
     fits = [_ridge(gram[:size, :size], products[:size]) for size in sizes]

@@ -106,7 +106,6 @@ class SurrogateSearch:
         self._device = device
         self._codes = Codes(surrogate, device)
         self._engine = engine(self._codes)
-        self._surrogate = surrogate
         size, most = self.options.sample or _SAMPLE, self.options.max_scored
         self._start = _Start(index, surrogate, self._codes, size, most)
 
@@ -240,7 +239,11 @@ class _Shortlist:
         self._all, self._fit, self._found = codes, fit, found
 
     def fill(self, proposals: Proposals, size: int) -> None:
-        """Take what an engine proposes; if that is all documents, those that are most likely among the best k."""
+        """Take what an engine proposes; if that is all documents, those that are most likely among the best k.
+
+        :param proposals: Predictions of all documents are written over.
+        :param size: Documents to take of all.
+        """
         rows, self._rough, self._outside = proposals.rows, proposals.predictions, None
         if rows is None:
             every, scored = proposals.predictions, self._found.rows
@@ -283,6 +286,9 @@ class _Shortlist:
         errors of the last rounds' predictions inside of the list; outside of it, where the prediction is the last
         scan's, the difference between that scan and the predictions of today comes on top. It is only looked at when
         what is inside leaves the recall ``wanted``.
+
+        :param error: Root mean square, of errors divided by the documents' own.
+        :param wanted: The recall to reach.
         """
         found, worst = self._found, self._found.worst_hit
         if worst is None:
