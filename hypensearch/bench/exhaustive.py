@@ -29,6 +29,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNetConfig, QNets
+from hypensearch.search import scorers as search_scorers
 from hypensearch.search.exhaustive import ExhaustiveSearch
 
 AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
@@ -119,6 +120,8 @@ def measure(
 ) -> Iterator[Figure]:
     """Measure the limits, the authors' path and ours in turn, in one process.
 
+    Of what is not in fp32 the scan is measured by itself as well, without what is scored again.
+
     :param precisions: Those of our scan.
     :param scorers: Of :data:`hypensearch.search.flags.SCORERS`; combinations that do not fit are left out.
     """
@@ -137,6 +140,9 @@ def measure(
         searches = dict(_searches(index, device, precisions, scorers))
         for name, search in searches.items():
             runs[name], work[name] = partial(search.search, q_nets, case.hits), case.flop
+            if search.precision != "fp32":
+                name = name.replace("hypensearch", "scan")
+                runs[name], work[name] = partial(_scan, index, search, q_nets), case.flop
         seconds = limits.interleaved(runs, repeats, device)
         plain = ExhaustiveSearch(index, device, scorer="eager").search(q_nets, case.hits)
         for name, found in seconds.items():
@@ -155,6 +161,17 @@ def _searches(
                 logger.info("left out: %s", error)
                 continue
             yield f"hypensearch {precision}" + ("" if scorer == "auto" else f" {scorer}"), search
+
+
+def _scan(index: FlatIndex, search: ExhaustiveSearch, q_nets: QNets) -> list[Tensor]:
+    shards = index.shards
+    cases = (
+        search_scorers.Case(search.device, search.precision, q_nets.config, len(q_nets), len(s.vectors)) for s in shards
+    )
+    return [
+        search_scorers.make_scorer(q_nets, case, search.scorer).score(shard.vectors)
+        for case, shard in zip(cases, shards, strict=True)
+    ]
 
 
 def authors_search(q_nets: QNets, vectors: Tensor, k: int, rows: int) -> Tensor:
@@ -188,7 +205,8 @@ def _limits(
 ) -> tuple[dict[str, Callable[[], object]], dict[str, float]]:
     runs: dict[str, Callable[[], object]] = {}
     work: dict[str, float] = {}
-    for precision in dict.fromkeys(("fp32", *precisions)):
+    packed = [limits.PACKED] if device.type == "cpu" and torch.backends.mkldnn.is_available() else []
+    for precision in dict.fromkeys(("fp32", *packed, *precisions)):
         name = f"matrix rate {precision}"
         runs[name], work[name] = limits.matrix_product(case.dim, precision, device)
     runs["memory copy"], work["memory copy"] = limits.memory_copy(device)
@@ -206,7 +224,7 @@ def _figure(
 ) -> Figure:
     median = statistics.median(found)
     share = overlap = equal = None
-    if name.startswith(("hypensearch", "authors")):
+    if name.startswith(("hypensearch", "scan", "authors")):
         limit = f"matrix rate {name.split()[1].rstrip(',')}"
         share = statistics.median(
             (work / ours) / (all_work[limit] / theirs) for ours, theirs in zip(found, seconds[limit], strict=True)

@@ -13,6 +13,7 @@ from torch import Tensor
 from hypensearch.search.precision import DTYPES
 
 ROWS = 2048
+PACKED = "fp32 packed"
 _REPEATS = 10
 _COPY_BYTES = 1 << 28
 
@@ -20,11 +21,13 @@ _COPY_BYTES = 1 << 28
 def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Callable[[], object], float]:
     """Return torch's own matrix product at the q-nets' shape as a thing to time, and its operations.
 
-    :param precision: "fp32", "bf16", "fp16", or "int8" (oneDNN's product with packed weights; on CUDA
-        ``torch._int_mm``).
+    :param precision: "fp32", "bf16", "fp16", :data:`PACKED` or "int8" (both oneDNN's product with packed weights; int8
+        on CUDA ``torch._int_mm``).
     """
     if precision == "int8" and device.type == "cpu":
         multiply, a, b = _onednn_int8(dim)
+    elif precision == PACKED:
+        multiply, a, b = _onednn_fp32(dim)
     elif precision == "int8":
         a, b = (torch.ones(rows, dim, dtype=torch.int8, device=device) for rows in (ROWS, dim))
         multiply = torch._int_mm
@@ -38,6 +41,15 @@ def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Call
             multiply(a, b)
 
     return run, 2.0 * ROWS * dim * dim * _REPEATS
+
+
+def _onednn_fp32(dim: int) -> tuple[Callable[[Tensor, Tensor], object], Tensor, Tensor]:
+    weight = torch.ops.mkldnn._reorder_linear_weight(torch.ones(dim, dim), ROWS)
+    return (
+        lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""),
+        torch.ones(ROWS, dim),
+        weight,
+    )
 
 
 def _onednn_int8(dim: int) -> tuple[Callable[[Tensor, Tensor], object], Tensor, Tensor]:

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,6 +28,9 @@ from hypensearch.models.q_net import activation
 _EPS = np.float32(1e-5)
 _ZERO = np.float32(128)  # what 0 is among unsigned bytes
 _HALF = np.float32(0.5)
+_NOTHING, _ONE = np.float32(0), np.float32(1)
+_WORD = ir.IntType(32)
+_HALF_WORD = _WORD(16)
 _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "leaky_relu": functional.leaky_relu_}
 
 
@@ -49,7 +54,8 @@ class Epilogue:
     def __init__(self, config: QNetConfig, block: int) -> None:
         self._activation = config.activation
         norm, before = config.layer_norm, config.layer_norm_before_residual
-        self._steps = (norm and before, config.has_residual(block), norm and not before)
+        self._relu = config.activation == "relu"  # done in the loop
+        self._steps = (self._relu, norm and before, config.has_residual(block), norm and not before)
 
     def finish(self, outputs: Tensor, inputs: Tensor) -> Tensor:
         """Return the block's states, which lie where the outputs were.
@@ -57,21 +63,32 @@ class Epilogue:
         :param outputs: Of the linear map, float32 or bfloat16 on a CPU, *Shape:* ``(rows, out)``.
         :param inputs: Of the block, of the same type, *Shape:* ``(rows, in)``.
         """
-        outputs = activate(self._activation, outputs).contiguous()
-        if outputs.dtype == torch.bfloat16:
-            _finish_bfloat16(_bits(outputs), _bits(inputs), *self._steps)
-        else:
-            _finish(outputs.numpy(), inputs.numpy(), *self._steps)
+        outputs = self._activated(outputs)
+        _finish(_as_array(outputs), _as_array(inputs), *self._steps)
         return outputs
+
+    def finish_to_scores(self, outputs: Tensor, inputs: Tensor, weights: Tensor) -> Tensor:
+        """As :meth:`finish`, and return the products of the states, in float32, with an output layer; keep no states.
+
+        :param weights: float32, contiguous, *Shape:* ``(out,)``.
+        :return: float32, *Shape:* ``(rows,)``.
+        """
+        outputs = self._activated(outputs)
+        scores = torch.empty(len(outputs))
+        _finish_to_scores(_as_array(outputs), _as_array(inputs), *self._steps, weights.numpy(), scores.numpy())
+        return scores
 
     def finish_to_bytes(self, outputs: Tensor, inputs: Tensor, scale: float, into: Tensor) -> Tensor:
         """As :meth:`finish` in float32, and round the states as :func:`to_bytes` does.
 
         :param into: uint8, *Shape:* ``(rows, out)``.
         """
-        outputs = activate(self._activation, outputs).contiguous()
+        outputs = self._activated(outputs)
         _finish_to_bytes(outputs.numpy(), inputs.numpy(), *self._steps, np.float32(1 / scale), into.numpy())
         return outputs
+
+    def _activated(self, outputs: Tensor) -> Tensor:
+        return (outputs if self._relu else activate(self._activation, outputs)).contiguous()
 
 
 def activate(name: str, states: Tensor) -> Tensor:
@@ -92,22 +109,73 @@ def to_bytes(states: Tensor, scale: float, into: Tensor) -> None:
     _to_bytes(states.numpy(), np.float32(1 / scale), into.numpy())
 
 
-def _bits(states: Tensor) -> np.ndarray:
-    bits: np.ndarray = states.view(torch.uint16).numpy()
-    return bits
+def _as_array(states: Tensor) -> np.ndarray:
+    """View states as an array, bfloat16 as its bits."""
+    array: np.ndarray = (states.view(torch.uint16) if states.dtype == torch.bfloat16 else states).numpy()
+    return array
+
+
+@intrinsic
+def _number(context, kept):  # type: ignore[no-untyped-def]
+    """Return the float32 that is kept as one, or as bfloat16: the upper half of its bits."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        value = arguments[0]
+        if signature.args[0] == types.float32:
+            return value
+        bits = builder.shl(builder.zext(value, _WORD), _HALF_WORD)
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(kept), generate
+
+
+@intrinsic
+def _kept(context, number, like):  # type: ignore[no-untyped-def]
+    """Return a float32 as it is kept in place of another: as one, or as the nearest bfloat16, the even one of two.
+
+    A float32 that is not a number and was computed from bfloat16 has no more bits than these, and so stays what it is.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        value = arguments[0]
+        if signature.return_type == types.float32:
+            return value
+        bits = builder.bitcast(value, _WORD)
+        is_odd = builder.and_(builder.lshr(bits, _HALF_WORD), _WORD(1))
+        rounded = builder.add(builder.add(bits, _WORD(0x7FFF)), is_odd)
+        return builder.trunc(builder.lshr(rounded, _HALF_WORD), ir.IntType(16))
+
+    return like(number, like), generate
 
 
 @_loops
-def _finish(outputs, inputs, norm_before, residual, norm_after):  # type: ignore[no-untyped-def]
-    for row in range(outputs.shape[0]):
-        _finish_row(outputs[row], inputs[row], norm_before, residual, norm_after)
+def _finish(outputs, inputs, relu, norm_before, residual, norm_after):  # type: ignore[no-untyped-def]
+    row = np.empty(outputs.shape[1], np.float32)
+    for place in range(outputs.shape[0]):
+        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, True)
 
 
 @_loops
-def _finish_to_bytes(outputs, inputs, norm_before, residual, norm_after, inverse, into):  # type: ignore[no-untyped-def]
-    for row in range(outputs.shape[0]):
-        _finish_row(outputs[row], inputs[row], norm_before, residual, norm_after)
-        _row_to_bytes(outputs[row], inverse, into[row])
+def _finish_to_scores(  # type: ignore[no-untyped-def]
+    outputs, inputs, relu, norm_before, residual, norm_after, weights, scores
+):
+    row = np.empty(outputs.shape[1], np.float32)
+    for place in range(outputs.shape[0]):
+        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, False)
+        total = _NOTHING
+        for unit in range(row.shape[0]):
+            total += row[unit] * weights[unit]
+        scores[place] = total
+
+
+@_loops
+def _finish_to_bytes(  # type: ignore[no-untyped-def]
+    outputs, inputs, relu, norm_before, residual, norm_after, inverse, into
+):
+    row = np.empty(outputs.shape[1], np.float32)
+    for place in range(outputs.shape[0]):
+        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, True)
+        _row_to_bytes(row, inverse, into[place])
 
 
 @_loops
@@ -117,62 +185,40 @@ def _to_bytes(states, inverse, into):  # type: ignore[no-untyped-def]
 
 
 @_loops
-def _finish_bfloat16(outputs, inputs, norm_before, residual, norm_after):  # type: ignore[no-untyped-def]
-    """As :func:`_finish` on the bits of bfloat16, which are the upper half of float32's."""
-    bits, more_bits = np.empty(outputs.shape[1], np.uint32), np.empty(inputs.shape[1], np.uint32)
-    states, before = bits.view(np.float32), more_bits.view(np.float32)
-    for row in range(outputs.shape[0]):
-        _widen(outputs[row], bits)
-        if residual:
-            _widen(inputs[row], more_bits)
-        _finish_row(states, before, norm_before, residual, norm_after)
-        _narrow(bits, outputs[row])
+def _finish_row(  # type: ignore[no-untyped-def]
+    outputs, inputs, row, relu, norm_before, residual, norm_after, keep
+):
+    """Finish one row of outputs into ``row``, in float32, and in place as well if they are to be kept there."""
+    total = _NOTHING
+    for place in range(row.shape[0]):
+        value = _number(outputs[place])
+        if relu and value < _NOTHING:  # what is not a number stays so
+            value = _NOTHING
+        if residual and not norm_before:
+            value += _number(inputs[place])
+        row[place] = value
+        total += value
+    mean, inverse = _NOTHING, _ONE
+    if norm_before or norm_after:
+        mean, inverse = _moments(row, total)
+    for place in range(row.shape[0]):
+        value = (row[place] - mean) * inverse
+        if residual and norm_before:
+            value += _number(inputs[place])
+        row[place] = value
+        if keep:
+            outputs[place] = _kept(value, outputs[place])
 
 
 @_loops
-def _widen(halves, bits):  # type: ignore[no-untyped-def]
-    for place in range(halves.shape[0]):
-        bits[place] = np.uint32(halves[place]) << np.uint32(16)
-
-
-@_loops
-def _narrow(bits, halves):  # type: ignore[no-untyped-def]
-    """Round to the nearest bfloat16, to the even one of two; what is not a number stays so."""
-    for place in range(halves.shape[0]):
-        value = bits[place]
-        rounded = (value + np.uint32(0x7FFF) + ((value >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
-        broken = (value & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
-        halves[place] = np.uint16(0x7FC0) if broken else np.uint16(rounded)
-
-
-@_loops
-def _finish_row(row, inputs, norm_before, residual, norm_after):  # type: ignore[no-untyped-def]
-    if residual and not norm_before:
-        for place in range(row.shape[0]):
-            row[place] += inputs[place]
-    if not (norm_before or norm_after):
-        return
-    mean, inverse = _moments(row)
-    if residual and norm_before:
-        for place in range(row.shape[0]):
-            row[place] = (row[place] - mean) * inverse + inputs[place]
-    else:
-        for place in range(row.shape[0]):
-            row[place] = (row[place] - mean) * inverse
-
-
-@_loops
-def _moments(row):  # type: ignore[no-untyped-def]
+def _moments(row, total):  # type: ignore[no-untyped-def]
     """Return the mean, and what makes the variance 1; deviations are squared, which keeps small ones exact."""
     width = np.float32(row.shape[0])
-    total = np.float32(0)
-    for place in range(row.shape[0]):
-        total += row[place]
     mean = total / width
-    squares = np.float32(0)
+    squares = _NOTHING
     for place in range(row.shape[0]):
         squares += (row[place] - mean) * (row[place] - mean)
-    return mean, np.float32(1) / np.sqrt(squares / width + _EPS)
+    return mean, _ONE / np.sqrt(squares / width + _EPS)
 
 
 @_loops

@@ -25,13 +25,15 @@ from hypensearch.search.triton_scorer import TritonScorer
 from hypensearch.stages import stage
 
 CPU_BLOCK_ROWS = 65536
+_AGAIN = 128  # candidates that are scored again at a time, beside the first k; an eighth of k if that is more
+_SAFETY = 2.0  # times the scan's largest error so far is how wrong it is thought to be
 
 
 class ExhaustiveSearch:
     """Scores every document of an index; what does not fit into memory is read again for each batch.
 
     In fp32 an exact scorer's scores are the hits' scores. Elsewhere the scan picks twice as many candidates as are
-    wanted, and these are scored again in fp32, so that every hit has its exact score.
+    wanted, and of these are scored again in fp32 as many as its errors ask for: every hit has its exact score.
 
     :param index: The document vectors.
     :param device: Where to score.
@@ -96,7 +98,7 @@ class ExhaustiveSearch:
             best = self._collect(shard, rows, scorer, len(q_nets), wanted)
         else:
             best = self._score(shard, rows, scorer, len(q_nets), wanted)
-        return [self._hits(shard, q_nets[query], best, query)[:k] for query in range(len(q_nets))]
+        return [self._hits(shard, q_nets[query], best, query, k) for query in range(len(q_nets))]
 
     def _score(self, shard: FlatShard, rows: range, scorer: BlockScorer, num_queries: int, wanted: int) -> Best:
         best = TopK(num_queries, wanted, shard.docid_rank)
@@ -144,21 +146,41 @@ class ExhaustiveSearch:
         used = go_through(rows, self._block_rows, blocks, use)
         self._block_rows = min(self._block_rows, used) if used < min(self._block_rows, len(rows)) else self._block_rows
 
-    def _hits(self, shard: FlatShard, q_net: QNets, best: Best, query: int) -> list[Hit]:
+    def _hits(self, shard: FlatShard, q_net: QNets, best: Best, query: int, k: int) -> list[Hit]:
         rows, scores = best.rows(query), best.scores(query)
         if not self._is_exact:
-            scores = self.score_rows(shard, q_net, rows)
-        hits = [Hit(shard.docids[int(row)], float(score)) for row, score in zip(rows, scores, strict=True)]
-        return in_rank_order(hits)
+            scores = self.score_again(shard, q_net, rows, scores, k)
+        hits = [Hit(shard.docids[int(row)], float(score)) for row, score in zip(rows, scores, strict=False)]
+        return in_rank_order(hits)[:k]
 
-    def score_rows(self, shard: FlatShard, q_net: QNets, rows: np.ndarray) -> np.ndarray:
-        """Score some documents with one q-net, in fp32.
+    def score_again(self, shard: FlatShard, q_net: QNets, rows: np.ndarray, rough: np.ndarray, k: int) -> np.ndarray:
+        """Score candidates again in fp32, best first, until no other can be among the best k.
+
+        None can where the scan would have to be wrong by more than twice its largest error so far.
+
+        :param rows: The candidates, best first, *Shape:* ``(n,)``.
+        :param rough: Their scores in the scan.
+        :return: Scores of the first of them, float32, *Shape:* ``(at most n,)``.
+        """
+        scorer = Scorer(q_net, self.device)
+        scores = np.empty(0, dtype=np.float32)
+        while (done := len(scores)) < len(rows):
+            if done >= k:
+                reach = _SAFETY * np.abs(scores - rough[:done]).max()
+                if rough[done] + reach < np.partition(scores, done - k)[done - k]:
+                    break
+            more = self.scores_of(shard, scorer, rows[done : max(done, k) + max(_AGAIN, k // 8)])
+            scores = np.concatenate([scores, more])
+        return scores
+
+    def scores_of(self, shard: FlatShard, scorer: Scorer, rows: np.ndarray) -> np.ndarray:
+        """Return the scores of some documents under a scorer's first q-net.
 
         :param rows: Rows of the shard, *Shape:* ``(n,)``.
         :return: float32, *Shape:* ``(n,)``.
         """
         order = np.sort(rows)
-        scores = Scorer(q_net, self.device).score(shard.vectors[order])[0].cpu().numpy()
+        scores = scorer.score(shard.vectors[order])[0].cpu().numpy()
         result: np.ndarray = scores[np.searchsorted(order, rows)]
         return result
 

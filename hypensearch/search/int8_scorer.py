@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, to_bytes
 from hypensearch.search.scorer import as_tensor, core_pool
 
-TILE_ROWS = 256
+TILE_ROWS = 512
 _SAMPLE = 256  # documents that the scales of states are taken from
 _ZERO = 128  # what 0 is among unsigned bytes
 
@@ -88,6 +89,15 @@ class _Block:
     input_scale: float
     epilogue: Epilogue
 
+    def multiply(self, inputs: Tensor) -> Tensor:
+        """Apply the map to bytes, *Shape:* ``(rows, in)``; the outputs are float32."""
+        outputs: Tensor = torch.ops.onednn.qlinear_pointwise(
+            inputs,
+            *(self.input_scale, _ZERO, self.weight, self.weight_scale, self.weight_zero, self.bias),
+            *(1.0, 0, torch.float32, "none", [], ""),
+        )
+        return outputs
+
 
 class _Int8QNet:
     """One quantised q-net.
@@ -112,22 +122,15 @@ class _Int8QNet:
         inputs = torch.empty(len(states), self._config.dims[0], dtype=torch.uint8)
         if self._blocks:
             to_bytes(states, self._blocks[0].input_scale, inputs)
-        for number, block in enumerate(self._blocks):
-            states, inputs = self._apply(number, block, states, inputs)
-        return states @ self._output
-
-    def _apply(self, number: int, block: _Block, states: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a block's states, and the same as bytes for the next block."""
-        outputs = torch.ops.onednn.qlinear_pointwise(
-            inputs,
-            *(block.input_scale, _ZERO, block.weight, block.weight_scale, block.weight_zero, block.bias),
-            *(1.0, 0, torch.float32, "none", [], ""),
-        )
-        if number + 1 == len(self._blocks):
-            return block.epilogue.finish(outputs, states), inputs
-        following = inputs if inputs.shape == outputs.shape else torch.empty(outputs.shape, dtype=torch.uint8)
-        scale = self._blocks[number + 1].input_scale
-        return block.epilogue.finish_to_bytes(outputs, states, scale, following), following
+        for block, following in pairwise(self._blocks):
+            outputs = block.multiply(inputs)
+            if inputs.shape != outputs.shape:
+                inputs = torch.empty(outputs.shape, dtype=torch.uint8)
+            states = block.epilogue.finish_to_bytes(outputs, states, following.input_scale, inputs)
+        if not self._blocks:
+            return states @ self._output
+        last = self._blocks[-1]
+        return last.epilogue.finish_to_scores(last.multiply(inputs), states, self._output)
 
 
 def _block(weight: Tensor, bias: Tensor, inputs: Tensor, epilogue: Epilogue) -> _Block:

@@ -66,7 +66,7 @@ def packed(weight: Tensor, bias: Tensor, rows: int) -> LinearMap | None:
 
 
 def _bfloat16(weight: Tensor, bias: Tensor, rows: int) -> LinearMap:
-    on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.t().contiguous(), rows)
+    on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.t(), rows)
 
     def apply(inputs: Tensor, out: Tensor) -> Tensor:
         outputs: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, on_pack, bias, "none", [], "")

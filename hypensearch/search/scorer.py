@@ -26,7 +26,8 @@ from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
 
 CPU_TILE_ROWS = 768
-PACKED_TILE_ROWS = 256  # weights are packed for tiles of one size, and smaller ones are filled up to it
+PACKED_TILE_ROWS = (256, 512)  # weights are packed for tiles of one size, the least and the most that it may be
+_PACKED_ROWS_MULTIPLE = 32  # so that few sizes are ever tried
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
@@ -65,7 +66,7 @@ class Scorer:
         self._q_nets = q_nets.to(device, self.dtype)
         self._maps: list[list[LinearMap]] = [self._blas(query) for query in range(len(q_nets))]
         self._rows_seen = [0] * len(q_nets)
-        self._packed_rows = min(self.tile_rows, PACKED_TILE_ROWS)
+        self._packed_rows = 0
         self._is_packed = False
         self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
         self._buffers = _Buffers()
@@ -141,7 +142,7 @@ class Scorer:
                     do(start)
                 return
             pool = core_pool(self._threads)
-            list(pool.map(self._pack, to_pack))
+            self._pack(to_pack, len(vectors), pool)
             rows = self._rows_of_tiles(len(vectors))
             list(pool.map(do, range(0, len(vectors), rows)))
 
@@ -160,12 +161,31 @@ class Scorer:
         pairs = zip(self._q_nets.weights, self._q_nets.biases, strict=False)  # the output layer has no bias
         return [blas(weight[query], bias[query]) for weight, bias in pairs]
 
-    @torch.inference_mode()
-    def _pack(self, query: int) -> None:
-        pairs = zip(self._q_nets.weights, self._q_nets.biases, self._maps[query], strict=False)
-        maps = [(packed(weight[query], bias[query], self._packed_rows), plain) for weight, bias, plain in pairs]
-        self._maps[query] = [on_pack or plain for on_pack, plain in maps]
-        self._is_packed = self._is_packed or any(on_pack for on_pack, _ in maps)
+    def _pack(self, queries: Sequence[int], num_docs: int, pool: ThreadPoolExecutor) -> None:
+        if not queries:
+            return
+        if not self._packed_rows:
+            self._packed_rows = min(self.tile_rows, _even_tiles(num_docs, self._threads))
+
+        @torch.inference_mode()
+        def pack(place: tuple[int, int]) -> LinearMap | None:
+            query, block = place
+            weight, bias = self._q_nets.weights[block][query], self._q_nets.biases[block][query]
+            return packed(weight, bias, self._packed_rows)
+
+        places = [(query, block) for query in queries for block in range(len(self._q_nets.biases))]
+        for (query, block), on_pack in zip(places, pool.map(pack, places), strict=True):
+            if on_pack:
+                self._maps[query][block] = on_pack
+                self._is_packed = True
+
+
+def _even_tiles(num_docs: int, threads: int) -> int:
+    """Return rows of tiles that threads get as many of, for which weights are packed."""
+    least, most = PACKED_TILE_ROWS
+    tiles = threads * -(-num_docs // (threads * most))
+    rows = -(-num_docs // tiles)
+    return max(least, -(-rows // _PACKED_ROWS_MULTIPLE) * _PACKED_ROWS_MULTIPLE)
 
 
 class _Buffers:
@@ -231,18 +251,31 @@ class _Workspace:
 
     def score(self, query: int) -> Tensor:
         """Return the loaded documents' scores, *Shape:* ``(count,)``."""
-        scores: Tensor = (self._last_states(query) @ self._q_nets.weights[-1][query]).squeeze(1)[: self._count]
-        return scores
+        weights = self._q_nets.weights[-1][query].squeeze(1)
+        if not self._epilogues:
+            return (self._states_before(self._config.num_blocks, query)[0] @ weights)[: self._count]
+        last = self._config.num_blocks - 1
+        states, in_use = self._states_before(last, query)
+        outputs, _ = self._linear(last, query, states, in_use)
+        return self._epilogues[last].finish_to_scores(outputs, states, weights.float().contiguous())[: self._count]
 
     def states(self, query: int) -> Tensor:
         """Return the loaded documents' last states, *Shape:* ``(count, width)``; valid until the next call."""
-        return self._last_states(query)[: self._count]
+        return self._states_before(self._config.num_blocks, query)[0][: self._count]
 
-    def _last_states(self, query: int) -> Tensor:
-        states, in_use = self._loaded, None
-        for block in range(self._config.num_blocks):
+    def _states_before(self, end: int, query: int) -> tuple[Tensor, int | None]:
+        """Return what the first blocks make of the tile, and the number of the buffer that it lies in."""
+        states: Tensor = self._loaded
+        in_use: int | None = None
+        for block in range(end):
             states, in_use = self._block(block, query, states, in_use)
-        return states
+        return states, in_use
+
+    def _linear(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
+        """Apply a block's linear map; returns a buffer's number with the outputs, which may lie elsewhere."""
+        free = 1 if in_use == 0 else 0
+        buffer = self._buffer(free, len(states), self._config.dims[block + 1])
+        return self._maps[query][block](states, buffer), free
 
     def _block(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
         """Compute one hidden block without new memory.
@@ -251,11 +284,10 @@ class _Workspace:
         :return: The block's output and the number of its buffer.
         """
         config = self._config
-        first, second = [number for number in range(3) if number != in_use][:2]
-        outputs = self._maps[query][block](states, self._buffer(first, len(states), config.dims[block + 1]))
+        outputs, number = self._linear(block, query, states, in_use)
         if self._epilogues:
-            return self._epilogues[block].finish(outputs, states), first
-        outputs, number = activate(config.activation, outputs), first
+            return self._epilogues[block].finish(outputs, states), number
+        outputs, second = activate(config.activation, outputs), min({0, 1, 2} - {number, in_use})
         if config.layer_norm and config.layer_norm_before_residual:
             outputs, number = self._layer_norm(outputs, second), second
         if config.has_residual(block):
@@ -315,13 +347,18 @@ def _forget_threads() -> None:
 os.register_at_fork(after_in_child=_forget_threads)
 
 
+def _compute_on_one_core() -> None:
+    torch.get_num_threads()  # without it torch sets its usual number at the thread's first operation
+    torch.set_num_threads(1)
+
+
 def core_pool(threads: int) -> ThreadPoolExecutor:
     """Return threads that each compute on one core; torch's own number of threads is left as it is."""
     with _pools_lock:
         if threads not in _pools:
             before = torch.get_num_threads()
             everyone = threading.Barrier(threads)
-            pool = ThreadPoolExecutor(threads, "scorer", initializer=torch.set_num_threads, initargs=(1,))
+            pool = ThreadPoolExecutor(threads, "scorer", initializer=_compute_on_one_core)
             try:
                 list(pool.map(lambda _: everyone.wait(), range(threads)))
             except BaseException:  # Ctrl-C: whoever waits for the others would wait for ever

@@ -26,6 +26,7 @@ def test_scorers_are_measured_against_the_limits(tmp_path: Path, capsys: pytest.
         assert found["authors fp32, batches of 2,000"]["share"] > 0
         assert found["hypensearch fp32"]["times_faster"] > 0
         assert {"matrix rate fp32", "matrix rate bf16", "memory copy"} <= set(found)
+        assert found["scan bf16"]["share"] > 0
     assert "of limit" in capsys.readouterr().out
 
 

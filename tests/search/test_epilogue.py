@@ -54,6 +54,18 @@ def test_equals_the_plain_way(case: tuple[QNetConfig, Tensor, Tensor]) -> None:
     torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
 
 
+@given(cases(), st.booleans())
+def test_scores_are_products_of_the_states(case: tuple[QNetConfig, Tensor, Tensor], low: bool) -> None:
+    config, outputs, inputs = case
+    if low:
+        outputs, inputs = outputs.bfloat16(), inputs.bfloat16()
+    weights = torch.randn(outputs.shape[1], generator=torch.Generator().manual_seed(0))
+    states = Epilogue(config, 0).finish(outputs.float().clone(), inputs.float())
+    found = Epilogue(config, 0).finish_to_scores(outputs.clone(), inputs, weights)
+    if not low or config.activation == "relu":  # others are rounded by torch before
+        torch.testing.assert_close(found, states @ weights, rtol=1e-4, atol=1e-3)
+
+
 @given(cases())
 def test_bfloat16_is_rounded_once(case: tuple[QNetConfig, Tensor, Tensor]) -> None:
     config, outputs, inputs = case

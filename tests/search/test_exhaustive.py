@@ -16,6 +16,7 @@ from hypensearch.hits import Hit
 from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.scorer import Scorer
 from tests import reference
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
@@ -88,6 +89,26 @@ def test_hits_of_lower_precisions_have_exact_scores(tmp_path: Path, precision: s
     exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
     found = ExhaustiveSearch(index, CPU, precision).search(q_nets, 20)
     assert found == exact
+
+
+@given(st.integers(1, 400), st.integers(1, 300), st.floats(0, 3), st.integers(0, 100))
+def test_as_many_candidates_are_scored_again_as_the_scan_is_wrong(num: int, k: int, wrong: float, seed: int) -> None:
+    """No candidate that is left out would be among the best, if none is wronger than those that were scored."""
+    q_nets, vectors = random_q_nets(CONFIG, 1, seed), random_vectors(num, 16, seed)
+    with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
+        search = ExhaustiveSearch(index, CPU, "int8")
+        exact = search.scores_of(index.shards[0], Scorer(q_nets, CPU), np.arange(num))
+        chance = np.random.default_rng(seed)
+        rough = exact + (chance.uniform(-wrong, wrong, num) * exact.std()).astype(np.float32)
+        rows = np.argsort(-rough)
+        found = search.score_again(index.shards[0], q_nets, rows, rough[rows], k)
+    np.testing.assert_array_equal(found, exact[rows[: len(found)]])
+    assert len(found) >= min(k, num)
+    if k < num:
+        error = np.abs(found - rough[rows[: len(found)]]).max()
+        within = rough - exact >= -2 * error  # what the scan underrates by more, no bound can know
+        kth = np.sort(found)[-k]
+        assert not ((exact > kth) & within)[rows[len(found) :]].any()
 
 
 def test_q_nets_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -89,6 +89,33 @@ def test_interrupted_while_threads_are_made_none_waits_for_ever(monkeypatch: pyt
     assert 61 not in scorer_module._pools
 
 
+def test_each_thread_computes_on_one_core() -> None:
+    square = torch.ones(64, 64)
+
+    def threads_after_a_product(_: int) -> int:
+        square.mm(square)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert set(core_pool(5).map(threads_after_a_product, range(50))) == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("num_docs", [1, 700, 3000])
+def test_even_tiles_cover_all_documents(precision: str, num_docs: int) -> None:
+    """Enough documents for weights to be packed, in tiles that do not divide them."""
+    q_nets, vectors = random_q_nets(QNetConfig(dims=(64, 64, 64, 1)), 1), random_vectors(num_docs, 64)
+    found = Scorer(q_nets, CPU, precision, threads=2).score(vectors)
+    wanted = q_nets(torch.from_numpy(vectors))
+    atol = 1e-4 if precision == "fp32" else 0.4 * float(wanted.abs().max())
+    torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
+
+
 def test_a_forked_child_has_threads_of_its_own() -> None:
     core_pool(2)
     with scorer_module._pools_lock:
