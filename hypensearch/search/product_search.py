@@ -24,7 +24,7 @@ from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
 from hypensearch.search.flags import ENGINES
 from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.scorer import as_tensor, core_pool
+from hypensearch.search.scorer import as_tensor, on_cores
 
 _ROWS_OF_A_THREAD = 4096  # a scan of fewer wakes no other thread
 _SEEDS = 64
@@ -104,7 +104,7 @@ class Scan:
 
         part = max(_ROWS_OF_A_THREAD, -(-len(integers) // threads))
         parts = [slice(start, start + part) for start in range(0, len(integers), part)]
-        list(core_pool(threads).map(scan_part, parts))
+        on_cores(threads, scan_part, parts)
         return scores
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ _PACKED_ROWS_MULTIPLE = 32  # so that few sizes are ever tried
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
-_ROWS_OF_A_THREAD = 64  # for fewer documents no second thread is woken
+_ROWS_OF_A_THREAD = 32  # for fewer documents no second thread is woken
 _LAYER_NORM_EPS = 1e-5
 _TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
 _ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
@@ -141,10 +142,9 @@ class Scorer:
                 for start in range(0, len(vectors), rows):
                     do(start)
                 return
-            pool = core_pool(self._threads)
-            self._pack(to_pack, len(vectors), pool)
+            self._pack(to_pack, len(vectors))
             rows = self._rows_of_tiles(len(vectors))
-            list(pool.map(do, range(0, len(vectors), rows)))
+            on_cores(self._threads, do, range(0, len(vectors), rows))
 
     def _rows_of_tiles(self, num_docs: int) -> int:
         """Share few documents out among the threads."""
@@ -154,6 +154,9 @@ class Scorer:
         return max(ROWS_MULTIPLE, min(most, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
 
     def _worth_packing(self, query: int, num_docs: int) -> bool:
+        """Tell, once, that a q-net has scored enough documents in tiles that a packed weight is used for."""
+        if 2 * num_docs <= PACKED_TILE_ROWS[0] * self._threads:
+            return False
         before, self._rows_seen[query] = self._rows_seen[query], self._rows_seen[query] + num_docs
         return before < PACK_AFTER_ROWS <= self._rows_seen[query]
 
@@ -161,23 +164,21 @@ class Scorer:
         pairs = zip(self._q_nets.weights, self._q_nets.biases, strict=False)  # the output layer has no bias
         return [blas(weight[query], bias[query]) for weight, bias in pairs]
 
-    def _pack(self, queries: Sequence[int], num_docs: int, pool: ThreadPoolExecutor) -> None:
+    def _pack(self, queries: Sequence[int], num_docs: int) -> None:
         if not queries:
             return
         if not self._packed_rows:
             self._packed_rows = min(self.tile_rows, _even_tiles(num_docs, self._threads))
 
         @torch.inference_mode()
-        def pack(place: tuple[int, int]) -> LinearMap | None:
+        def pack(place: tuple[int, int]) -> None:
             query, block = place
             weight, bias = self._q_nets.weights[block][query], self._q_nets.biases[block][query]
-            return packed(weight, bias, self._packed_rows)
-
-        places = [(query, block) for query in queries for block in range(len(self._q_nets.biases))]
-        for (query, block), on_pack in zip(places, pool.map(pack, places), strict=True):
-            if on_pack:
+            if on_pack := packed(weight, bias, self._packed_rows):
                 self._maps[query][block] = on_pack
                 self._is_packed = True
+
+        on_cores(self._threads, pack, [(query, block) for query in queries for block in range(len(self._maps[query]))])
 
 
 def _even_tiles(num_docs: int, threads: int) -> int:
@@ -333,6 +334,7 @@ def torch_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+Item = TypeVar("Item")
 _pools: dict[int, ThreadPoolExecutor] = {}
 _pools_lock = threading.Lock()
 
@@ -350,6 +352,34 @@ os.register_at_fork(after_in_child=_forget_threads)
 def _compute_on_one_core() -> None:
     torch.get_num_threads()  # without it torch sets its usual number at the thread's first operation
     torch.set_num_threads(1)
+
+
+def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Do something with every item, on so many cores.
+
+    A caller that computes on one core itself takes part, which spares it half of what waking others takes.
+
+    :param do: Told an item, computes on one core.
+    """
+    pool = core_pool(threads)
+    if torch.get_num_threads() > 1:
+        list(pool.map(do, items))
+        return
+    items = list(items)
+    left = iter(items)  # taking the next one is atomic
+
+    def work() -> None:
+        for item in left:
+            do(item)
+
+    others = [pool.submit(work) for _ in range(min(threads, len(items)) - 1)]
+    try:
+        work()
+    finally:
+        waited = [other for other in others if not other.cancel()]  # who has not begun is not needed any more
+        wait(waited)
+    for other in waited:
+        other.result()
 
 
 def core_pool(threads: int) -> ThreadPoolExecutor:

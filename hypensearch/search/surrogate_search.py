@@ -37,6 +37,7 @@ _MAX_ROUNDS = 32
 _SAMPLE, _STEP = 64, 48
 _LATER, _GROWTH = 2, 1 / 3  # the most a later round scores: of the first one's, of what is scored already
 _JUDGED_ROUNDS = 2  # the last ones, that tell errors
+_DOUBT = 1.1  # times these is what is expected of others: a search goes on where they came out small by chance
 _SCANS = (2, 4, 8, 16)  # rounds before a new scan, whatever is expected of it
 _CHOICE = 4  # a scan gives at least so many times the documents that the next round scores
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
@@ -167,7 +168,7 @@ class SurrogateSearch:
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, gather(self.index, rows))
             squares.append(((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]).square())
-            error = float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
+            error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
             fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen])
             found.add(rows, scores.cpu().numpy())
             rounds += 1
