@@ -32,6 +32,7 @@ _PACKED_ROWS_MULTIPLE = 32  # so that few sizes are ever tried
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
 PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
+_FEW_DOCS = 1024
 _ROWS_OF_A_THREAD = 32  # for fewer documents no second thread is woken
 _LAYER_NORM_EPS = 1e-5
 _TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
@@ -142,7 +143,14 @@ class Scorer:
                 for start in range(0, len(vectors), rows):
                     do(start)
                 return
-            self._pack(to_pack, len(vectors))
+            if self._threads == torch.get_num_threads() and len(vectors) <= _FEW_DOCS:
+                # By torch's own threads, which may still be waiting actively and would be in the way of others.
+                self._pack(to_pack, _even_tiles(len(vectors), 1), threads=1)
+                rows = self._packed_rows if self._is_packed else self.tile_rows
+                for start in range(0, len(vectors), rows):
+                    do(start)
+                return
+            self._pack(to_pack, _even_tiles(len(vectors), self._threads), self._threads)
             rows = self._rows_of_tiles(len(vectors))
             on_cores(self._threads, do, range(0, len(vectors), rows))
 
@@ -164,11 +172,12 @@ class Scorer:
         pairs = zip(self._q_nets.weights, self._q_nets.biases, strict=False)  # the output layer has no bias
         return [blas(weight[query], bias[query]) for weight, bias in pairs]
 
-    def _pack(self, queries: Sequence[int], num_docs: int) -> None:
+    def _pack(self, queries: Sequence[int], rows: int, threads: int) -> None:
+        """Pack weights for tiles of so many rows, unless some are packed for others already."""
         if not queries:
             return
         if not self._packed_rows:
-            self._packed_rows = min(self.tile_rows, _even_tiles(num_docs, self._threads))
+            self._packed_rows = min(self.tile_rows, rows)
 
         @torch.inference_mode()
         def pack(place: tuple[int, int]) -> None:
@@ -178,13 +187,13 @@ class Scorer:
                 self._maps[query][block] = on_pack
                 self._is_packed = True
 
-        on_cores(self._threads, pack, [(query, block) for query in queries for block in range(len(self._maps[query]))])
+        on_cores(threads, pack, [(query, block) for query in queries for block in range(len(self._maps[query]))])
 
 
 def _even_tiles(num_docs: int, threads: int) -> int:
     """Return rows of tiles that threads get as many of, for which weights are packed."""
     least, most = PACKED_TILE_ROWS
-    tiles = threads * -(-num_docs // (threads * most))
+    tiles = threads * max(1, -(-num_docs // (threads * most)))
     rows = -(-num_docs // tiles)
     return max(least, -(-rows // _PACKED_ROWS_MULTIPLE) * _PACKED_ROWS_MULTIPLE)
 
@@ -355,17 +364,11 @@ def _compute_on_one_core() -> None:
 
 
 def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Do something with every item, on so many cores.
-
-    A caller that computes on one core itself takes part, which spares it half of what waking others takes.
+    """Do something with every item, on so many cores; the caller takes part, which spares waking one more thread.
 
     :param do: Told an item, computes on one core.
     """
-    pool = core_pool(threads)
-    if torch.get_num_threads() > 1:
-        list(pool.map(do, items))
-        return
-    items = list(items)
+    pool, items = core_pool(threads), list(items)
     left = iter(items)  # taking the next one is atomic
 
     def work() -> None:
@@ -374,7 +377,8 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
 
     others = [pool.submit(work) for _ in range(min(threads, len(items)) - 1)]
     try:
-        work()
+        with torch_threads(1):
+            work()
     finally:
         waited = [other for other in others if not other.cancel()]  # who has not begun is not needed any more
         wait(waited)
