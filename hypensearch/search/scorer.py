@@ -372,8 +372,12 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
     left = iter(items)  # taking the next one is atomic
 
     def work() -> None:
-        for item in left:
-            do(item)
+        try:
+            for item in left:
+                do(item)
+        finally:
+            for _ in left:  # after an error, or Ctrl-C, nobody goes on
+                pass
 
     others = [pool.submit(work) for _ in range(min(threads, len(items)) - 1)]
     try:

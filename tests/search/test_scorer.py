@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hypensearch.models import QNetConfig
 from hypensearch.search import scorer as scorer_module
-from hypensearch.search.scorer import Scorer, core_pool
+from hypensearch.search.scorer import Scorer, core_pool, on_cores
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
 
 CPU = torch.device("cpu")
@@ -103,6 +103,26 @@ def test_each_thread_computes_on_one_core() -> None:
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_item_is_worked_on_once(threads: int) -> None:
+    done: list[int] = []
+    on_cores(threads, done.append, range(500))
+    assert sorted(done) == list(range(500))
+
+
+def test_an_error_ends_the_work_of_all_threads() -> None:
+    done: list[int] = []
+
+    def do(item: int) -> None:
+        done.append(item)
+        if item == 3:
+            raise ValueError(item)
+
+    with pytest.raises(ValueError, match="3"):
+        on_cores(2, do, range(200_000))
+    assert len(done) < 200_000
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
