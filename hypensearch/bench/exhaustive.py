@@ -29,8 +29,9 @@ from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search import scorers as search_scorers
 from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.scorers import Case as ScorerCase
+from hypensearch.search.scorers import make_scorer
 
 AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
 _WRITE_ROWS = 8192
@@ -120,7 +121,7 @@ def measure(
 ) -> Iterator[Figure]:
     """Measure the limits, the authors' path and ours in turn, in one process.
 
-    Of what is not in fp32 the scan is measured by itself as well, without what is scored again.
+    On a CPU the scan of what is not in fp32 is measured by itself as well, without what is scored again.
 
     :param precisions: Those of our scan.
     :param scorers: Of :data:`hypensearch.search.flags.SCORERS`; combinations that do not fit are left out.
@@ -140,7 +141,7 @@ def measure(
         searches = dict(_searches(index, device, precisions, scorers))
         for name, search in searches.items():
             runs[name], work[name] = partial(search.search, q_nets, case.hits), case.flop
-            if search.precision != "fp32":
+            if search.precision != "fp32" and device.type == "cpu":
                 name = name.replace("hypensearch", "scan")
                 runs[name], work[name] = partial(_scan, index, search, q_nets), case.flop
         seconds = limits.interleaved(runs, repeats, device)
@@ -163,15 +164,10 @@ def _searches(
             yield f"hypensearch {precision}" + ("" if scorer == "auto" else f" {scorer}"), search
 
 
-def _scan(index: FlatIndex, search: ExhaustiveSearch, q_nets: QNets) -> list[Tensor]:
-    shards = index.shards
-    cases = (
-        search_scorers.Case(search.device, search.precision, q_nets.config, len(q_nets), len(s.vectors)) for s in shards
-    )
-    return [
-        search_scorers.make_scorer(q_nets, case, search.scorer).score(shard.vectors)
-        for case, shard in zip(cases, shards, strict=True)
-    ]
+def _scan(index: FlatIndex, search: ExhaustiveSearch, q_nets: QNets) -> Tensor:
+    (shard,) = index.shards
+    case = ScorerCase(search.device, search.precision, q_nets.config, len(q_nets), shard.num_docs)
+    return make_scorer(q_nets, case, search.scorer).score(shard.vectors)
 
 
 def authors_search(q_nets: QNets, vectors: Tensor, k: int, rows: int) -> Tensor:

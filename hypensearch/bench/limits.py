@@ -13,7 +13,7 @@ from torch import Tensor
 from hypensearch.search.precision import DTYPES
 
 ROWS = 2048
-PACKED = "fp32 packed"
+PACKED = "fp32 packed"  # oneDNN's, beside the one that torch takes
 _REPEATS = 10
 _COPY_BYTES = 1 << 28
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, to_bytes
-from hypensearch.search.scorer import as_tensor, core_pool
+from hypensearch.search.scorer import as_tensor, core_pool, on_cores
 
 TILE_ROWS = 512
 _SAMPLE = 256  # documents that the scales of states are taken from
@@ -55,7 +55,7 @@ class Int8Scorer:
         scores = torch.empty(len(self._q_nets), len(vectors))
         if not len(vectors):
             return scores
-        pool, q_nets = core_pool(self._threads), self._quantise(vectors)
+        q_nets = self._quantise(vectors)
 
         @torch.inference_mode()
         def do(start: int) -> None:
@@ -66,7 +66,7 @@ class Int8Scorer:
             for query, q_net in enumerate(q_nets):
                 scores[query, start : start + count] = q_net.score(tile)[:count]
 
-        list(pool.map(do, range(0, len(vectors), TILE_ROWS)))
+        on_cores(self._threads, do, range(0, len(vectors), TILE_ROWS))
         return scores
 
     def _quantise(self, vectors: Tensor) -> list[_Int8QNet]:

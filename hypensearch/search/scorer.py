@@ -368,7 +368,7 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
 
     :param do: Told an item, computes on one core.
     """
-    pool, items = core_pool(threads), list(items)
+    items = list(items)
     left = iter(items)  # taking the next one is atomic
 
     def work() -> None:
@@ -379,7 +379,7 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
             for _ in left:  # after an error, or Ctrl-C, nobody goes on
                 pass
 
-    others = [pool.submit(work) for _ in range(min(threads, len(items)) - 1)]
+    others = [core_pool(threads).submit(work) for _ in range(min(threads, len(items)) - 1)]
     try:
         with torch_threads(1):
             work()

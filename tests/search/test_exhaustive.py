@@ -96,7 +96,7 @@ def test_as_many_candidates_are_scored_again_as_the_scan_is_wrong(num: int, k: i
     """No candidate that is left out would be among the best, if none is wronger than those that were scored."""
     q_nets, vectors = random_q_nets(CONFIG, 1, seed), random_vectors(num, 16, seed)
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
-        search = ExhaustiveSearch(index, CPU, "int8")
+        search = ExhaustiveSearch(index, CPU)
         exact = search.scores_of(index.shards[0], Scorer(q_nets, CPU), np.arange(num))
         chance = np.random.default_rng(seed)
         rough = exact + (chance.uniform(-wrong, wrong, num) * exact.std()).astype(np.float32)
