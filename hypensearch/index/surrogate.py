@@ -11,7 +11,8 @@ digests) and arrays:
   every query scores it as well) and ``extremes-*.npy`` (the highest leverages);
 - ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions);
 - what typical queries tell of a fit before anything is scored: ``output_map-*.npy`` (what to expect, from the
-  q-net's output layer) and ``penalty-*.npy`` (how strange it is to lie elsewhere).
+  q-net's output layer), ``penalty-*.npy`` (how strange it is to lie elsewhere) and ``gradient_map-*.npy`` (what to take
+  instead of a fit, from gradients at the best documents).
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ from hypensearch.index.npy import GrowingArray, map_npy, write_npy
 
 FOLDER = "surrogate"
 FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 _MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
 _ROWS = ("sample", "outliers", "extremes")
 _EXTREME_ERRORS = "extreme_errors"
-_PRIOR = ("output_map", "penalty")
+_PRIOR = ("output_map", "penalty", "gradient_map")
 _DTYPES = {"codes": "int8", "scales": "uint16", "leverages": "float16"} | dict.fromkeys(_ROWS, "int64")
 _DTYPES |= dict.fromkeys((_EXTREME_ERRORS, *_PRIOR), "float32")
 _LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
@@ -63,6 +64,8 @@ class Surrogate:
     :param output_map: Gives the fit that is expected of a q-net with such an output layer, float32, *Shape:*
         ``(code_size, width)``.
     :param penalty: Of the square of what a fit differs by from that, float32, *Shape:* ``(code_size, code_size)``.
+    :param gradient_map: Gives weights from a gradient with respect to the document vector, float32, *Shape:*
+        ``(code_size, dim)``; all zero where codes are not made of vectors.
     :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
         predictions grow with leverage.
     """
@@ -77,7 +80,13 @@ class Surrogate:
     extreme_errors: np.ndarray
     output_map: np.ndarray
     penalty: np.ndarray
+    gradient_map: np.ndarray
     facts: Mapping[str, Any]
+
+    @property
+    def has_gradients(self) -> bool:
+        """Whether gradients take the place of fits."""
+        return bool(self.gradient_map.any())
 
     def errors(self) -> np.ndarray:
         """Return how large each document's errors are, the usual one's being 1, float32, *Shape:* ``(num_docs,)``."""
@@ -129,7 +138,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
         errors = np.asarray(arrays[_EXTREME_ERRORS])
         if errors.shape != arrays["extremes"].shape or not (np.isfinite(errors) & (errors > 0)).all():
             raise ValueError("errors of extremes that are none")
-        _check_prior(*(arrays[name] for name in _PRIOR), code_size=arrays["codes"].shape[1])
+        _check_prior(*(arrays[name] for name in _PRIOR), code_size=arrays["codes"].shape[1], dim=index.dim)
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{folder}: damaged ({error}); {_again(folder)}") from None
     arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS, *_PRIOR)}
@@ -232,10 +241,14 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
         raise ValueError("error_growth is no curve")
 
 
-def _check_prior(output_map: np.ndarray, penalty: np.ndarray, *, code_size: int) -> None:
-    if len(output_map) != code_size or penalty.shape != (code_size, code_size):
-        raise ValueError(f"{output_map.shape} and {penalty.shape} are no prior of codes of {code_size}")
-    if not (np.isfinite(output_map).all() and np.isfinite(penalty).all()):
+def _check_prior(
+    output_map: np.ndarray, penalty: np.ndarray, gradient_map: np.ndarray, *, code_size: int, dim: int
+) -> None:
+    wanted = len(output_map), *penalty.shape, *gradient_map.shape
+    if wanted != (code_size, code_size, code_size, code_size, dim):
+        shapes = ", ".join(str(array.shape) for array in (output_map, penalty, gradient_map))
+        raise ValueError(f"{shapes} are no prior of codes of {code_size}")
+    if not all(np.isfinite(array).all() for array in (output_map, penalty, gradient_map)):
         raise ValueError("a prior without numbers")
 
 

@@ -65,6 +65,8 @@ class Codes:
         self.scales = as_tensor(surrogate.scales.view(np.int16)).view(torch.bfloat16).to(device)
         #: Of each document, 1 for the usual one's, float32, *Shape:* ``(num_docs,)``; in memory, not on a device.
         self.errors = torch.from_numpy(surrogate.errors())
+        #: Whether all are equally large.
+        self.has_even_errors = not len(self.errors) or bool((self.errors == self.errors[0]).all())
 
     def __len__(self) -> int:
         return len(self.integers)
@@ -96,6 +98,8 @@ class Scan:
         integers, scales, weights = self._codes.integers, self._codes.scales, weights.bfloat16()
         if integers.device.type != "cpu":
             return (weights @ integers.T.bfloat16()).float() * scales.float()
+        if threads == torch.get_num_threads():  # torch's own, which may still be waiting actively, and in others' way
+            return torch.ops.aten._weight_int8pack_mm(weights, integers, scales).float()
         scores = torch.empty(len(weights), len(integers))
 
         @torch.inference_mode()

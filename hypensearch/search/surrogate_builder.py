@@ -7,6 +7,10 @@ blocks is common to all queries. So the last hidden state under the *mean* q-net
 any query's scores are nearly linear, more so than in the document vector, and it is computed once for all queries.
 A code holds those components of it that typical queries' scores depend on.
 
+Q-nets that have little in common are another matter: typical queries' scores tell whether their gradients, each at its
+best documents, predict what lies there clearly better than fits to states. If so, codes hold components of the document
+vectors, those that gradients depend on.
+
 A few documents with extreme features are scored quite otherwise than any linear function would (a q-net's layer norms
 bound what such a document gets). How much so is measured with the typical queries, for each of those farthest out by
 itself; every search scores the worst of them.
@@ -17,7 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,11 +31,13 @@ from hypensearch.cli import progress_bar
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate, write_surrogate
 from hypensearch.models.q_net import QNetConfig, QNets
+from hypensearch.search.gradients import gradients
 from hypensearch.search.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 
 CODE_SIZE = 256
+_MAX_OF_VECTORS = 192  # more cost scans more than they save scores
 CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
 SAMPLE_ROWS = 1024
 _MAX_QUERIES, _USUAL_QUERIES, _Q_NET_BYTES = 256, 64, 2**30
@@ -47,6 +53,10 @@ _RIDGE = 0.03  # of the mean of a Gram matrix' diagonal
 _SHRINKAGE, _LEAST_MOMENT, _LEAST_NOISE = 0.1, 1e-6, 1e-4  # of fits to scores that vary by one
 _STRANGE_SHARE = 0.02  # of the documents that components are sought on, left out as they lie farthest out
 _MOST_HALF = 65504.0
+TANGENT_DOCS = 32  # whose gradients' mean predicts scores
+_HEAD = 64  # best documents that features are judged by
+_EVEN_ERRORS = {"error_growth": {"leverage": [1.0], "error": [1.0]}}
+_BETTER = 0.7  # of the error of linear fits, for gradients to be used
 
 
 def build_surrogate(
@@ -60,22 +70,24 @@ def build_surrogate(
     :param seed: Chooses the sample that every query scores first.
     :param show_progress: Whether to draw a progress bar.
     """
-    scorer = Scorer(mean_q_net(q_nets), device)
     chance = np.random.default_rng(seed)
     sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
-    center, basis, spread = _components(scorer, Scorer(q_nets, device), index, chance)
+    features, center, basis, spread = _components(q_nets.to(device), index, chance)
     facts = {"queries": len(q_nets), "seed": seed}
     empty = -basis.shape[1] % CODE_MULTIPLE
     basis, spread = torch.nn.functional.pad(basis, (0, empty)), torch.nn.functional.pad(spread, (0, empty), value=1.0)
     extremes = _Extremes(spread)
     with progress_bar(index.num_docs, unit="document", description="surrogate codes", show=show_progress) as bar:
-        blocks = _codes(scorer, index, center, basis, extremes, bar.update)
+        blocks = _codes(features, index, center, basis, extremes, bar.update)
 
         def of_typical_queries() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
-            codes = (scorer.last_states(gather(index, rows)) - center) @ basis
+            codes = (features.of(gather(index, rows)) - center) @ basis
             leverage = extremes.leverage(codes[: len(sample)])
-            fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis)
+            fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis, features)
+            if isinstance(features, Vectors):
+                none = np.empty(0, dtype=np.int64)
+                return {"outliers": none, "extremes": none, "extreme_errors": none} | fits.prior, _EVEN_ERRORS
             others = rows[len(sample) :], codes[len(sample) :]
             errors, facts = _errors_far_out(fits, extremes, *others)
             farthest = extremes.rows.cpu().numpy()
@@ -97,28 +109,103 @@ def mean_q_net(q_nets: QNets) -> QNets:
     return QNets(q_nets.config, weights, [bias.mean(dim=0, keepdim=True) for bias in q_nets.biases])
 
 
-def _components(
-    scorer: Scorer, typical: Scorer, index: FlatIndex, chance: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one.
+class Features(Protocol):
+    """What codes are made of."""
 
-    Components are those of the states in the directions that typical queries' fits take, so that few tell much of
-    scores; there are no more than are needed to tell nearly as much as :data:`CODE_SIZE` do. A second pass leaves out
-    what lies farthest out in the first: some strange documents would make components theirs.
+    def of(self, vectors: np.ndarray) -> Tensor:
+        """Return the features of documents, float32, *Shape:* ``(len(vectors), size)``."""
+        ...
+
+
+class States:
+    """Last hidden states under the mean q-net."""
+
+    def __init__(self, q_nets: QNets, device: torch.device) -> None:
+        self._scorer = Scorer(mean_q_net(q_nets), device)
+
+    def of(self, vectors: np.ndarray) -> Tensor:
+        """See :class:`Features`."""
+        return self._scorer.last_states(vectors)
+
+
+class Vectors:
+    """Document vectors as they are."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def of(self, vectors: np.ndarray) -> Tensor:
+        """See :class:`Features`."""
+        return torch.tensor(vectors, dtype=torch.float32, device=self._device)
+
+
+def _components(
+    q_nets: QNets, index: FlatIndex, chance: np.random.Generator
+) -> tuple[Features, Tensor, Tensor, Tensor]:
+    """Choose features, fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one.
+
+    Components are those of the features in the directions that typical queries' fits take, or their gradients, so that
+    few tell much of scores; there are no more than are needed to tell nearly as much as :data:`CODE_SIZE` do. A second
+    pass leaves out what lies farthest out in the first: some strange documents would make components theirs.
     """
+    device = q_nets.weights[0].device
     rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
     vectors = gather(index, rows)
-    states = scorer.last_states(vectors).double()
+    features: Features = States(q_nets, device)
+    states = features.of(vectors).double()
+    usual = _usual(states)
+    scored = usual[:: -(-len(usual) // _SCORED_ROWS)]
+    some = vectors[scored.cpu().numpy()]
+    scores = _standardised(Scorer(q_nets, device).score(some).double())
+    center = states[usual].mean(dim=0)
+    fits = _linear_fits(states[scored] - center, scores)
+    targets = _tangents(q_nets, torch.tensor(some, device=device), scores)
+    if _error_at_head(targets, scores) < _BETTER * _error_at_head(((states[scored] - center) @ fits).T, scores):
+        features = Vectors(device)
+        states = features.of(vectors).double()
+        usual = _usual(states)
+        fits = _linear_fits(states[scored] - states[usual].mean(dim=0), targets)
+    else:
+        targets = scores
+    center, basis, spread = _components_of(states[usual], _moments_of(fits))
+    size = _enough((states[scored] - center) @ basis, targets)
+    if isinstance(features, Vectors):
+        size = min(size, _MAX_OF_VECTORS)
+    return features, center.float(), basis[:, :size].float(), spread[:size].float()
+
+
+def _usual(states: Tensor) -> Tensor:
+    """Return the places of features but for those that lie farthest out."""
     center, basis, spread = _components_of(states, torch.eye(states.shape[1], dtype=states.dtype, device=states.device))
     leverage = leverage_of((states - center) @ basis, spread)
-    usual = leverage.topk(len(rows) - int(len(rows) * _STRANGE_SHARE), largest=False).indices.sort().values
-    scored = usual[:: -(-len(usual) // _SCORED_ROWS)]
-    scores = typical.score(vectors[scored.cpu().numpy()]).double()
-    scores -= scores.mean(dim=1, keepdim=True)
-    scores /= scores.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
-    center, basis, spread = _components_of(states[usual], _moments_of_fits(states[scored] - center, scores))
-    size = _enough((states[scored] - center) @ basis, scores)
-    return center.float(), basis[:, :size].float(), spread[:size].float()
+    return leverage.topk(len(states) - int(len(states) * _STRANGE_SHARE), largest=False).indices.sort().values
+
+
+def _standardised(scores: Tensor) -> Tensor:
+    scores = scores - scores.mean(dim=1, keepdim=True)
+    return scores / scores.square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def _tangents(q_nets: QNets, vectors: Tensor, scores: Tensor) -> Tensor:
+    """Predict scores by the mean gradient at each query's best documents, *Shape:* ``(num_queries, n)``.
+
+    :param vectors: Documents', *Shape:* ``(n, dim)``.
+    :param scores: Theirs, standardised, *Shape:* ``(num_queries, n)``.
+    """
+    best = scores.topk(min(TANGENT_DOCS, len(vectors)), dim=1).indices
+    slopes = [gradients(q_nets[query], vectors[of_query]).mean(dim=0) for query, of_query in enumerate(best)]
+    return _standardised(torch.stack(slopes).double() @ vectors.double().T)
+
+
+def _error_at_head(predictions: Tensor, scores: Tensor) -> float:
+    """Return the share of the variance of each query's best documents' scores that predictions leave unexplained.
+
+    Predictions may be off by a factor and a constant, as a ranking does not depend on them.
+    """
+    count = min(_HEAD, scores.shape[1])
+    truth, places = scores.topk(count, dim=1)
+    agreement = (_standardised(truth) * _standardised(predictions.gather(1, places))).mean(dim=1)
+    return float((1 - agreement.clamp(min=0).square()).mean())
 
 
 def _components_of(states: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,9 +219,12 @@ def _components_of(states: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Ten
     return center, basis, (variance + 0.03 * variance.mean()).sqrt().clamp(min=1e-12)
 
 
-def _moments_of_fits(states: Tensor, scores: Tensor) -> Tensor:
-    """Return second moments of linear fits of scores, *Shape:* ``(width, width)``; half is equal in all directions."""
-    fits = _ridge(states.T @ states, states.T @ scores.T)
+def _linear_fits(states: Tensor, scores: Tensor) -> Tensor:
+    return _ridge(states.T @ states, states.T @ scores.T)
+
+
+def _moments_of(fits: Tensor) -> Tensor:
+    """Return the second moments of fits, *Shape:* ``(width, width)``; half is equal in all directions."""
     moments = fits @ fits.T
     return moments / moments.diagonal().mean().clamp(min=1e-30) + torch.eye(len(moments)).to(moments)
 
@@ -160,7 +250,7 @@ def leverage_of(codes: Tensor, spread: Tensor) -> Tensor:
 
 
 def _codes(
-    scorer: Scorer,
+    features: Features,
     index: FlatIndex,
     center: Tensor,
     basis: Tensor,
@@ -170,7 +260,7 @@ def _codes(
     for shard in index.shards:
         for start in range(0, shard.num_docs, _BLOCK_ROWS):
             block = shard.vectors[start : start + _BLOCK_ROWS]
-            codes = (scorer.last_states(block) - center) @ basis
+            codes = (features.of(block) - center) @ basis
             extremes.add(codes, shard.start + start)
             leverage = extremes.leverage(codes).clamp(max=_MOST_HALF).half().cpu().numpy()
             yield (*_quantised(codes.cpu()), leverage)
@@ -214,11 +304,19 @@ class _Fits:
     :param sample: Rows, *Shape:* ``(n,)``.
     :param codes: Theirs, *Shape:* ``(n, code_size)``.
     :param leverage: Theirs, *Shape:* ``(n,)``; those far out count for less.
-    :param basis: What last hidden states become codes by, *Shape:* ``(width, code_size)``.
+    :param basis: What features become codes by, *Shape:* ``(size, code_size)``.
+    :param features: What the codes are made of.
     """
 
     def __init__(
-        self, q_nets: QNets, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor, basis: Tensor
+        self,
+        q_nets: QNets,
+        index: FlatIndex,
+        sample: np.ndarray,
+        codes: Tensor,
+        leverage: Tensor,
+        basis: Tensor,
+        features: Features,
     ) -> None:
         self._scorer, self._index = Scorer(q_nets, codes.device), index
         scores = self._scorer.score(gather(index, sample)).double()
@@ -227,7 +325,16 @@ class _Fits:
         shares = errors.square().reciprocal() / errors.square().reciprocal().sum()
         deviations = scores - self._mean
         spread = (deviations.square() @ shares).sqrt().clamp(min=1e-12).unsqueeze(1)
-        expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, basis)
+        lift = torch.linalg.pinv(basis.double())
+        if isinstance(features, States):
+            expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, lift)
+            gradient_map = lift.new_zeros(len(lift), index.dim)
+        else:  # the output layer tells nothing of fits to vectors
+            expected, output_map = (
+                lift.new_zeros(len(q_nets), len(lift)),
+                lift.new_zeros(len(lift), q_nets.config.dims[-2]),
+            )
+            gradient_map = lift
         surprise = deviations - expected @ codes.T
         rest = inverse_gram(codes, errors) @ ((codes / errors.square().unsqueeze(1)).T @ surprise.T)
         self._weights = expected.T + rest
@@ -236,7 +343,8 @@ class _Fits:
         noise = max(float((residuals / spread).square().mul(shares).sum(dim=1).mean()), _LEAST_NOISE)
         penalty = noise * torch.linalg.inv(_second_moments((rest / spread.T).T))
         #: What is known of a fit before anything is scored, as :class:`~hypensearch.index.surrogate.Surrogate` has it.
-        self.prior = {"output_map": output_map.cpu().numpy(), "penalty": penalty.cpu().numpy()}
+        prior = {"output_map": output_map, "penalty": penalty, "gradient_map": gradient_map}
+        self.prior = {name: array.cpu().numpy() for name, array in prior.items()}
 
     def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
         """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
@@ -245,7 +353,7 @@ class _Fits:
 
 
 def _by_output_layer(
-    q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, basis: Tensor
+    q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, lift: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predict fits from the q-nets' output layers, as if their hidden blocks were those that codes were made with.
 
@@ -253,9 +361,10 @@ def _by_output_layer(
     worth nothing where they have little in common: one factor, fitted to the typical queries, says how much.
 
     :param deviations: Scores of a sample over their ``spread``, *Shape:* ``(num_queries, n)``.
+    :param lift: Gives the states that a code stands for, *Shape:* ``(code_size, width)``.
     :return: The fits, *Shape:* ``(num_queries, code_size)``, and the map from output layers to them.
     """
-    output_map = torch.linalg.pinv(basis.double())
+    output_map = lift.clone()
     outputs = q_nets.weights[-1].squeeze(2).to(codes.device).double()
     predictions = (outputs @ output_map.T) @ codes.T
     predictions = (predictions - (predictions @ shares).unsqueeze(1)) / spread

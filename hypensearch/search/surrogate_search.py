@@ -11,12 +11,15 @@ q-net, which function is to be expected and how others differ from it, so that f
 3. in rounds: score the most likely of them, as many as seem to be needed, refit, now and then scan anew, until few
    documents are likely to be missing from the best k.
 
+Where q-nets are so far from linear that such fits tell little of the best documents, codes are of the document vectors,
+and the q-net's mean gradient at the best documents found takes the place of the fit (:mod:`hypensearch.search.fits`).
+
 Hits have their exact scores. Every search estimates its own recall from the errors of its predictions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,18 +30,18 @@ from hypensearch.hits import Hit, in_rank_order
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
+from hypensearch.search.fits import Fit, RidgeFit, TangentFit
 from hypensearch.search.product_search import Codes, Engine, Proposals, Scan
 from hypensearch.search.report import OfThisThread
-from hypensearch.search.scorer import Scorer, torch_threads
+from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_mean
 
-_CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _MAX_ROUNDS = 32
-_SAMPLE, _STEP = 64, 48
+_SAMPLE = 64
+_SETTLED = 3 / 4  # of a round, the last documents, that bring nothing new when a search has settled
 _LATER, _GROWTH = 2, 1 / 3  # the most a later round scores: of the first one's, of what is scored already
 _JUDGED_ROUNDS = 2  # the last ones, that tell errors
 _DOUBT = 1.1  # times these is what is expected of others: a search goes on where they came out small by chance
-_SCANS = (2, 4, 8, 16)  # rounds before a new scan, whatever is expected of it
 _CHOICE = 4  # a scan gives at least so many times the documents that the next round scores
 _FAR = 6.0  # errors away from a bar, nothing is expected above it
 _ROUGH_SCORES = 2**26  # of all documents for some queries, at a time
@@ -49,8 +52,10 @@ class SurrogateOptions:
     """How hard a search tries.
 
     :param sample: Documents scored before the first fit; None for 64.
-    :param step: Documents scored by a round, at least; None for half of k, at least 48.
-    :param shortlist: Documents that rounds choose from at first; None for 8 k, at least 1,024.
+    :param step: Documents scored by a round, at least; None for half of k, at least 48, or 96 where gradients are
+        followed.
+    :param shortlist: Documents that rounds choose from at first; None for 8 k, at least 1,024, or half of that where
+        gradients are followed.
     :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
     """
@@ -118,19 +123,18 @@ class SurrogateSearch:
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
         together, threads = max(1, _ROUGH_SCORES // self.index.num_docs), torch.get_num_threads()
-        with torch_threads(1):  # what is large is shared out among threads as a whole
-            found = [
-                result
-                for first in range(0, len(q_nets), together)
-                for result in self._search_some(q_nets[first : first + together], k, threads)
-            ]
+        found = [
+            result
+            for first in range(0, len(q_nets), together)
+            for result in self._search_some(q_nets[first : first + together], k, threads)
+        ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
     def _search_some(self, q_nets: QNets, k: int, threads: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
         scorer, start = Scorer(q_nets, self._device, threads=threads), self._start
         first_scores = scorer.score(start.vectors)
-        fits = start.fits(q_nets, first_scores[:, : len(start.sample)])  # outliers would spoil them
+        fits = start.fits(q_nets, first_scores[:, : len(start.sample)], k)  # outliers would spoil them
         weights = torch.stack([fit.weights for fit in fits])
         size = self._shortlist_size(k)
         proposals = self._engine.propose(weights, size, start.rows, threads)
@@ -141,13 +145,14 @@ class SurrogateSearch:
             yield self._search_one(scorer, query, found, shortlist, fit, k, threads)
 
     def _shortlist_size(self, k: int) -> int:
-        return max(self.options.shortlist or max(1024, 8 * k), k)
+        share = 1 if self._start.gradient_map is None else 2  # followed gradients scan more often
+        return max(self.options.shortlist or max(1024, 8 * k) // share, k)
 
     def _search_one(
-        self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: _Fit, k: int, threads: int
+        self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: Fit, k: int, threads: int
     ) -> tuple[list[Hit], SurrogateStats]:
         k = min(k, self.index.num_docs)
-        step = self.options.step or max(_STEP, k // 2)
+        step = self.options.step or max(fit.step, k // 2)
         target = self.options.target_recall or usual_target(k)
         budget = min(self.options.max_scored or self.index.num_docs, self.index.num_docs)
         rounds, outlook, error = 0, _Outlook(0.0, step, is_stale=False), 0.0
@@ -155,7 +160,7 @@ class SurrogateSearch:
         while len(found.rows) < budget and rounds < _MAX_ROUNDS:
             most = max(_LATER * step, int(len(found.rows) * _GROWTH))
             count = min(max(step, min(outlook.needed, most)), budget - len(found.rows))
-            if shortlist.left < count or outlook.is_stale or rounds in _SCANS:
+            if shortlist.left < count or outlook.is_stale or rounds in fit.scans:
                 size = max(self._shortlist_size(k), _CHOICE * count)
                 shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows, threads)[0], size)
                 if not shortlist.left:
@@ -166,15 +171,20 @@ class SurrogateSearch:
                         break
             chosen = shortlist.choose(min(count, shortlist.left))
             rows = shortlist.rows[chosen.cpu().numpy()]
-            scores = scorer.score_one(query, gather(self.index, rows))
-            squares.append(((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]).square())
+            vectors = gather(self.index, rows)
+            scores = scorer.score_one(query, vectors)
+            squares.append(fit.squares((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]))
             error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
-            fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen])
             found.add(rows, scores.cpu().numpy())
             rounds += 1
+            if fit.must_settle and not found.has_new(int(_SETTLED * count)):
+                outlook = shortlist.outlook(error, target)
+                if outlook.recall >= target:
+                    break
+            fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen], vectors)
             shortlist.predict()
             outlook = shortlist.outlook(error, target)
-            if outlook.recall >= target:
+            if outlook.recall >= target and not fit.must_settle:
                 break
         recall = 1.0 if len(found.rows) == self.index.num_docs else outlook.recall
         return found.hits(self.index), SurrogateStats(len(found.rows), rounds, recall)
@@ -212,13 +222,20 @@ class _Start:
         self._output_map = torch.from_numpy(surrogate.output_map).to(of_sample.device)
         penalty = torch.from_numpy(surrogate.penalty).to(of_sample.device)
         self._inverse = inverse_gram(of_sample, self._sample_errors, penalty).float()
+        self.gradient_map: Tensor | None = None
+        if surrogate.has_gradients:
+            self.gradient_map = torch.from_numpy(surrogate.gradient_map).to(of_sample.device)
         self._solver = self._inverse @ (of_sample / self._sample_errors.square().unsqueeze(1)).T
 
-    def fits(self, q_nets: QNets, sample_scores: Tensor) -> list[_Fit]:
+    def fits(self, q_nets: QNets, sample_scores: Tensor, k: int) -> Sequence[Fit]:
         """Fit each query's scores of the sample: ridge regression towards what its output layer lets expect.
 
         :param sample_scores: *Shape:* ``(num_queries, sample_size)``.
         """
+        if self.gradient_map is not None:
+            vectors = torch.from_numpy(self.vectors[: len(self.sample)]).to(self._codes.device)
+            pairs = zip(q_nets.to(self._codes.device), sample_scores, strict=True)
+            return [TangentFit(q_net, self.gradient_map, self._codes, scores, vectors, k) for q_net, scores in pairs]
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
         expected = outputs.new_zeros(len(outputs), len(self._output_map))
         if outputs.shape[1] == self._output_map.shape[1]:  # else codes were made with q-nets of another width
@@ -226,7 +243,7 @@ class _Start:
         surprise = sample_scores - expected @ self._codes.T
         means = weighted_mean(surprise, self._sample_errors)
         weights = expected + (surprise - means) @ self._solver.T
-        return [_Fit(self._inverse, *of_query) for of_query in zip(weights, means.squeeze(1).tolist(), strict=True)]
+        return [RidgeFit(self._inverse, *of_query) for of_query in zip(weights, means.squeeze(1).tolist(), strict=True)]
 
 
 class _Shortlist:
@@ -236,7 +253,7 @@ class _Shortlist:
     :param found: What is scored already.
     """
 
-    def __init__(self, codes: Codes, fit: _Fit, found: _Found) -> None:
+    def __init__(self, codes: Codes, fit: Fit, found: _Found) -> None:
         self._all, self._fit, self._found = codes, fit, found
 
     def fill(self, proposals: Proposals, size: int) -> None:
@@ -250,8 +267,10 @@ class _Shortlist:
             every, scored = proposals.predictions, self._found.rows
             every[scored] = -np.inf
             size = min(size, len(every) - len(scored))
-            bar = self._bar(every + np.float32(self._fit.mean)) - self._fit.mean
-            worth = (every - np.float32(bar)) / self._all.errors.numpy()
+            worth = every
+            if not self._all.has_even_errors:
+                bar = self._bar(every + np.float32(self._fit.mean)) - self._fit.mean
+                worth = (every - np.float32(bar)) / self._all.errors.numpy()
             rows = np.sort(np.argpartition(worth, -size)[-size:]) if size else np.empty(0, np.intp)
             self._rough, self._outside = every[rows], every
             every[rows] = -np.inf
@@ -311,40 +330,6 @@ class _Shortlist:
         return _Outlook(recall, 0, is_stale=recall < wanted)
 
 
-class _Fit:
-    """Ridge regression of one query's scores on codes, added to round by round (recursive least squares).
-
-    :param prior: Inverse of the sample's regularised, weighted Gram matrix, *Shape:* ``(code_size, code_size)``.
-    :param weights: The fit to the sample, *Shape:* ``(code_size,)``.
-    :param mean: The sample's mean score.
-    """
-
-    def __init__(self, prior: Tensor, weights: Tensor, mean: float) -> None:
-        self.weights = weights
-        self._inverse, self.mean = prior, mean
-        self._half: Tensor | None = None  # what the inverse has still to lose
-
-    def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
-        """Learn from documents that the fit itself chose: they lie where it must be right.
-
-        :param errors: How large each one's error is; what lies far out, and is not linear there, must not bend the fit.
-        """
-        if self._half is not None:
-            self._inverse = torch.addmm(self._inverse, self._half.T, self._half, alpha=-1)
-        gain = codes @ self._inverse
-        inner = gain @ codes.T
-        inner.diagonal().add_(errors.square() / _CHOSEN_WEIGHT)
-        factor = torch.linalg.cholesky(inner)
-        self._half = torch.linalg.solve_triangular(factor, gain, upper=False)
-        surprise = (scores - self.predict(codes)).unsqueeze(1)
-        step = torch.linalg.solve_triangular(factor, surprise, upper=False)
-        self.weights = torch.addmv(self.weights, self._half.T, step.squeeze(1))
-
-    def predict(self, codes: Tensor) -> Tensor:
-        """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        return codes @ self.weights + self.mean
-
-
 class _Found:
     """The exact scores of one query so far."""
 
@@ -361,6 +346,11 @@ class _Found:
         scores = np.concatenate([self.scores, predictions])
         k = min(self.k, len(scores))
         return float(np.partition(scores, len(scores) - k)[len(scores) - k])
+
+    def has_new(self, count: int) -> bool:
+        """Tell whether any of the last documents is among the best k."""
+        worst = self.worst_hit
+        return worst is None or bool((self.scores[len(self.scores) - count :] >= worst).any())
 
     @property
     def worst_hit(self) -> float | None:

@@ -76,7 +76,7 @@ def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, 
     scales = torch.rand(num_docs).bfloat16().view(torch.int16).numpy().view(np.uint16)
     leverages, none = np.ones(num_docs, np.float16), np.empty(0, np.int64)
     facts = {"error_growth": {"leverage": [1.0], "error": [1.0]}}
-    codes = Codes(Surrogate(Path(), integers, scales, leverages, *[none] * 6, facts=facts), CPU)
+    codes = Codes(Surrogate(Path(), integers, scales, leverages, *[none] * 7, facts=facts), CPU)
     weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32)).bfloat16().float()
     wanted = weights @ codes.gather(torch.arange(num_docs)).T
     for proposals, of_fit in zip(Scan(codes).propose(weights, 1, none, threads), wanted, strict=True):
