@@ -19,7 +19,7 @@ from hypensearch.search.gradients import differentiable, gradients
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 _SHARE = 3  # of what is scored, one document in so many has its gradient counted, at most so many:
-_DOCS = (32, 128)
+TANGENT_DOCS = (32, 128)
 _UPWARDS = 2.0  # an error upwards stands for one downwards as large
 
 
@@ -71,9 +71,9 @@ class TangentFit:
         self, q_net: QNets, gradient_map: Tensor, codes: Tensor, scores: Tensor, vectors: Tensor, k: int
     ) -> None:
         self._q_net, self._map = differentiable(q_net), gradient_map
-        self._size = min(max(k, _DOCS[0]), _DOCS[1])
+        self._size = min(max(k, TANGENT_DOCS[0]), TANGENT_DOCS[1])
         self._num_scored = len(scores)
-        best = scores.topk(min(_DOCS[0], len(scores))).indices
+        best = scores.topk(min(TANGENT_DOCS[0], len(scores))).indices
         self._codes, self._scores = codes[best], scores[best]
         self._gradients = gradients(self._q_net, vectors[best])
         spread = scores.std(correction=0).clamp(min=1e-12)

@@ -24,9 +24,8 @@ from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
 from hypensearch.search.flags import ENGINES
 from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.scorer import as_tensor, on_cores
+from hypensearch.search.scorer import as_tensor
 
-_ROWS_OF_A_THREAD = 4096  # a scan of fewer wakes no other thread
 _SEEDS = 64
 
 
@@ -46,13 +45,12 @@ class Proposals:
 class Engine(Protocol):
     """Finds the documents of the highest inner products."""
 
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
         """Find documents for some fits.
 
         :param weights: *Shape:* ``(num_fits, code_size)``.
         :param count: Documents wanted of each; an engine that looks at all may give all.
         :param scored: Rows that are left out, unless all are given, *Shape:* ``(n,)``.
-        :param threads: CPU threads.
         """
         ...
 
@@ -89,27 +87,16 @@ class Scan:
     def __init__(self, codes: Codes) -> None:
         self._codes = codes
 
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
         """See :class:`Engine`."""
-        return [Proposals(None, every) for every in self.scores(weights, threads).cpu().numpy()]
+        return [Proposals(None, every) for every in self.scores(weights).cpu().numpy()]
 
-    def scores(self, weights: Tensor, threads: int) -> Tensor:
+    def scores(self, weights: Tensor) -> Tensor:
         """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
         integers, scales, weights = self._codes.integers, self._codes.scales, weights.bfloat16()
         if integers.device.type != "cpu":
             return (weights @ integers.T.bfloat16()).float() * scales.float()
-        if threads == torch.get_num_threads():  # torch's own, which may still be waiting actively, and in others' way
-            return torch.ops.aten._weight_int8pack_mm(weights, integers, scales).float()
-        scores = torch.empty(len(weights), len(integers))
-
-        @torch.inference_mode()
-        def scan_part(rows: slice) -> None:
-            scores[:, rows] = torch.ops.aten._weight_int8pack_mm(weights, integers[rows], scales[rows])
-
-        part = max(_ROWS_OF_A_THREAD, -(-len(integers) // threads))
-        parts = [slice(start, start + part) for start in range(0, len(integers), part)]
-        on_cores(threads, scan_part, parts)
-        return scores
+        return torch.ops.aten._weight_int8pack_mm(weights, integers, scales).float()
 
 
 class Faiss:
@@ -118,7 +105,7 @@ class Faiss:
     def __init__(self, engine: Any) -> None:
         self._engine = engine
 
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
         """See :class:`Engine`."""
         wanted = min(count + len(scored), self._engine.ntotal)
         if hasattr(self._engine, "hnsw"):
@@ -140,7 +127,7 @@ class GraphWalk:
         self._codes = codes
         self._walk = GraphSearch(index, graph, device, num_entry_points=0, documents=codes)
 
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray, threads: int) -> list[Proposals]:
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
         """See :class:`Engine`."""
         products = self._codes.gather(torch.from_numpy(scored)) @ weights.T
         best = products.topk(min(_SEEDS, len(scored)), dim=0).indices.T.cpu().numpy()

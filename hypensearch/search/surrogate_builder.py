@@ -31,6 +31,7 @@ from hypensearch.cli import progress_bar
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate, write_surrogate
 from hypensearch.models.q_net import QNetConfig, QNets
+from hypensearch.search.fits import TANGENT_DOCS
 from hypensearch.search.gradients import gradients
 from hypensearch.search.scorer import Scorer
 
@@ -53,7 +54,6 @@ _RIDGE = 0.03  # of the mean of a Gram matrix' diagonal
 _SHRINKAGE, _LEAST_MOMENT, _LEAST_NOISE = 0.1, 1e-6, 1e-4  # of fits to scores that vary by one
 _STRANGE_SHARE = 0.02  # of the documents that components are sought on, left out as they lie farthest out
 _MOST_HALF = 65504.0
-TANGENT_DOCS = 32  # whose gradients' mean predicts scores
 _HEAD = 64  # best documents that features are judged by
 _EVEN_ERRORS = {"error_growth": {"leverage": [1.0], "error": [1.0]}}
 _BETTER = 0.7  # of the error of linear fits, for gradients to be used
@@ -72,7 +72,7 @@ def build_surrogate(
     """
     chance = np.random.default_rng(seed)
     sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
-    features, center, basis, spread = _components(q_nets.to(device), index, chance)
+    features, center, basis, spread = _components(q_nets.to(device, torch.float32), index, chance)
     facts = {"queries": len(q_nets), "seed": seed}
     empty = -basis.shape[1] % CODE_MULTIPLE
     basis, spread = torch.nn.functional.pad(basis, (0, empty)), torch.nn.functional.pad(spread, (0, empty), value=1.0)
@@ -192,7 +192,7 @@ def _tangents(q_nets: QNets, vectors: Tensor, scores: Tensor) -> Tensor:
     :param vectors: Documents', *Shape:* ``(n, dim)``.
     :param scores: Theirs, standardised, *Shape:* ``(num_queries, n)``.
     """
-    best = scores.topk(min(TANGENT_DOCS, len(vectors)), dim=1).indices
+    best = scores.topk(min(TANGENT_DOCS[0], len(vectors)), dim=1).indices
     slopes = [gradients(q_nets[query], vectors[of_query]).mean(dim=0) for query, of_query in enumerate(best)]
     return _standardised(torch.stack(slopes).double() @ vectors.double().T)
 

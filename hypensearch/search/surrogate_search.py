@@ -122,34 +122,34 @@ class SurrogateSearch:
         :param k: Hits wanted of each query; fewer where the index, or ``max_scored``, is smaller.
         :return: A ranked list for each q-net: exact scores, higher first, equal ones by docid.
         """
-        together, threads = max(1, _ROUGH_SCORES // self.index.num_docs), torch.get_num_threads()
+        together = max(1, _ROUGH_SCORES // self.index.num_docs)
         found = [
             result
             for first in range(0, len(q_nets), together)
-            for result in self._search_some(q_nets[first : first + together], k, threads)
+            for result in self._search_some(q_nets[first : first + together], k)
         ]
         self.stats = [stats for _, stats in found]
         return [hits for hits, _ in found]
 
-    def _search_some(self, q_nets: QNets, k: int, threads: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
-        scorer, start = Scorer(q_nets, self._device, threads=threads), self._start
+    def _search_some(self, q_nets: QNets, k: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
+        scorer, start = Scorer(q_nets, self._device), self._start
         first_scores = scorer.score(start.vectors)
         fits = start.fits(q_nets, first_scores[:, : len(start.sample)], k)  # outliers would spoil them
         weights = torch.stack([fit.weights for fit in fits])
         size = self._shortlist_size(k)
-        proposals = self._engine.propose(weights, size, start.rows, threads)
+        proposals = self._engine.propose(weights, size, start.rows)
         for query, fit in enumerate(fits):
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
             shortlist = _Shortlist(self._codes, fit, found)
             shortlist.fill(proposals[query], size)
-            yield self._search_one(scorer, query, found, shortlist, fit, k, threads)
+            yield self._search_one(scorer, query, found, shortlist, fit, k)
 
     def _shortlist_size(self, k: int) -> int:
         share = 1 if self._start.gradient_map is None else 2  # followed gradients scan more often
         return max(self.options.shortlist or max(1024, 8 * k) // share, k)
 
     def _search_one(
-        self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: Fit, k: int, threads: int
+        self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: Fit, k: int
     ) -> tuple[list[Hit], SurrogateStats]:
         k = min(k, self.index.num_docs)
         step = self.options.step or max(fit.step, k // 2)
@@ -162,7 +162,7 @@ class SurrogateSearch:
             count = min(max(step, min(outlook.needed, most)), budget - len(found.rows))
             if shortlist.left < count or outlook.is_stale or rounds in fit.scans:
                 size = max(self._shortlist_size(k), _CHOICE * count)
-                shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows, threads)[0], size)
+                shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows)[0], size)
                 if not shortlist.left:
                     break
                 if outlook.is_stale:
@@ -234,7 +234,7 @@ class _Start:
         """
         if self.gradient_map is not None:
             vectors = torch.from_numpy(self.vectors[: len(self.sample)]).to(self._codes.device)
-            pairs = zip(q_nets.to(self._codes.device), sample_scores, strict=True)
+            pairs = zip(q_nets.to(self._codes.device, self._codes.dtype), sample_scores, strict=True)
             return [TangentFit(q_net, self.gradient_map, self._codes, scores, vectors, k) for q_net, scores in pairs]
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
         expected = outputs.new_zeros(len(outputs), len(self._output_map))

@@ -38,12 +38,14 @@ def test_tangents_are_the_mean_gradient_of_the_best(sample: int, rounds: list[in
     q_net = random_q_nets(QNetConfig(dims=(DIM, 8, 8, 1)), 1, seed)
     parts = [random_vectors(count, DIM, seed=seed + number) for number, count in enumerate([sample, *rounds])]
     fit = tangents(q_net, parts[0], k)
-    seen = parts[0][torch.argsort(q_net(torch.from_numpy(parts[0]))[0], descending=True)[: fits._DOCS[0]].numpy()]
+    seen = parts[0][
+        torch.argsort(q_net(torch.from_numpy(parts[0]))[0], descending=True)[: fits.TANGENT_DOCS[0]].numpy()
+    ]
     scored = sample
     for part in parts[1:]:
         learn(fit, q_net, part)
         seen, scored = np.concatenate([seen, part]), scored + len(part)
-        size = max(min(max(k, fits._DOCS[0]), fits._DOCS[1], scored // fits._SHARE), 1)
+        size = max(min(max(k, fits.TANGENT_DOCS[0]), fits.TANGENT_DOCS[1], scored // fits._SHARE), 1)
         documents = torch.from_numpy(seen)
         best = documents[q_net(documents)[0].topk(min(size, len(seen))).indices]
         seen = best.numpy()

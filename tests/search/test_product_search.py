@@ -57,7 +57,7 @@ def test_proposals_are_the_highest_products_of_what_is_not_scored(index: FlatInd
     weights = torch.randn(2, codes.dim, generator=torch.Generator().manual_seed(1))
     scored = np.arange(0, 3000, 7)
     products = (weights @ codes.gather(torch.arange(3000)).T).numpy()
-    found = make_engine(engine, index, surrogate, codes, CPU).propose(weights, 50, scored, 2)
+    found = make_engine(engine, index, surrogate, codes, CPU).propose(weights, 50, scored)
     for proposals, of_fit in zip(found, products, strict=True):
         assert proposals.rows is not None
         assert len(proposals.rows) == 50
@@ -69,8 +69,8 @@ def test_proposals_are_the_highest_products_of_what_is_not_scored(index: FlatInd
 
 
 @settings(max_examples=30)
-@given(st.integers(1, 9000), st.integers(1, 3), st.integers(1, 3), st.integers(0, 1000))
-def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, threads: int, seed: int) -> None:
+@given(st.integers(1, 9000), st.integers(1, 3), st.integers(0, 1000))
+def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, seed: int) -> None:
     chance = np.random.default_rng(seed)
     integers = chance.integers(-127, 128, (num_docs, 64), dtype=np.int8)
     scales = torch.rand(num_docs).bfloat16().view(torch.int16).numpy().view(np.uint16)
@@ -79,7 +79,7 @@ def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, 
     codes = Codes(Surrogate(Path(), integers, scales, leverages, *[none] * 7, facts=facts), CPU)
     weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32)).bfloat16().float()
     wanted = weights @ codes.gather(torch.arange(num_docs)).T
-    for proposals, of_fit in zip(Scan(codes).propose(weights, 1, none, threads), wanted, strict=True):
+    for proposals, of_fit in zip(Scan(codes).propose(weights, 1, none), wanted, strict=True):
         assert proposals.rows is None
         predictions = torch.from_numpy(proposals.predictions)
         torch.testing.assert_close(predictions, of_fit, rtol=0.01, atol=0.02 * float(wanted.abs().max()))

@@ -435,11 +435,12 @@ def strangers(num_queries: int, seed: int) -> QNets:
     return QNets(q_nets.config, [q_nets.weights[0], q_nets.weights[1].abs()], q_nets.biases)
 
 
-def test_gradients_are_followed_where_q_nets_have_little_in_common(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_gradients_are_followed_where_q_nets_have_little_in_common(tmp_path: Path, dtype: torch.dtype) -> None:
     own = save_index(tmp_path / "index", random_vectors(6000, 32))
-    surrogate = build_surrogate(own, strangers(16, seed=5), CPU)
+    surrogate = build_surrogate(own, strangers(16, seed=5).to(dtype=dtype), CPU)
     assert surrogate.has_gradients
-    q_nets, search = strangers(8, seed=1), SurrogateSearch(own, surrogate, CPU)
+    q_nets, search = strangers(8, seed=1).to(dtype=dtype), SurrogateSearch(own, surrogate, CPU)
     exact = ExhaustiveSearch(own, CPU).search(q_nets, 10)
     overlaps = [len(set(a) & set(b)) / 10 for a, b in zip(search.search(q_nets, 10), exact, strict=True)]
     assert np.mean(overlaps) >= 0.95
