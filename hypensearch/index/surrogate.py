@@ -65,7 +65,8 @@ class Surrogate:
         ``(code_size, width)``.
     :param penalty: Of the square of what a fit differs by from that, float32, *Shape:* ``(code_size, code_size)``.
     :param gradient_map: Gives weights from a gradient with respect to the document vector, float32, *Shape:*
-        ``(code_size, dim)``; all zero where codes are not made of vectors.
+        ``(code_size, dim)``; all zero where codes are not made of vectors. Where they are, nothing is fitted: the
+        output map is zero, the penalty the unit matrix.
     :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
         predictions grow with leverage.
     """

@@ -8,7 +8,7 @@ what it takes instead where q-nets are far from linear, as those of cold-started
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from hypensearch.models.q_net import QNets
 from hypensearch.search.gradients import differentiable, gradients
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
-_SHARE = 3  # of what is scored, one document in so many has its gradient counted, at most so many:
-TANGENT_DOCS = (32, 128)
+TANGENT_DOCS = (32, 128)  # best documents whose gradients are counted: k, but so many at least and at most,
+_SHARE = 3  # and one in so many of what is scored, while that is less
 _UPWARDS = 2.0  # an error upwards stands for one downwards as large
 
 
-class Fit(Protocol):
+class Fit(ABC):
     """A linear function of codes that predicts one query's scores."""
 
     #: *Shape:* ``(code_size,)``.
@@ -35,21 +35,33 @@ class Fit(Protocol):
     must_settle: bool
     #: Documents that a round scores, at least.
     step: int
+    #: Documents that rounds choose from, for each of the best k.
+    choice: int
 
+    @abstractmethod
     def add(self, codes: Tensor, scores: Tensor, errors: Tensor, vectors: np.ndarray) -> None:
-        """Learn from documents that were scored."""
-        ...
+        """Learn from documents that were scored.
+
+        :param codes: *Shape:* ``(n, code_size)``.
+        :param scores: *Shape:* ``(n,)``.
+        :param errors: How large each one's error is; what lies far out, and is not linear there, must not bend the
+            fit. *Shape:* ``(n,)``.
+        :param vectors: *Shape:* ``(n, dim)``.
+        """
 
     def predict(self, codes: Tensor) -> Tensor:
         """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        ...
+        return codes @ self.weights + self.mean
 
+    @abstractmethod
     def squares(self, surprise: Tensor) -> Tensor:
-        """Return squares of errors as far as they tell what documents that are not scored may be above predictions."""
-        ...
+        """Return squares of errors as far as they tell what documents that are not scored may be above predictions.
+
+        :param surprise: What scores are above predictions, in errors, *Shape:* ``(n,)``.
+        """
 
 
-class TangentFit:
+class TangentFit(Fit):
     """The mean gradient of a q-net at the best documents that are scored.
 
     Where q-nets are far from linear, it ranks what lies near the best better than any fit to scores does, and takes
@@ -66,6 +78,7 @@ class TangentFit:
     scans: tuple[int, ...] = (1, 4, 8, 16)
     must_settle = True
     step = 96
+    choice = 4  # it is scanned more often
 
     def __init__(
         self, q_net: QNets, gradient_map: Tensor, codes: Tensor, scores: Tensor, vectors: Tensor, k: int
@@ -98,16 +111,12 @@ class TangentFit:
         self.weights = self._map @ (shares @ self._gradients)
         self.mean = float(shares @ (self._scores - self._codes @ self.weights))
 
-    def predict(self, codes: Tensor) -> Tensor:
-        """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        return codes @ self.weights + self.mean
-
     def squares(self, surprise: Tensor) -> Tensor:
         """Judge by errors upwards; those downwards, of what turns out not to lie near the best, are large."""
         return _UPWARDS * surprise.clamp(min=0).square()
 
 
-class RidgeFit:
+class RidgeFit(Fit):
     """Ridge regression of one query's scores on codes, added to round by round (recursive least squares).
 
     :param prior: Inverse of the sample's regularised, weighted Gram matrix, *Shape:* ``(code_size, code_size)``.
@@ -118,6 +127,7 @@ class RidgeFit:
     scans: tuple[int, ...] = (2, 4, 8, 16)
     must_settle = False
     step = 48
+    choice = 8
 
     def __init__(self, prior: Tensor, weights: Tensor, mean: float) -> None:
         self.weights = weights
@@ -125,10 +135,7 @@ class RidgeFit:
         self._half: Tensor | None = None  # what the inverse has still to lose
 
     def add(self, codes: Tensor, scores: Tensor, errors: Tensor, vectors: np.ndarray) -> None:
-        """Learn from documents that the fit itself chose: they lie where it must be right.
-
-        :param errors: How large each one's error is; what lies far out, and is not linear there, must not bend the fit.
-        """
+        """Learn from documents that the fit itself chose: they lie where it must be right."""
         if self._half is not None:
             self._inverse = torch.addmm(self._inverse, self._half.T, self._half, alpha=-1)
         gain = codes @ self._inverse
@@ -139,10 +146,6 @@ class RidgeFit:
         surprise = (scores - self.predict(codes)).unsqueeze(1)
         step = torch.linalg.solve_triangular(factor, surprise, upper=False)
         self.weights = torch.addmv(self.weights, self._half.T, step.squeeze(1))
-
-    def predict(self, codes: Tensor) -> Tensor:
-        """Predict scores of codes, *Shape:* ``(num_docs,)``."""
-        return codes @ self.weights + self.mean
 
     def squares(self, surprise: Tensor) -> Tensor:
         """Return errors' squares."""

@@ -38,7 +38,6 @@ from hypensearch.search.scorer import Scorer
 logger = logging.getLogger(__name__)
 
 CODE_SIZE = 256
-_MAX_OF_VECTORS = 192  # more cost scans more than they save scores
 CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
 SAMPLE_ROWS = 1024
 _MAX_QUERIES, _USUAL_QUERIES, _Q_NET_BYTES = 256, 64, 2**30
@@ -81,18 +80,17 @@ def build_surrogate(
         blocks = _codes(features, index, center, basis, extremes, bar.update)
 
         def of_typical_queries() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+            if isinstance(features, Vectors):
+                return _without_fits(q_nets, basis)
             rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
             codes = (features.of(gather(index, rows)) - center) @ basis
             leverage = extremes.leverage(codes[: len(sample)])
-            fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis, features)
-            if isinstance(features, Vectors):
-                none = np.empty(0, dtype=np.int64)
-                return {"outliers": none, "extremes": none, "extreme_errors": none} | fits.prior, _EVEN_ERRORS
+            fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis)
             others = rows[len(sample) :], codes[len(sample) :]
             errors, facts = _errors_far_out(fits, extremes, *others)
             farthest = extremes.rows.cpu().numpy()
             arrays = {"outliers": _outliers(farthest, errors), "extremes": farthest, "extreme_errors": errors}
-            return arrays | fits.prior, facts
+            return arrays | fits.prior | {"gradient_map": np.zeros((basis.shape[1], index.dim))}, facts
 
         return write_surrogate(index, sample, blocks, of_typical_queries, facts)
 
@@ -112,6 +110,9 @@ def mean_q_net(q_nets: QNets) -> QNets:
 class Features(Protocol):
     """What codes are made of."""
 
+    #: Components of a code, at most.
+    max_components: int
+
     def of(self, vectors: np.ndarray) -> Tensor:
         """Return the features of documents, float32, *Shape:* ``(len(vectors), size)``."""
         ...
@@ -119,6 +120,8 @@ class Features(Protocol):
 
 class States:
     """Last hidden states under the mean q-net."""
+
+    max_components = CODE_SIZE
 
     def __init__(self, q_nets: QNets, device: torch.device) -> None:
         self._scorer = Scorer(mean_q_net(q_nets), device)
@@ -130,6 +133,8 @@ class States:
 
 class Vectors:
     """Document vectors as they are."""
+
+    max_components = 192  # more cost scans more than they save scores
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -168,9 +173,7 @@ def _components(
     else:
         targets = scores
     center, basis, spread = _components_of(states[usual], _moments_of(fits))
-    size = _enough((states[scored] - center) @ basis, targets)
-    if isinstance(features, Vectors):
-        size = min(size, _MAX_OF_VECTORS)
+    size = min(_enough((states[scored] - center) @ basis, targets), features.max_components)
     return features, center.float(), basis[:, :size].float(), spread[:size].float()
 
 
@@ -274,6 +277,23 @@ def _quantised(codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
     return integers.numpy(), scales.view(torch.int16).numpy().view(np.uint16)
 
 
+def _without_fits(q_nets: QNets, basis: Tensor) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return what is stored beside codes of vectors, where gradients take the place of linear fits.
+
+    :param basis: What vectors become codes by, *Shape:* ``(dim, code_size)``.
+    """
+    none, size = np.empty(0, dtype=np.int64), basis.shape[1]
+    arrays = {
+        "outliers": none,
+        "extremes": none,
+        "extreme_errors": none,
+        "output_map": np.zeros((size, q_nets.config.dims[-2])),
+        "penalty": np.eye(size),
+        "gradient_map": torch.linalg.pinv(basis.double()).cpu().numpy(),
+    }
+    return arrays, _EVEN_ERRORS
+
+
 class _Extremes:
     """The documents whose codes lie farthest out, each component measured by its spread (leverage).
 
@@ -304,19 +324,11 @@ class _Fits:
     :param sample: Rows, *Shape:* ``(n,)``.
     :param codes: Theirs, *Shape:* ``(n, code_size)``.
     :param leverage: Theirs, *Shape:* ``(n,)``; those far out count for less.
-    :param basis: What features become codes by, *Shape:* ``(size, code_size)``.
-    :param features: What the codes are made of.
+    :param basis: What last hidden states become codes by, *Shape:* ``(width, code_size)``.
     """
 
     def __init__(
-        self,
-        q_nets: QNets,
-        index: FlatIndex,
-        sample: np.ndarray,
-        codes: Tensor,
-        leverage: Tensor,
-        basis: Tensor,
-        features: Features,
+        self, q_nets: QNets, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor, basis: Tensor
     ) -> None:
         self._scorer, self._index = Scorer(q_nets, codes.device), index
         scores = self._scorer.score(gather(index, sample)).double()
@@ -325,16 +337,7 @@ class _Fits:
         shares = errors.square().reciprocal() / errors.square().reciprocal().sum()
         deviations = scores - self._mean
         spread = (deviations.square() @ shares).sqrt().clamp(min=1e-12).unsqueeze(1)
-        lift = torch.linalg.pinv(basis.double())
-        if isinstance(features, States):
-            expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, lift)
-            gradient_map = lift.new_zeros(len(lift), index.dim)
-        else:  # the output layer tells nothing of fits to vectors
-            expected, output_map = (
-                lift.new_zeros(len(q_nets), len(lift)),
-                lift.new_zeros(len(lift), q_nets.config.dims[-2]),
-            )
-            gradient_map = lift
+        expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, basis)
         surprise = deviations - expected @ codes.T
         rest = inverse_gram(codes, errors) @ ((codes / errors.square().unsqueeze(1)).T @ surprise.T)
         self._weights = expected.T + rest
@@ -343,8 +346,7 @@ class _Fits:
         noise = max(float((residuals / spread).square().mul(shares).sum(dim=1).mean()), _LEAST_NOISE)
         penalty = noise * torch.linalg.inv(_second_moments((rest / spread.T).T))
         #: What is known of a fit before anything is scored, as :class:`~hypensearch.index.surrogate.Surrogate` has it.
-        prior = {"output_map": output_map, "penalty": penalty, "gradient_map": gradient_map}
-        self.prior = {name: array.cpu().numpy() for name, array in prior.items()}
+        self.prior = {"output_map": output_map.cpu().numpy(), "penalty": penalty.cpu().numpy()}
 
     def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
         """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
@@ -353,7 +355,7 @@ class _Fits:
 
 
 def _by_output_layer(
-    q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, lift: Tensor
+    q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, basis: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Predict fits from the q-nets' output layers, as if their hidden blocks were those that codes were made with.
 
@@ -361,10 +363,9 @@ def _by_output_layer(
     worth nothing where they have little in common: one factor, fitted to the typical queries, says how much.
 
     :param deviations: Scores of a sample over their ``spread``, *Shape:* ``(num_queries, n)``.
-    :param lift: Gives the states that a code stands for, *Shape:* ``(code_size, width)``.
     :return: The fits, *Shape:* ``(num_queries, code_size)``, and the map from output layers to them.
     """
-    output_map = lift.clone()
+    output_map = torch.linalg.pinv(basis.double())
     outputs = q_nets.weights[-1].squeeze(2).to(codes.device).double()
     predictions = (outputs @ output_map.T) @ codes.T
     predictions = (predictions - (predictions @ shares).unsqueeze(1)) / spread

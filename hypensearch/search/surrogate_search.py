@@ -38,6 +38,7 @@ from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_
 
 _MAX_ROUNDS = 32
 _SAMPLE = 64
+_LEAST_HITS = 128  # searches for fewer choose from as many documents as those for so many
 _SETTLED = 3 / 4  # of a round, the last documents, that bring nothing new when a search has settled
 _LATER, _GROWTH = 2, 1 / 3  # the most a later round scores: of the first one's, of what is scored already
 _JUDGED_ROUNDS = 2  # the last ones, that tell errors
@@ -136,7 +137,7 @@ class SurrogateSearch:
         first_scores = scorer.score(start.vectors)
         fits = start.fits(q_nets, first_scores[:, : len(start.sample)], k)  # outliers would spoil them
         weights = torch.stack([fit.weights for fit in fits])
-        size = self._shortlist_size(k)
+        size = self._shortlist_size(fits[0], k)
         proposals = self._engine.propose(weights, size, start.rows)
         for query, fit in enumerate(fits):
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
@@ -144,9 +145,8 @@ class SurrogateSearch:
             shortlist.fill(proposals[query], size)
             yield self._search_one(scorer, query, found, shortlist, fit, k)
 
-    def _shortlist_size(self, k: int) -> int:
-        share = 1 if self._start.gradient_map is None else 2  # followed gradients scan more often
-        return max(self.options.shortlist or max(1024, 8 * k) // share, k)
+    def _shortlist_size(self, fit: Fit, k: int) -> int:
+        return max(self.options.shortlist or fit.choice * max(k, _LEAST_HITS), k)
 
     def _search_one(
         self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: Fit, k: int
@@ -161,7 +161,7 @@ class SurrogateSearch:
             most = max(_LATER * step, int(len(found.rows) * _GROWTH))
             count = min(max(step, min(outlook.needed, most)), budget - len(found.rows))
             if shortlist.left < count or outlook.is_stale or rounds in fit.scans:
-                size = max(self._shortlist_size(k), _CHOICE * count)
+                size = max(self._shortlist_size(fit, k), _CHOICE * count)
                 shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows)[0], size)
                 if not shortlist.left:
                     break
@@ -217,33 +217,55 @@ class _Start:
         self.rows = np.concatenate([self.sample, outliers])[:most]
         self.vectors = gather(index, self.rows)
         of_sample = codes.gather(torch.from_numpy(self.sample))
-        self._sample_errors = codes.errors[torch.from_numpy(self.sample)].to(of_sample.device)
-        self._codes = of_sample
-        self._output_map = torch.from_numpy(surrogate.output_map).to(of_sample.device)
-        penalty = torch.from_numpy(surrogate.penalty).to(of_sample.device)
-        self._inverse = inverse_gram(of_sample, self._sample_errors, penalty).float()
-        self.gradient_map: Tensor | None = None
+        #: Gives a fit for each query, from its scores of the sample.
+        self.fits: _Ridges | _Tangents
         if surrogate.has_gradients:
-            self.gradient_map = torch.from_numpy(surrogate.gradient_map).to(of_sample.device)
-        self._solver = self._inverse @ (of_sample / self._sample_errors.square().unsqueeze(1)).T
+            self.fits = _Tangents(surrogate, of_sample, self.vectors[: len(self.sample)])
+        else:
+            self.fits = _Ridges(surrogate, of_sample, codes.errors[torch.from_numpy(self.sample)])
 
-    def fits(self, q_nets: QNets, sample_scores: Tensor, k: int) -> Sequence[Fit]:
-        """Fit each query's scores of the sample: ridge regression towards what its output layer lets expect.
 
-        :param sample_scores: *Shape:* ``(num_queries, sample_size)``.
-        """
-        if self.gradient_map is not None:
-            vectors = torch.from_numpy(self.vectors[: len(self.sample)]).to(self._codes.device)
-            pairs = zip(q_nets.to(self._codes.device, self._codes.dtype), sample_scores, strict=True)
-            return [TangentFit(q_net, self.gradient_map, self._codes, scores, vectors, k) for q_net, scores in pairs]
+class _Ridges:
+    """Fits scores of the sample by ridge regression, towards what each query's output layer lets expect.
+
+    :param codes: The sample's, *Shape:* ``(n, code_size)``.
+    :param errors: The sample's, *Shape:* ``(n,)``.
+    """
+
+    def __init__(self, surrogate: Surrogate, codes: Tensor, errors: Tensor) -> None:
+        self._codes, self._errors = codes, errors.to(codes.device)
+        self._output_map = torch.from_numpy(surrogate.output_map).to(codes.device)
+        penalty = torch.from_numpy(surrogate.penalty).to(codes.device)
+        self._inverse = inverse_gram(codes, self._errors, penalty).float()
+        self._solver = self._inverse @ (codes / self._errors.square().unsqueeze(1)).T
+
+    def __call__(self, q_nets: QNets, scores: Tensor, k: int) -> Sequence[Fit]:
+        """Fit each query's scores, *Shape:* ``(num_queries, n)``."""
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
         expected = outputs.new_zeros(len(outputs), len(self._output_map))
         if outputs.shape[1] == self._output_map.shape[1]:  # else codes were made with q-nets of another width
             expected = outputs @ self._output_map.T
-        surprise = sample_scores - expected @ self._codes.T
-        means = weighted_mean(surprise, self._sample_errors)
+        surprise = scores - expected @ self._codes.T
+        means = weighted_mean(surprise, self._errors)
         weights = expected + (surprise - means) @ self._solver.T
         return [RidgeFit(self._inverse, *of_query) for of_query in zip(weights, means.squeeze(1).tolist(), strict=True)]
+
+
+class _Tangents:
+    """Takes each q-net's gradients at the best documents of the sample.
+
+    :param codes: The sample's, *Shape:* ``(n, code_size)``.
+    :param vectors: The sample's, *Shape:* ``(n, dim)``.
+    """
+
+    def __init__(self, surrogate: Surrogate, codes: Tensor, vectors: np.ndarray) -> None:
+        self._codes, self._vectors = codes, torch.from_numpy(vectors).to(codes.device)
+        self._map = torch.from_numpy(surrogate.gradient_map).to(codes.device)
+
+    def __call__(self, q_nets: QNets, scores: Tensor, k: int) -> Sequence[Fit]:
+        """Fit each query's scores, *Shape:* ``(num_queries, n)``, for a search of the best k."""
+        pairs = zip(q_nets.to(self._codes.device, self._codes.dtype), scores, strict=True)
+        return [TangentFit(q_net, self._map, self._codes, of_query, self._vectors, k) for q_net, of_query in pairs]
 
 
 class _Shortlist:

@@ -104,8 +104,7 @@ def test_what_lies_far_out_hardly_bends_the_fit() -> None:
     for errors_of_strange in (1.0, 100.0):
         prior = inverse_gram(codes, torch.ones(400)).float()
         fit = RidgeFit(prior, prior @ codes.T @ (codes @ weights), 0.0)
-        fit.add(
-            strange, torch.zeros(4), torch.full((4,), errors_of_strange), np.empty(0)
-        )  # bounded, where a line is not
+        bounded = torch.zeros(4)  # where a line is not
+        fit.add(strange, bounded, torch.full((4,), errors_of_strange), np.empty(0))
         deviations.append(float((fit.predict(codes) - codes @ weights).square().mean().sqrt()))
     assert deviations[0] > 10 * deviations[1]

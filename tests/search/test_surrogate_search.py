@@ -351,10 +351,8 @@ def test_outliers_are_the_documents_that_fits_tell_least_of(tmp_path: Path) -> N
     codes[2020:2040] *= -1  # mislead
     extremes.add(codes[1000:], 1000)
     leverage = extremes.leverage(codes[:1000])
-    of_typical = builder._Fits(
-        q_nets, index, np.arange(1000), codes[:1000], leverage, torch.eye(16), builder.States(q_nets, CPU)
-    )
-    errors, _ = builder._errors_far_out(of_typical, extremes, np.arange(1000), codes[:1000])
+    fits = builder._Fits(q_nets, index, np.arange(1000), codes[:1000], leverage, torch.eye(16))
+    errors, _ = builder._errors_far_out(fits, extremes, np.arange(1000), codes[:1000])
     assert sorted(builder._outliers(extremes.rows.numpy(), errors)) == list(range(2020, 2040))
 
 
