@@ -22,17 +22,15 @@ from torch import Tensor
 
 from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, activate
-from hypensearch.search.linear import LinearMap, blas, packed
+from hypensearch.search.linear import LinearMap, linear_map
 from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
 
-CPU_TILE_ROWS = 768
-PACKED_TILE_ROWS = (256, 512)  # weights are packed for tiles of one size, the least and the most that it may be
-_PACKED_ROWS_MULTIPLE = 32  # so that few sizes are ever tried
+CPU_TILE_ROWS = 384
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
-PACK_AFTER_ROWS = 256  # a q-net that scores fewer documents is not worth packing
 _FEW_DOCS = 1024
+_MANY_DOCS = 8192  # from so many on, weights are laid out for them
 _ROWS_OF_A_THREAD = 32  # for fewer documents no second thread is woken
 _LAYER_NORM_EPS = 1e-5
 _TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
@@ -66,10 +64,8 @@ class Scorer:
         self.device = device
         self.tile_rows = tile_rows or (CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS)
         self._q_nets = q_nets.to(device, self.dtype)
-        self._maps: list[list[LinearMap]] = [self._blas(query) for query in range(len(q_nets))]
-        self._rows_seen = [0] * len(q_nets)
-        self._packed_rows = 0
-        self._is_packed = False
+        self._maps = self._linear_maps()
+        self._for_many = False  # whether they are laid out for many documents
         self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
         self._buffers = _Buffers()
 
@@ -85,7 +81,7 @@ class Scorer:
             for query in range(len(self._q_nets)):
                 scores[query, start : start + count] = workspace.score(query)
 
-        self._go_through(vectors, range(len(self._q_nets)), score_tile)
+        self._go_through(vectors, score_tile)
         return scores
 
     def score_one(self, query: int, vectors: Tensor | np.ndarray) -> Tensor:
@@ -100,7 +96,7 @@ class Scorer:
         def score_tile(workspace: _Workspace, start: int, count: int) -> None:
             scores[start : start + count] = workspace.score(query)
 
-        self._go_through(vectors, [query], score_tile)
+        self._go_through(vectors, score_tile)
         return scores
 
     def last_states(self, vectors: Tensor | np.ndarray) -> Tensor:
@@ -114,15 +110,12 @@ class Scorer:
         def keep_tile(workspace: _Workspace, start: int, count: int) -> None:
             states[start : start + count] = workspace.states(0)
 
-        self._go_through(vectors, [0], keep_tile)
+        self._go_through(vectors, keep_tile)
         return states
 
-    def _go_through(
-        self, vectors: Tensor | np.ndarray, queries: Sequence[int], work: Callable[[_Workspace, int, int], None]
-    ) -> None:
+    def _go_through(self, vectors: Tensor | np.ndarray, work: Callable[[_Workspace, int, int], None]) -> None:
         """Do some work on every tile, in threads that each compute on one core.
 
-        :param queries: The q-nets that are worked with.
         :param work: Gets a workspace with the tile, the tile's first row and its number of rows.
         """
 
@@ -132,70 +125,32 @@ class Scorer:
             buffers = self._buffers if self.device.type != "cpu" else _of_this_thread.buffers
             workspace = _Workspace(self._q_nets, self._maps, buffers)
             with torch.inference_mode():
-                workspace.load(tile, fill_up_to=self._packed_rows if self._is_packed else 0)
+                workspace.load(tile)
                 work(workspace, start, len(tile))
 
         with stage("score"):
-            to_pack = [query for query in queries if self._worth_packing(query, len(vectors))]
-            rows = self._rows_of_tiles(len(vectors))
-            is_alone = not to_pack and rows >= len(vectors) and torch.get_num_threads() == 1
-            if self.device.type != "cpu" or is_alone:
+            if len(vectors) >= _MANY_DOCS and not self._for_many:
+                self._maps, self._for_many = self._linear_maps(self.tile_rows), True
+            # Few documents by torch's own threads, which may still be waiting actively and would be in others' way.
+            by_torch = len(vectors) <= _FEW_DOCS and self._threads == torch.get_num_threads()
+            if self.device.type != "cpu" or by_torch:
+                rows = self.tile_rows
                 for start in range(0, len(vectors), rows):
                     do(start)
-                return
-            if self._threads == torch.get_num_threads() and len(vectors) <= _FEW_DOCS:
-                # By torch's own threads, which may still be waiting actively and would be in the way of others.
-                self._pack(to_pack, _even_tiles(len(vectors), 1), threads=1)
-                rows = self._packed_rows if self._is_packed else self.tile_rows
-                for start in range(0, len(vectors), rows):
-                    do(start)
-                return
-            self._pack(to_pack, _even_tiles(len(vectors), self._threads), self._threads)
-            rows = self._rows_of_tiles(len(vectors))
-            on_cores(self._threads, do, range(0, len(vectors), rows))
+            else:
+                rows = self._rows_of_tiles(len(vectors))
+                on_cores(self._threads, do, range(0, len(vectors), rows))
 
     def _rows_of_tiles(self, num_docs: int) -> int:
         """Share few documents out among the threads."""
         threads = max(1, min(self._threads, num_docs // _ROWS_OF_A_THREAD))
         share = -(-num_docs // threads)
-        most = self._packed_rows if self._is_packed else self.tile_rows
-        return max(ROWS_MULTIPLE, min(most, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
+        return max(ROWS_MULTIPLE, min(self.tile_rows, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
 
-    def _worth_packing(self, query: int, num_docs: int) -> bool:
-        """Tell, once, that a q-net has scored enough documents in tiles that a packed weight is used for."""
-        if 2 * num_docs <= PACKED_TILE_ROWS[0] * self._threads:
-            return False
-        before, self._rows_seen[query] = self._rows_seen[query], self._rows_seen[query] + num_docs
-        return before < PACK_AFTER_ROWS <= self._rows_seen[query]
-
-    def _blas(self, query: int) -> list[LinearMap]:
-        pairs = zip(self._q_nets.weights, self._q_nets.biases, strict=False)  # the output layer has no bias
-        return [blas(weight[query], bias[query]) for weight, bias in pairs]
-
-    def _pack(self, queries: Sequence[int], rows: int, threads: int) -> None:
-        """Pack weights for tiles of so many rows, unless some are packed for others already."""
-        if not queries:
-            return
-        if not self._packed_rows:
-            self._packed_rows = min(self.tile_rows, rows)
-
-        @torch.inference_mode()
-        def pack(place: tuple[int, int]) -> None:
-            query, block = place
-            weight, bias = self._q_nets.weights[block][query], self._q_nets.biases[block][query]
-            if on_pack := packed(weight, bias, self._packed_rows):
-                self._maps[query][block] = on_pack
-                self._is_packed = True
-
-        on_cores(threads, pack, [(query, block) for query in queries for block in range(len(self._maps[query]))])
-
-
-def _even_tiles(num_docs: int, threads: int) -> int:
-    """Return rows of tiles that threads get as many of, for which weights are packed."""
-    least, most = PACKED_TILE_ROWS
-    tiles = threads * max(1, -(-num_docs // (threads * most)))
-    rows = -(-num_docs // tiles)
-    return max(least, -(-rows // _PACKED_ROWS_MULTIPLE) * _PACKED_ROWS_MULTIPLE)
+    def _linear_maps(self, rows: int | None = None) -> list[list[LinearMap]]:
+        pairs = list(zip(self._q_nets.weights, self._q_nets.biases, strict=False))  # the output layer has no bias
+        queries = range(len(self._q_nets))
+        return [[linear_map(weight[query], bias[query], rows=rows) for weight, bias in pairs] for query in queries]
 
 
 class _Buffers:
@@ -240,18 +195,14 @@ class _Workspace:
         self._loaded = like
         self._count = 0
 
-    def load(self, vectors: Tensor | np.ndarray, fill_up_to: int) -> None:
+    def load(self, vectors: Tensor | np.ndarray) -> None:
         """Copy vectors into the tile, where they cannot be used as they are.
 
         Rows that fill the tile up to a multiple of 16 are computed along and thrown away.
-
-        :param fill_up_to: Rows that weights are packed for; the tile is filled up to them when more than half is there.
         """
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
         self._count, rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
-        if 2 * self._count > fill_up_to:
-            rows = max(rows, fill_up_to)
         if rows == self._count and _is_like(vectors, self._like):
             self._loaded = vectors
         else:

@@ -15,22 +15,35 @@ def random_map(into: int, out: int, seed: int = 0) -> tuple[torch.Tensor, torch.
     return torch.randn(into, out, generator=chance), torch.randn(out, generator=chance)
 
 
-@given(st.integers(1, 420), st.integers(1, 40), st.integers(1, 8), st.integers(0, 2**16))
+@given(st.integers(1, 420), st.integers(1, 400), st.integers(1, 8), st.integers(0, 2**16))
 def test_what_is_taken_has_the_bits_of_the_plain_product(into: int, out: int, rows16: int, seed: int) -> None:
     weight, bias = random_map(into, out, seed)
     inputs = torch.randn(16 * rows16, into, generator=torch.Generator().manual_seed(seed))
-    taken = linear.packed(weight, bias, 16 * rows16)
-    if taken is not None:
-        assert torch.equal(taken(inputs, torch.empty(len(inputs), out)), torch.addmm(bias, inputs, weight))
+    found = linear.linear_map(weight, bias)(inputs, torch.empty(len(inputs), out))
+    assert torch.equal(found, torch.addmm(bias, inputs, weight))
 
 
 @pytest.mark.parametrize("into", [5, 192, 300, 384, 768, 1000])
 def test_pieces_make_the_same_product(into: int) -> None:
     weight, bias = random_map(into, 24)
     inputs = torch.randn(32, into, generator=torch.Generator().manual_seed(1))
-    found = linear._float32(weight, bias, 32)(inputs, torch.empty(32, 24))
+    found = linear._in_pieces(weight, bias)(inputs, torch.empty(32, 24))
     exact = (inputs.double() @ weight.double() + bias).float()
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [16, 384, 400])
+def test_weights_laid_out_for_many_documents_make_the_same_product(rows: int) -> None:
+    weight, bias = (tensor.bfloat16() for tensor in random_map(96, 24))
+    inputs = torch.randn(rows, 96, generator=torch.Generator().manual_seed(1)).bfloat16()
+    found = linear.linear_map(weight, bias, rows=384)(inputs, torch.empty(rows, 24, dtype=torch.bfloat16))
+    torch.testing.assert_close(found, torch.addmm(bias, inputs, weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_with_a_transposed_weight(dtype: torch.dtype) -> None:
+    weight, rows = random_map(96, 24)[0].to(dtype), random_map(7, 24, seed=1)[0].to(dtype)
+    torch.testing.assert_close(linear.product_with_transposed(rows, weight), rows @ weight.T, rtol=1e-5, atol=1e-4)
 
 
 @given(st.integers(1, 5000))
@@ -44,16 +57,23 @@ def test_pieces_are_the_whole(size: int) -> None:
 def test_other_bits_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where BLAS adds up in another order, a product in the wrong pieces is found out."""
     weight, bias = random_map(768, 64)
+    inputs = torch.randn(64, 768, generator=torch.Generator().manual_seed(1))
     monkeypatch.setattr(linear, "_tried", {})
-    monkeypatch.setattr(linear, "_MUST_GAIN", float("inf"))
+    monkeypatch.setattr(linear, "_is_faster", lambda *shape: True)
     monkeypatch.setattr(linear, "_pieces", lambda size: [(0, size // 3), (size // 3, size)])
-    assert linear.packed(weight, bias, 64) is None
+    found = linear.linear_map(weight, bias)(inputs, torch.empty(64, 64))
+    assert torch.equal(found, torch.addmm(bias, inputs, weight))
+    assert set(linear._tried.values()) == {False}
 
 
 def test_a_torch_without_the_operations_keeps_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(weight: torch.Tensor, rows: int) -> torch.Tensor:
+    def missing(*arguments: object) -> torch.Tensor:
         raise AttributeError("no such operation")
 
-    monkeypatch.setattr(linear, "_tried", {})
-    monkeypatch.setattr(linear, "_kernel", missing)
-    assert linear.packed(*random_map(64, 64), 64) is None
+    monkeypatch.setattr(linear, "_onednn", missing)
+    monkeypatch.setattr(linear, "_has_onednn", linear._has_onednn.__wrapped__)
+    weight, bias = random_map(64, 64)
+    inputs = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
+    found = linear.linear_map(weight, bias)(inputs, torch.empty(32, 64))
+    assert torch.equal(found, torch.addmm(bias, inputs, weight))
+    torch.testing.assert_close(linear.product_with_transposed(inputs, weight), inputs @ weight.T)

@@ -126,9 +126,9 @@ def test_an_error_ends_the_work_of_all_threads() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("num_docs", [1, 700, 3000])
-def test_even_tiles_cover_all_documents(precision: str, num_docs: int) -> None:
-    """One, some for torch's own threads, some for ours: weights are packed for tiles that do not divide these."""
+@pytest.mark.parametrize("num_docs", [1, 700, 3000, 9000])
+def test_tiles_cover_all_documents(precision: str, num_docs: int) -> None:
+    """One, some for torch's own threads, some for ours, and so many that weights are laid out for them."""
     q_nets, vectors = random_q_nets(QNetConfig(dims=(64, 64, 64, 1)), 1), random_vectors(num_docs, 64)
     found = Scorer(q_nets, CPU, precision, threads=2).score(vectors)
     wanted = q_nets(torch.from_numpy(vectors))
