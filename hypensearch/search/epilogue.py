@@ -87,6 +87,24 @@ class Epilogue:
         _finish_to_bytes(outputs.numpy(), inputs.numpy(), *self._steps, np.float32(1 / scale), into.numpy())
         return outputs
 
+    @staticmethod
+    def goes_back(config: QNetConfig) -> bool:
+        """Tell whether :meth:`back` can be used: from outputs alone, and for the activation that loops know."""
+        return config.activation == "relu" and (config.layer_norm_before_residual or not config.layer_norm)
+
+    def back(self, outputs: Tensor, places: Tensor, slopes: Tensor) -> Tensor:
+        """Return gradients with respect to outputs of the linear map.
+
+        :param outputs: As they were before :meth:`finish`, float32, *Shape:* ``(rows, out)``.
+        :param places: The rows wanted, *Shape:* ``(n,)``.
+        :param slopes: Gradients with respect to the block's states there, *Shape:* ``(n, out)``, or ``(1, out)`` where
+            all are the same.
+        :return: *Shape:* ``(n, out)``.
+        """
+        into = torch.empty(len(places), outputs.shape[1])
+        _back(outputs.numpy(), places.numpy(), slopes.contiguous().numpy(), into.numpy(), self._steps[1])
+        return into
+
     def _activated(self, outputs: Tensor) -> Tensor:
         return (outputs if self._relu else activate(self._activation, outputs)).contiguous()
 
@@ -219,6 +237,32 @@ def _moments(row, total):  # type: ignore[no-untyped-def]
     for place in range(row.shape[0]):
         squares += (row[place] - mean) * (row[place] - mean)
     return mean, _ONE / np.sqrt(squares / width + _EPS)
+
+
+@_loops
+def _back(outputs, places, slopes, into, norm):  # type: ignore[no-untyped-def]
+    """Go back through layer norm, if there is one, and ReLU.
+
+    Of y = (x - mean) / deviation, the gradient is (g - mean of g - y * mean of g * y) / deviation.
+    """
+    row = np.empty(outputs.shape[1], np.float32)
+    width = np.float32(row.shape[0])
+    for place in range(places.shape[0]):
+        output, slope, back = outputs[places[place]], slopes[min(place, slopes.shape[0] - 1)], into[place]
+        total = _NOTHING
+        for unit in range(row.shape[0]):
+            row[unit] = max(output[unit], _NOTHING)
+            total += row[unit]
+        mean, inverse, level, tilt = _NOTHING, _ONE, _NOTHING, _NOTHING
+        if norm:
+            mean, inverse = _moments(row, total)
+            for unit in range(row.shape[0]):
+                level += slope[unit]
+                tilt += slope[unit] * (row[unit] - mean)
+            level, tilt = level / width, tilt * inverse * inverse / width
+        for unit in range(row.shape[0]):
+            value = (slope[unit] - level - (row[unit] - mean) * tilt) * inverse
+            back[unit] = value if output[unit] > _NOTHING else _NOTHING
 
 
 @_loops

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.models.q_net import QNets
-from hypensearch.search.gradients import differentiable, gradients
+from hypensearch.search.gradients import Tape
 
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, against one of the sample
 TANGENT_DOCS = (32, 128)  # best documents whose gradients are counted: k, but so many at least and at most,
@@ -37,16 +35,17 @@ class Fit(ABC):
     step: int
     #: Documents that rounds choose from, for each of the best k.
     choice: int
+    #: What scoring has to keep for the fit.
+    tape: Tape | None = None
 
     @abstractmethod
-    def add(self, codes: Tensor, scores: Tensor, errors: Tensor, vectors: np.ndarray) -> None:
-        """Learn from documents that were scored.
+    def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
+        """Learn from the documents that were scored last.
 
         :param codes: *Shape:* ``(n, code_size)``.
         :param scores: *Shape:* ``(n,)``.
         :param errors: How large each one's error is; what lies far out, and is not linear there, must not bend the
             fit. *Shape:* ``(n,)``.
-        :param vectors: *Shape:* ``(n, dim)``.
         """
 
     def predict(self, codes: Tensor) -> Tensor:
@@ -67,11 +66,10 @@ class TangentFit(Fit):
     Where q-nets are far from linear, it ranks what lies near the best better than any fit to scores does, and takes
     fewer of them.
 
-    :param q_net: The query's.
+    :param tape: Has the query's scores of the sample.
     :param gradient_map: Gives weights from a gradient, *Shape:* ``(code_size, dim)``.
     :param codes: The sample's, *Shape:* ``(n, code_size)``.
     :param scores: The sample's, *Shape:* ``(n,)``.
-    :param vectors: The sample's, *Shape:* ``(n, dim)``.
     :param k: Hits wanted.
     """
 
@@ -80,35 +78,29 @@ class TangentFit(Fit):
     step = 96
     choice = 4  # it is scanned more often
 
-    def __init__(
-        self, q_net: QNets, gradient_map: Tensor, codes: Tensor, scores: Tensor, vectors: Tensor, k: int
-    ) -> None:
-        self._q_net, self._map = differentiable(q_net), gradient_map
+    def __init__(self, tape: Tape, gradient_map: Tensor, codes: Tensor, scores: Tensor, k: int) -> None:
+        self.tape: Tape = tape
+        self._map = gradient_map
         self._size = min(max(k, TANGENT_DOCS[0]), TANGENT_DOCS[1])
         self._num_scored = len(scores)
         best = scores.topk(min(TANGENT_DOCS[0], len(scores))).indices
-        self._codes, self._scores = codes[best], scores[best]
-        self._gradients = gradients(self._q_net, vectors[best])
+        self._codes, self._scores, self._traces = codes[best], scores[best], tape.traces(best)
         spread = scores.std(correction=0).clamp(min=1e-12)
         self._follow(torch.softmax((self._scores - self._scores[0]) / spread, dim=0))
 
-    def add(self, codes: Tensor, scores: Tensor, errors: Tensor, vectors: np.ndarray) -> None:
-        """Learn from documents that were scored: those that are now among the best tell their gradients."""
+    def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
+        """Learn from the documents that were scored last: those that are now among the best tell their gradients."""
         self._num_scored += len(scores)
         size = max(min(self._size, self._num_scored // _SHARE), 1)
         best = torch.cat([self._scores, scores]).topk(min(size, len(self._scores) + len(scores))).indices
         old, new = best[best < len(self._scores)], best[best >= len(self._scores)] - len(self._scores)
-        if len(new):
-            slopes = gradients(self._q_net, torch.from_numpy(vectors).to(codes.device)[new])
-            self._gradients = torch.cat([self._gradients[old], slopes])
-        else:
-            self._gradients = self._gradients[old]
         self._codes = torch.cat([self._codes[old], codes[new]])
         self._scores = torch.cat([self._scores[old], scores[new]])
+        self._traces = torch.cat([self._traces[old], self.tape.traces(new)])
         self._follow(torch.full_like(self._scores, 1 / len(self._scores)))
 
     def _follow(self, shares: Tensor) -> None:
-        self.weights = self._map @ (shares @ self._gradients)
+        self.weights = self._map @ self.tape.gradient(shares @ self._traces)
         self.mean = float(shares @ (self._scores - self._codes @ self.weights))
 
     def squares(self, surprise: Tensor) -> Tensor:
@@ -134,7 +126,7 @@ class RidgeFit(Fit):
         self._inverse, self.mean = prior, mean
         self._half: Tensor | None = None  # what the inverse has still to lose
 
-    def add(self, codes: Tensor, scores: Tensor, errors: Tensor, vectors: np.ndarray) -> None:
+    def add(self, codes: Tensor, scores: Tensor, errors: Tensor) -> None:
         """Learn from documents that the fit itself chose: they lie where it must be right."""
         if self._half is not None:
             self._inverse = torch.addmm(self._inverse, self._half.T, self._half, alpha=-1)

@@ -9,6 +9,7 @@ documents from the best that are scored already. The last three leave documents 
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,8 +26,12 @@ from hypensearch.models.q_net import QNets
 from hypensearch.search.flags import ENGINES
 from hypensearch.search.graph_search import GraphSearch
 from hypensearch.search.scorer import as_tensor
+from hypensearch.search.trials import least_seconds
 
 _SEEDS = 64
+_GLANCE, _RUN = 32768, 16  # documents that a glance looks at, and neighbours among them
+_BLOCK_ROWS = 65536  # codes multiplied at a time: products of integers stay in cache
+_TRIED = 16384  # codes that ways to multiply are tried with
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,12 @@ class Proposals:
     :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are,
         scored or not.
     :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)`` or ``(num_docs,)``.
+    :param is_glance: Whether the engine looked at some of the documents only, on purpose.
     """
 
     rows: np.ndarray | None
     predictions: np.ndarray
+    is_glance: bool = False
 
 
 class Engine(Protocol):
@@ -93,10 +100,80 @@ class Scan:
 
     def scores(self, weights: Tensor) -> Tensor:
         """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
-        integers, scales, weights = self._codes.integers, self._codes.scales, weights.bfloat16()
-        if integers.device.type != "cpu":
-            return (weights @ integers.T.bfloat16()).float() * scales.float()
-        return torch.ops.aten._weight_int8pack_mm(weights, integers, scales).float()
+        return _products(weights, self._codes.integers, self._codes.scales)
+
+
+class Glance:
+    """Multiplies the codes of some documents, evenly spread over the index in short runs.
+
+    For a first fit that is rough anyway: what it likes best among these is good enough to fit again.
+    """
+
+    def __init__(self, codes: Codes) -> None:
+        starts = np.linspace(0, max(len(codes) - _RUN, 0), _GLANCE // _RUN).astype(np.int64)
+        self._rows = np.unique(np.minimum(starts[:, None] + np.arange(_RUN), len(codes) - 1))
+        places = torch.from_numpy(self._rows).to(codes.integers.device)
+        self._integers, self._scales = codes.integers[places], codes.scales[places]
+
+    @staticmethod
+    def is_worthwhile(num_docs: int) -> bool:
+        """Tell whether looking at all documents takes clearly longer."""
+        return num_docs >= 2 * _GLANCE
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """See :class:`Engine`."""
+        places = np.searchsorted(self._rows, scored).clip(max=len(self._rows) - 1)
+        scored_places = places[self._rows[places] == scored]
+        products = _products(weights, self._integers, self._scales)
+        products[:, torch.from_numpy(scored_places).to(products.device)] = -torch.inf
+        best = products.topk(min(count, len(self._rows) - len(scored_places))).indices.sort(dim=1).values
+        pairs = zip(best.cpu().numpy(), products.gather(1, best).cpu().numpy(), strict=True)
+        return [Proposals(self._rows[some], of_fit, is_glance=True) for some, of_fit in pairs]
+
+
+def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
+    """Multiply codes with weights roughly, float32, *Shape:* ``(num_fits, num_codes)``.
+
+    :param weights: *Shape:* ``(num_fits, code_size)``.
+    :param integers: *Shape:* ``(num_codes, code_size)``.
+    :param scales: Of the codes, *Shape:* ``(num_codes,)``.
+    """
+    if integers.device.type != "cpu":
+        return (weights.bfloat16() @ integers.T.bfloat16()).float() * scales.float()
+    if not _integers_pay(integers.shape[1]):
+        return torch.ops.aten._weight_int8pack_mm(weights.bfloat16(), integers, scales).float()
+    weight_scales = weights.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
+    rounded = (weights / weight_scales).round().to(torch.int8)
+    products = torch.empty(len(weights), len(integers))
+    for start in range(0, len(integers), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        of_block, code_scales = integers[block], scales[block].float()
+        for of_fit, column in zip(products[:, block], rounded.unsqueeze(2), strict=True):
+            torch.mul(torch._int_mm(of_block, column).squeeze(1), code_scales, out=of_fit)
+    return products.mul_(weight_scales)
+
+
+@functools.cache
+def _integers_pay(code_size: int) -> bool:
+    """Try products of integers once: are they exact (some processors cut sums at 16 bits), and faster than bfloat16?"""
+    codes, weights = (torch.full((rows, code_size), 127, dtype=torch.int8) for rows in (_TRIED, 1))
+    codes[::2] = -127
+    scales = torch.ones(_TRIED, dtype=torch.bfloat16)
+    as_bfloat16 = weights.bfloat16()
+
+    def by_integers() -> Tensor:
+        return torch._int_mm(codes, weights.T).squeeze(1)
+
+    def by_bfloat16() -> Tensor:
+        return torch.ops.aten._weight_int8pack_mm(as_bfloat16, codes, scales)
+
+    try:
+        if not torch.equal(by_integers(), codes[:, 0].int() * (127 * code_size)):
+            return False
+    except (RuntimeError, AttributeError):  # a build of torch without it
+        return False
+    integers, bfloat16 = least_seconds([by_integers, by_bfloat16])
+    return integers < bfloat16
 
 
 class Faiss:

@@ -8,6 +8,7 @@ its document vector alone, not on its neighbours, the block, the batch or the nu
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import warnings
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, activate
+from hypensearch.search.gradients import Tape
 from hypensearch.search.linear import LinearMap, linear_map
 from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
@@ -84,17 +86,21 @@ class Scorer:
         self._go_through(vectors, score_tile)
         return scores
 
-    def score_one(self, query: int, vectors: Tensor | np.ndarray) -> Tensor:
+    def score_one(self, query: int, vectors: Tensor | np.ndarray, tape: Tape | None = None) -> Tensor:
         """Score documents with one of the q-nets.
 
         :param query: The q-net's position in the batch.
         :param vectors: *Shape:* ``(num_docs, dim)``.
+        :param tape: Of that q-net; tells the documents' gradients afterwards.
         :return: float32, *Shape:* ``(num_docs,)``.
         """
         scores = torch.empty(len(vectors), device=self.device)
+        if tape:
+            tape.start(vectors)
 
         def score_tile(workspace: _Workspace, start: int, count: int) -> None:
-            scores[start : start + count] = workspace.score(query)
+            keep = functools.partial(tape.keep, start=start) if tape else None
+            scores[start : start + count] = workspace.score(query, keep)
 
         self._go_through(vectors, score_tile)
         return scores
@@ -194,6 +200,7 @@ class _Workspace:
         self._buffers = buffers
         self._loaded = like
         self._count = 0
+        self._keep: Callable[..., None] | None = None
 
     def load(self, vectors: Tensor | np.ndarray) -> None:
         """Copy vectors into the tile, where they cannot be used as they are.
@@ -210,8 +217,12 @@ class _Workspace:
             self._loaded[: self._count].copy_(vectors)
             self._loaded[self._count :].zero_()
 
-    def score(self, query: int) -> Tensor:
-        """Return the loaded documents' scores, *Shape:* ``(count,)``."""
+    def score(self, query: int, keep: Callable[..., None] | None = None) -> Tensor:
+        """Return the loaded documents' scores, *Shape:* ``(count,)``.
+
+        :param keep: Called with ``block`` and ``outputs``, what its linear map gave, *Shape:* ``(count, width)``.
+        """
+        self._keep = keep
         weights = self._q_nets.weights[-1][query].squeeze(1)
         if not self._epilogues:
             return (self._states_before(self._config.num_blocks, query)[0] @ weights)[: self._count]
@@ -236,7 +247,10 @@ class _Workspace:
         """Apply a block's linear map; returns a buffer's number with the outputs, which may lie elsewhere."""
         free = 1 if in_use == 0 else 0
         buffer = self._buffer(free, len(states), self._config.dims[block + 1])
-        return self._maps[query][block](states, buffer), free
+        outputs = self._maps[query][block](states, buffer)
+        if self._keep:
+            self._keep(block=block, outputs=outputs[: self._count])
+        return outputs, free
 
     def _block(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
         """Compute one hidden block without new memory.

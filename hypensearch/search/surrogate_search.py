@@ -13,6 +13,7 @@ q-net, which function is to be expected and how others differ from it, so that f
 
 Where q-nets are so far from linear that such fits tell little of the best documents, codes are of the document vectors,
 and the q-net's mean gradient at the best documents found takes the place of the fit (:mod:`hypensearch.search.fits`).
+The first one, of the sample, is rough: among many documents, it is put to some of them only.
 
 Hits have their exact scores. Every search estimates its own recall from the errors of its predictions.
 """
@@ -31,7 +32,8 @@ from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate
 from hypensearch.models.q_net import QNets
 from hypensearch.search.fits import Fit, RidgeFit, TangentFit
-from hypensearch.search.product_search import Codes, Engine, Proposals, Scan
+from hypensearch.search.gradients import tape_of
+from hypensearch.search.product_search import Codes, Engine, Glance, Proposals, Scan
 from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_mean
@@ -113,6 +115,8 @@ class SurrogateSearch:
         self._device = device
         self._codes = Codes(surrogate, device)
         self._engine = engine(self._codes)
+        takes_glance = surrogate.has_gradients and Glance.is_worthwhile(index.num_docs)
+        self._glance = Glance(self._codes) if takes_glance else None
         size, most = self.options.sample or _SAMPLE, self.options.max_scored
         self._start = _Start(index, surrogate, self._codes, size, most)
 
@@ -134,32 +138,44 @@ class SurrogateSearch:
 
     def _search_some(self, q_nets: QNets, k: int) -> Iterator[tuple[list[Hit], SurrogateStats]]:
         scorer, start = Scorer(q_nets, self._device), self._start
-        first_scores = scorer.score(start.vectors)
-        fits = start.fits(q_nets, first_scores[:, : len(start.sample)], k)  # outliers would spoil them
+        first_scores, fits = start.fits(scorer, q_nets, k)
         weights = torch.stack([fit.weights for fit in fits])
-        size = self._shortlist_size(fits[0], k)
-        proposals = self._engine.propose(weights, size, start.rows)
+        engine, size = self._first_look(fits[0], k)
+        proposals = engine.propose(weights, size, start.rows)
         for query, fit in enumerate(fits):
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
             shortlist = _Shortlist(self._codes, fit, found)
             shortlist.fill(proposals[query], size)
             yield self._search_one(scorer, query, found, shortlist, fit, k)
 
+    def _first_look(self, fit: Fit, k: int) -> tuple[Engine, int]:
+        """Return what the first fit is put to, and how many documents it is asked for."""
+        step = self._step(fit, k)
+        if self._glance and self._budget >= len(self._start.rows) + 2 * step:
+            return self._glance, step
+        return self._engine, self._shortlist_size(fit, k)
+
     def _shortlist_size(self, fit: Fit, k: int) -> int:
         return max(self.options.shortlist or fit.choice * max(k, _LEAST_HITS), k)
+
+    def _step(self, fit: Fit, k: int) -> int:
+        return self.options.step or max(fit.step, min(k, self.index.num_docs) // 2)
+
+    @property
+    def _budget(self) -> int:
+        return min(self.options.max_scored or self.index.num_docs, self.index.num_docs)
 
     def _search_one(
         self, scorer: Scorer, query: int, found: _Found, shortlist: _Shortlist, fit: Fit, k: int
     ) -> tuple[list[Hit], SurrogateStats]:
         k = min(k, self.index.num_docs)
-        step = self.options.step or max(fit.step, k // 2)
+        step = self._step(fit, k)
         target = self.options.target_recall or usual_target(k)
-        budget = min(self.options.max_scored or self.index.num_docs, self.index.num_docs)
         rounds, outlook, error = 0, _Outlook(0.0, step, is_stale=False), 0.0
         squares: list[Tensor] = []  # of errors, by round
-        while len(found.rows) < budget and rounds < _MAX_ROUNDS:
+        while len(found.rows) < self._budget and rounds < _MAX_ROUNDS:
             most = max(_LATER * step, int(len(found.rows) * _GROWTH))
-            count = min(max(step, min(outlook.needed, most)), budget - len(found.rows))
+            count = min(max(step, min(outlook.needed, most)), self._budget - len(found.rows))
             if shortlist.left < count or outlook.is_stale or rounds in fit.scans:
                 size = max(self._shortlist_size(fit, k), _CHOICE * count)
                 shortlist.fill(self._engine.propose(fit.weights[None], size, found.rows)[0], size)
@@ -172,7 +188,7 @@ class SurrogateSearch:
             chosen = shortlist.choose(min(count, shortlist.left))
             rows = shortlist.rows[chosen.cpu().numpy()]
             vectors = gather(self.index, rows)
-            scores = scorer.score_one(query, vectors)
+            scores = scorer.score_one(query, vectors, fit.tape)
             squares.append(fit.squares((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]))
             error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
             found.add(rows, scores.cpu().numpy())
@@ -181,7 +197,7 @@ class SurrogateSearch:
                 outlook = shortlist.outlook(error, target)
                 if outlook.recall >= target:
                     break
-            fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen], vectors)
+            fit.add(shortlist.codes[chosen], scores, shortlist.errors[chosen])
             shortlist.predict()
             outlook = shortlist.outlook(error, target)
             if outlook.recall >= target and not fit.must_settle:
@@ -215,57 +231,62 @@ class _Start:
         self.sample = surrogate.sample[:size][:most]
         outliers = np.setdiff1d(surrogate.outliers, self.sample)
         self.rows = np.concatenate([self.sample, outliers])[:most]
-        self.vectors = gather(index, self.rows)
+        vectors = gather(index, self.rows)
         of_sample = codes.gather(torch.from_numpy(self.sample))
-        #: Gives a fit for each query, from its scores of the sample.
+        #: Scores the rows and gives, for each query, a fit to its scores of the sample: outliers would spoil it.
         self.fits: _Ridges | _Tangents
         if surrogate.has_gradients:
-            self.fits = _Tangents(surrogate, of_sample, self.vectors[: len(self.sample)])
+            self.fits = _Tangents(surrogate, vectors, of_sample)
         else:
-            self.fits = _Ridges(surrogate, of_sample, codes.errors[torch.from_numpy(self.sample)])
+            self.fits = _Ridges(surrogate, vectors, of_sample, codes.errors[torch.from_numpy(self.sample)])
 
 
 class _Ridges:
     """Fits scores of the sample by ridge regression, towards what each query's output layer lets expect.
 
+    :param vectors: The sample's and the outliers', *Shape:* ``(num_rows, dim)``.
     :param codes: The sample's, *Shape:* ``(n, code_size)``.
     :param errors: The sample's, *Shape:* ``(n,)``.
     """
 
-    def __init__(self, surrogate: Surrogate, codes: Tensor, errors: Tensor) -> None:
-        self._codes, self._errors = codes, errors.to(codes.device)
+    def __init__(self, surrogate: Surrogate, vectors: np.ndarray, codes: Tensor, errors: Tensor) -> None:
+        self._vectors, self._codes, self._errors = vectors, codes, errors.to(codes.device)
         self._output_map = torch.from_numpy(surrogate.output_map).to(codes.device)
         penalty = torch.from_numpy(surrogate.penalty).to(codes.device)
         self._inverse = inverse_gram(codes, self._errors, penalty).float()
         self._solver = self._inverse @ (codes / self._errors.square().unsqueeze(1)).T
 
-    def __call__(self, q_nets: QNets, scores: Tensor, k: int) -> Sequence[Fit]:
-        """Fit each query's scores, *Shape:* ``(num_queries, n)``."""
+    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, Sequence[Fit]]:
+        """Return each query's scores, *Shape:* ``(num_queries, num_rows)``, and its fit, for a search of the best k."""
+        scores = scorer.score(self._vectors)
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
         expected = outputs.new_zeros(len(outputs), len(self._output_map))
         if outputs.shape[1] == self._output_map.shape[1]:  # else codes were made with q-nets of another width
             expected = outputs @ self._output_map.T
-        surprise = scores - expected @ self._codes.T
+        surprise = scores[:, : len(self._codes)] - expected @ self._codes.T
         means = weighted_mean(surprise, self._errors)
         weights = expected + (surprise - means) @ self._solver.T
-        return [RidgeFit(self._inverse, *of_query) for of_query in zip(weights, means.squeeze(1).tolist(), strict=True)]
+        each = zip(weights, means.squeeze(1).tolist(), strict=True)
+        return scores, [RidgeFit(self._inverse, *of_query) for of_query in each]
 
 
 class _Tangents:
     """Takes each q-net's gradients at the best documents of the sample.
 
-    :param codes: The sample's, *Shape:* ``(n, code_size)``.
     :param vectors: The sample's, *Shape:* ``(n, dim)``.
+    :param codes: The sample's, *Shape:* ``(n, code_size)``.
     """
 
-    def __init__(self, surrogate: Surrogate, codes: Tensor, vectors: np.ndarray) -> None:
-        self._codes, self._vectors = codes, torch.from_numpy(vectors).to(codes.device)
+    def __init__(self, surrogate: Surrogate, vectors: np.ndarray, codes: Tensor) -> None:
+        self._vectors, self._codes = vectors, codes
         self._map = torch.from_numpy(surrogate.gradient_map).to(codes.device)
 
-    def __call__(self, q_nets: QNets, scores: Tensor, k: int) -> Sequence[Fit]:
-        """Fit each query's scores, *Shape:* ``(num_queries, n)``, for a search of the best k."""
-        pairs = zip(q_nets.to(self._codes.device, self._codes.dtype), scores, strict=True)
-        return [TangentFit(q_net, self._map, self._codes, of_query, self._vectors, k) for q_net, of_query in pairs]
+    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, Sequence[Fit]]:
+        """Return each query's scores, *Shape:* ``(num_queries, n)``, and its fit, for a search of the best k."""
+        tapes = [tape_of(q_net) for q_net in q_nets.to(self._codes.device, self._codes.dtype)]
+        scores = [scorer.score_one(query, self._vectors, tape) for query, tape in enumerate(tapes)]
+        each = zip(tapes, scores, strict=True)
+        return torch.stack(scores), [TangentFit(tape, self._map, self._codes, of_query, k) for tape, of_query in each]
 
 
 class _Shortlist:
@@ -285,6 +306,7 @@ class _Shortlist:
         :param size: Documents to take of all.
         """
         rows, self._rough, self._outside = proposals.rows, proposals.predictions, None
+        self._is_glance = proposals.is_glance
         if rows is None:
             every, scored = proposals.predictions, self._found.rows
             every[scored] = -np.inf
@@ -335,9 +357,11 @@ class _Shortlist:
         found, worst = self._found, self._found.worst_hit
         if worst is None:
             return _Outlook(0.0, found.k, is_stale=False)
+        if self._is_glance:
+            return _Outlook(0.0, 2 * found.k, is_stale=False)  # half of what comes next turns out to be the best
         still = self._open.cpu().numpy()
         predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
-        chances = _chances_above(worst, predictions[still], error * errors[still])
+        chances = _chances_above(worst, predictions[still], errors[still], error)
         recall = found.k / (found.k + chances.sum())
         if recall < wanted:
             left = np.cumsum(np.sort(chances))  # of those that are the least likely
@@ -347,7 +371,7 @@ class _Shortlist:
         drift = predictions - self._rough
         outside_error = float(np.hypot(drift.std(), error)) if len(drift) else error
         bar = worst - float(drift.mean()) if len(drift) else worst
-        missing = chances.sum() + _chances_above(bar, self._outside, outside_error * self._all.errors.numpy()).sum()
+        missing = chances.sum() + _chances_above(bar, self._outside, self._all.errors.numpy(), outside_error).sum()
         recall = found.k / (found.k + missing)
         return _Outlook(recall, 0, is_stale=recall < wanted)
 
@@ -385,12 +409,17 @@ class _Found:
         """Rank the best k."""
         worst = self.worst_hit
         kept = np.flatnonzero(self.scores >= (-np.inf if worst is None else worst))
-        hits = [Hit(index.docid(int(self.rows[i])), float(self.scores[i])) for i in kept]
-        return in_rank_order(hits)[: self.k]
+        pairs = zip(self.rows[kept].tolist(), self.scores[kept].tolist(), strict=True)
+        return in_rank_order(Hit(index.docid(row), score) for row, score in pairs)[: self.k]
 
 
-def _chances_above(bar: float, predictions: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Chances of true values above a bar, errors of predictions given; without those that have next to none."""
-    distances = (predictions - bar) / np.maximum(errors, 1e-30)
+def _chances_above(bar: float, predictions: np.ndarray, errors: np.ndarray, times: float) -> np.ndarray:
+    """Chances of true values above a bar, errors of predictions given; without those that have next to none.
+
+    :param times: What the errors are to be multiplied by.
+    """
+    largest = errors.max(initial=0.0) * times
+    near = np.flatnonzero(~(predictions <= bar - _FAR * largest))
+    distances = (predictions[near] - bar) / np.maximum(times * errors[near], 1e-30)
     chances: np.ndarray = torch.special.ndtr(torch.from_numpy(distances[distances > -_FAR])).numpy()
     return chances

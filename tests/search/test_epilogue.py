@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,20 @@ def test_equals_the_plain_way(case: tuple[QNetConfig, Tensor, Tensor]) -> None:
     wanted = plain(config, outputs, inputs)
     found = Epilogue(config, 0).finish(outputs.clone(), inputs)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3)
+
+
+@given(cases(), st.integers(1, 8), st.booleans())
+def test_gradients_go_back_as_by_autograd(case: tuple[QNetConfig, Tensor, Tensor], count: int, alike: bool) -> None:
+    config, outputs, inputs = case
+    config = dataclasses.replace(config, activation="relu", layer_norm_before_residual=True)
+    assert Epilogue.goes_back(config)
+    places = torch.randint(len(outputs), (count,), generator=torch.Generator().manual_seed(count))
+    slopes = torch.randn(1 if alike else count, outputs.shape[1], generator=torch.Generator().manual_seed(1))
+    points = outputs[places].double().requires_grad_()
+    (wanted,) = torch.autograd.grad((plain(config, points, inputs[places]) * slopes).sum(), points)
+    found = Epilogue(config, 0).back(outputs, places, slopes)
+    steepness = float(outputs.relu().var(dim=1, correction=0).clamp(min=1e-5).rsqrt().max())  # rounding grows with it
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-3 * max(1, steepness))
 
 
 @given(cases(), st.booleans())

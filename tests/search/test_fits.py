@@ -11,23 +11,26 @@ from hypothesis import strategies as st
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.search import fits
 from hypensearch.search.fits import RidgeFit, TangentFit
-from hypensearch.search.gradients import gradients
+from hypensearch.search.gradients import gradients, tape_of
+from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import inverse_gram, weighted_mean
 from tests.search.strategies import random_q_nets, random_vectors
 
+CPU = torch.device("cpu")
 DIM = 8
 SIZES = st.integers(1, 60)
 
 
 def tangents(q_net: QNets, vectors: np.ndarray, k: int = 10) -> TangentFit:
     """A fit whose codes are the vectors."""
-    documents = torch.from_numpy(vectors)
-    return TangentFit(q_net, torch.eye(DIM), documents, q_net(documents)[0], documents, k)
+    tape = tape_of(q_net)
+    scores = Scorer(q_net, CPU).score_one(0, vectors, tape)
+    return TangentFit(tape, torch.eye(DIM), torch.from_numpy(vectors), scores, k)
 
 
 def learn(fit: TangentFit, q_net: QNets, vectors: np.ndarray) -> None:
-    documents = torch.from_numpy(vectors)
-    fit.add(documents, q_net(documents)[0], torch.ones(len(vectors)), vectors)
+    scores = Scorer(q_net, CPU).score_one(0, vectors, fit.tape)
+    fit.add(torch.from_numpy(vectors), scores, torch.ones(len(vectors)))
 
 
 @settings(max_examples=30)
@@ -89,7 +92,7 @@ def test_fit_in_rounds_is_ridge_regression_of_all_that_was_scored(
     for size in rounds:
         added, added_scores = torch.randn(size, width, generator=chance), torch.randn(size, generator=chance)
         errors = torch.rand(size, generator=chance) + 0.5
-        fit.add(added, added_scores, errors, np.empty(0))
+        fit.add(added, added_scores, errors)
         weighted = fits._CHOSEN_WEIGHT * (added / errors.square()[:, None]).T.double()
         gram += weighted @ added.double()
         moment += weighted @ (added_scores - mean).double()
@@ -105,6 +108,6 @@ def test_what_lies_far_out_hardly_bends_the_fit() -> None:
         prior = inverse_gram(codes, torch.ones(400)).float()
         fit = RidgeFit(prior, prior @ codes.T @ (codes @ weights), 0.0)
         bounded = torch.zeros(4)  # where a line is not
-        fit.add(strange, bounded, torch.full((4,), errors_of_strange), np.empty(0))
+        fit.add(strange, bounded, torch.full((4,), errors_of_strange))
         deviations.append(float((fit.predict(codes) - codes @ weights).square().mean().sqrt()))
     assert deviations[0] > 10 * deviations[1]

@@ -2,13 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search.gradients import differentiable, gradients
-from tests.search.strategies import random_q_nets, random_vectors
+from hypensearch.search.gradients import Tape, differentiable, gradients, tape_of
+from hypensearch.search.scorer import Scorer
+from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
+
+CPU = torch.device("cpu")
 
 
 @settings(max_examples=20)
@@ -37,3 +42,36 @@ def test_a_vector_is_its_own_gradient() -> None:
     vector = torch.from_numpy(random_vectors(1, 8))
     found = gradients(QNets.from_vectors(vector), torch.from_numpy(random_vectors(4, 8, seed=1)))
     torch.testing.assert_close(found, vector.expand(4, -1))
+
+
+def assert_tells_gradients(tape: Tape, q_net: QNets, vectors: torch.Tensor, places: torch.Tensor) -> None:
+    shares = torch.rand(len(places), generator=torch.Generator().manual_seed(0))
+    found = tape.gradient(shares @ tape.traces(places))
+    wanted = shares.double() @ gradients(q_net.to(dtype=torch.float64), vectors.double()[places])
+    assert not found.requires_grad
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=1e-4 + 1e-3 * float(wanted.abs().max()))
+
+
+@settings(max_examples=60)
+@given(q_net_configs(), st.integers(1, 40), st.integers(1, 3), st.integers(0, 1000))
+def test_a_tape_tells_gradients_of_what_was_scored_last(
+    config: QNetConfig, num_docs: int, rounds: int, seed: int
+) -> None:
+    q_nets = random_q_nets(config, 2, seed)
+    scorer, tape = Scorer(q_nets, CPU, tile_rows=16), tape_of(q_nets[1])
+    for number in range(rounds):
+        vectors = random_vectors(max(num_docs // (number + 1), 1), config.dims[0], seed=seed + number)
+        scores = scorer.score_one(1, vectors, tape)
+        assert torch.equal(scores, scorer.score_one(1, vectors))
+    places = torch.randint(len(vectors), (7,), generator=torch.Generator().manual_seed(seed))
+    assert_tells_gradients(tape, q_nets[1], torch.from_numpy(vectors), places)
+    assert len(tape.traces(places[:0])) == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_a_tape_takes_vectors_of_any_type(dtype: type, activation: str) -> None:
+    q_net = random_q_nets(QNetConfig(dims=(8, 8, 8, 1), activation=activation), 1)
+    vectors, tape = random_vectors(20, 8).astype(dtype), tape_of(q_net)
+    Scorer(q_net, CPU).score_one(0, vectors, tape)
+    assert_tells_gradients(tape, q_net, torch.from_numpy(vectors), torch.arange(3))

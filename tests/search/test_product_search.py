@@ -16,9 +16,10 @@ from hypensearch.index import FlatIndex
 from hypensearch.index.codes_in_faiss import FORMS, build_codes_in_faiss
 from hypensearch.index.graph_builder import build_graph
 from hypensearch.index.surrogate import Surrogate
+from hypensearch.search import product_search
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import ENGINES
-from hypensearch.search.product_search import Codes, Scan, make_engine
+from hypensearch.search.product_search import Codes, Glance, Scan, make_engine
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
 from hypensearch.search.surrogate_builder import build_surrogate
 from tests.search.strategies import random_vectors, save_index
@@ -68,18 +69,30 @@ def test_proposals_are_the_highest_products_of_what_is_not_scored(index: FlatInd
         np.testing.assert_allclose(proposals.predictions, of_fit[proposals.rows], rtol=0.02, atol=0.05)
 
 
-@settings(max_examples=30)
-@given(st.integers(1, 9000), st.integers(1, 3), st.integers(0, 1000))
-def test_scan_is_the_product_of_codes_and_weights(num_docs: int, num_fits: int, seed: int) -> None:
-    chance = np.random.default_rng(seed)
+def random_codes(num_docs: int, chance: np.random.Generator) -> Codes:
+    """Codes of 64 components."""
     integers = chance.integers(-127, 128, (num_docs, 64), dtype=np.int8)
-    scales = torch.rand(num_docs).bfloat16().view(torch.int16).numpy().view(np.uint16)
+    scales = torch.from_numpy(chance.random(num_docs, dtype=np.float32)).bfloat16()
     leverages, none = np.ones(num_docs, np.float16), np.empty(0, np.int64)
     facts = {"error_growth": {"leverage": [1.0], "error": [1.0]}}
-    codes = Codes(Surrogate(Path(), integers, scales, leverages, *[none] * 7, facts=facts), CPU)
-    weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32)).bfloat16().float()
+    bits = scales.view(torch.int16).numpy().view(np.uint16)
+    return Codes(Surrogate(Path(), integers, bits, leverages, *[none] * 7, facts=facts), CPU)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 9000), st.integers(1, 3), st.sampled_from([0.0, 1e-30, 1.0, 1e30]), st.integers(0, 1000))
+@pytest.mark.parametrize("integers", [True, False])
+def test_scan_is_the_product_of_codes_and_weights(
+    integers: bool, num_docs: int, num_fits: int, size: float, seed: int
+) -> None:
+    chance = np.random.default_rng(seed)
+    codes = random_codes(num_docs, chance)
+    weights = size * torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32))
     wanted = weights @ codes.gather(torch.arange(num_docs)).T
-    for proposals, of_fit in zip(Scan(codes).propose(weights, 1, none), wanted, strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(product_search, "_integers_pay", lambda code_size: integers)
+        every = Scan(codes).propose(weights, 1, np.empty(0, np.int64))
+    for proposals, of_fit in zip(every, wanted, strict=True):
         assert proposals.rows is None
         predictions = torch.from_numpy(proposals.predictions)
         torch.testing.assert_close(predictions, of_fit, rtol=0.01, atol=0.02 * float(wanted.abs().max()))
@@ -163,3 +176,44 @@ def test_new_codes_take_engines_of_old_ones_away(tmp_path: Path) -> None:
     path = build_codes_in_faiss("faiss-flat", index, surrogate_of(index))
     build_surrogate(index, related_q_nets(16, seed=6), CPU)
     assert not path.exists()
+
+
+def cut_at_16_bits(codes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return (codes.int() @ weights.int()).clamp(-(2**15), 2**15 - 1)
+
+
+def missing(*arguments: object) -> torch.Tensor:
+    raise RuntimeError("no such operation")
+
+
+@pytest.mark.parametrize("product", [cut_at_16_bits, missing])
+def test_products_of_integers_that_are_not_exact_are_never_taken(
+    monkeypatch: pytest.MonkeyPatch, product: Callable[..., torch.Tensor]
+) -> None:
+    monkeypatch.setattr(torch, "_int_mm", product)
+    assert not product_search._integers_pay.__wrapped__(64)
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 3000), st.integers(1, 3), st.integers(1, 40), st.integers(0, 1000))
+def test_a_glance_proposes_the_best_of_some_documents(num_docs: int, num_fits: int, count: int, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    codes = random_codes(num_docs, chance)
+    weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32))
+    scored = chance.permutation(num_docs)[: chance.integers(0, min(num_docs, 70) + 1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(product_search, "_GLANCE", 256)
+        glance = Glance(codes)
+        assert Glance.is_worthwhile(num_docs) == (num_docs >= 512)
+    seen = glance._rows
+    assert len(seen) >= min(num_docs, 128)
+    assert np.array_equal(np.unique(seen), seen)
+    assert num_docs < 512 or np.diff(seen, prepend=0, append=num_docs).max() < 2 * num_docs * 16 / 256
+    wanted = Scan(codes).scores(weights).numpy()[:, seen]
+    wanted[:, np.isin(seen, scored)] = -np.inf
+    for proposals, of_fit in zip(glance.propose(weights, count, scored), wanted, strict=True):
+        assert proposals.is_glance
+        assert not np.isin(proposals.rows, scored).any()
+        number = min(count, int(np.isfinite(of_fit).sum()))
+        np.testing.assert_array_equal(np.sort(proposals.predictions), np.sort(of_fit)[len(of_fit) - number :])
+        np.testing.assert_array_equal(proposals.predictions, of_fit[np.searchsorted(seen, proposals.rows)])

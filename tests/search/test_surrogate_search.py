@@ -20,11 +20,11 @@ from hypensearch.formats.json_files import signed_json
 from hypensearch.index import FlatIndex
 from hypensearch.index.surrogate import Surrogate, open_surrogate, write_surrogate
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search import HypencoderSearcher
+from hypensearch.search import HypencoderSearcher, product_search
 from hypensearch.search import surrogate_builder as builder
 from hypensearch.search import surrogate_search as module
 from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.fits import RidgeFit
+from hypensearch.search.fits import RidgeFit, TangentFit
 from hypensearch.search.product_search import Codes, Proposals
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
@@ -92,7 +92,7 @@ def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) 
     def error(surrogate: Surrogate) -> float:
         codes = Codes(surrogate, CPU)
         start = module._Start(index, surrogate, codes, 16, None)
-        fitted = start.fits(q_nets, Scorer(q_nets, CPU).score(start.vectors)[:, :16], 10)
+        _, fitted = start.fits(Scorer(q_nets, CPU), q_nets, 10)
         predictions = torch.stack([fit.predict(codes.gather(torch.from_numpy(rows))) for fit in fitted])
         return float(((predictions - scores) / scores.std(dim=1, keepdim=True)).square().mean())
 
@@ -433,8 +433,12 @@ def strangers(num_queries: int, seed: int) -> QNets:
     return QNets(q_nets.config, [q_nets.weights[0], q_nets.weights[1].abs()], q_nets.biases)
 
 
+@pytest.mark.parametrize("glance", [32768, 512])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_gradients_are_followed_where_q_nets_have_little_in_common(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_gradients_are_followed_where_q_nets_have_little_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, glance: int
+) -> None:
+    monkeypatch.setattr(product_search, "_GLANCE", glance)
     own = save_index(tmp_path / "index", random_vectors(6000, 32))
     surrogate = build_surrogate(own, strangers(16, seed=5).to(dtype=dtype), CPU)
     assert surrogate.has_gradients
@@ -443,6 +447,21 @@ def test_gradients_are_followed_where_q_nets_have_little_in_common(tmp_path: Pat
     overlaps = [len(set(a) & set(b)) / 10 for a, b in zip(search.search(q_nets, 10), exact, strict=True)]
     assert np.mean(overlaps) >= 0.95
     assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+
+
+@pytest.mark.parametrize("max_scored", [1, 64, 100, 255, 256, 400])
+def test_a_glance_is_for_those_who_may_score_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_scored: int
+) -> None:
+    monkeypatch.setattr(product_search, "_GLANCE", 64)
+    own = save_index(tmp_path / "index", random_vectors(3000, 32))
+    surrogate = build_surrogate(own, strangers(16, seed=5), CPU)
+    search = SurrogateSearch(own, surrogate, CPU, SurrogateOptions(max_scored=max_scored))
+    first_engine, _ = search._first_look(TangentFit, 10)
+    assert first_engine is (search._glance if max_scored >= 64 + 2 * 96 else search._engine)
+    hits = search.search(strangers(2, seed=1), 10)
+    assert all(stats.documents_scored <= max_scored for stats in search.stats)
+    assert [len(of_query) for of_query in hits] == [min(10, max_scored)] * 2
 
 
 def test_gradients_are_not_followed_where_blocks_are_alike(index: FlatIndex) -> None:
