@@ -8,6 +8,8 @@ it keeps what their linear maps gave, and goes back from there.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -51,14 +53,14 @@ class Tape:
 
     def __init__(self, q_net: QNets) -> None:
         self._q_net = q_net
-        self._vectors = torch.empty(0, q_net.dim)
+        self._vectors: Tensor | np.ndarray = torch.empty(0, q_net.dim)
 
     def start(self, vectors: Tensor | np.ndarray) -> None:
         """Be told of documents that are going to be scored; those before are forgotten.
 
         :param vectors: *Shape:* ``(num_docs, dim)``.
         """
-        self._vectors = torch.as_tensor(vectors)
+        self._vectors = vectors
 
     def keep(self, block: int, start: int, outputs: Tensor) -> None:
         """Be told what the linear map of a block gave for some documents.
@@ -69,8 +71,15 @@ class Tape:
 
     def traces(self, places: Tensor) -> Tensor:
         """Go back from the scores of some of the documents, *Shape:* ``(len(places), size)``."""
-        weights = self._q_net.weights[0]
-        return gradients(self._q_net, self._vectors[places.to(self._vectors.device)].to(weights))
+        if isinstance(self._vectors, np.ndarray):
+            vectors = torch.from_numpy(self._vectors[places.cpu().numpy()])
+        else:
+            vectors = self._vectors[places.to(self._vectors.device)]
+        return gradients(self._differentiable, vectors.to(self._q_net.weights[0]))
+
+    @functools.cached_property
+    def _differentiable(self) -> QNets:
+        return differentiable(self._q_net)
 
     def gradient(self, trace: Tensor) -> Tensor:
         """Return what a linear combination of traces stands for.
@@ -100,6 +109,7 @@ class _KeptOutputs(Tape):
         """See :class:`Tape`."""
         self._outputs[block][start : start + len(outputs)] = outputs
 
+    @torch.inference_mode()
     def traces(self, places: Tensor) -> Tensor:
         """See :class:`Tape`."""
         q_net = self._q_net
@@ -112,6 +122,7 @@ class _KeptOutputs(Tape):
                 slopes = slopes if bypass is None else slopes.add_(bypass)
         return inside if bypass is None else torch.cat([inside, bypass.expand(len(places), -1)], dim=1)
 
+    @torch.inference_mode()
     def gradient(self, trace: Tensor) -> Tensor:
         """See :class:`Tape`."""
         gradient = self._q_net.weights[0][0] @ trace[: self._width]

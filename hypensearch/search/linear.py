@@ -45,11 +45,11 @@ def linear_map(weight: Tensor, bias: Tensor, *, rows: int | None = None) -> Line
     if weight.device.type != "cpu" or not _has_onednn():
         return plain
     if weight.dtype == torch.float32:
-        in_pieces = _in_pieces(weight, bias)
+        in_pieces = _in_pieces(weight.contiguous(), bias)  # others take oneDNN a thousand times as long
         shape = weight.shape[0], weight.shape[1]
         return lambda inputs, out: (in_pieces if _is_taken(*shape, len(inputs)) else plain)(inputs, out)
     if weight.dtype == torch.bfloat16 and rows and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.T, rows)
+        on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous().T, rows)
         return lambda inputs, out: _onednn(inputs, on_pack, bias)
     return plain
 
@@ -62,7 +62,7 @@ def product_with_transposed(rows: Tensor, weight: Tensor) -> Tensor:
     :return: *Shape:* ``(n, in)``.
     """
     if weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_onednn():
-        return _onednn(rows, weight, None)
+        return _onednn(rows, weight.contiguous(), None)
     return rows @ weight.T
 
 

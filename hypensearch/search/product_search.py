@@ -26,12 +26,10 @@ from hypensearch.models.q_net import QNets
 from hypensearch.search.flags import ENGINES
 from hypensearch.search.graph_search import GraphSearch
 from hypensearch.search.scorer import as_tensor
-from hypensearch.search.trials import least_seconds
 
 _SEEDS = 64
 _GLANCE, _RUN = 32768, 16  # documents that a glance looks at, and neighbours among them
 _BLOCK_ROWS = 65536  # codes multiplied at a time: products of integers stay in cache
-_TRIED = 16384  # codes that ways to multiply are tried with
 
 
 @dataclass(frozen=True)
@@ -140,7 +138,7 @@ def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
     """
     if integers.device.type != "cpu":
         return (weights.bfloat16() @ integers.T.bfloat16()).float() * scales.float()
-    if not _integers_pay(integers.shape[1]):
+    if not _integers_are_exact(integers.shape[1]):
         return torch.ops.aten._weight_int8pack_mm(weights.bfloat16(), integers, scales).float()
     weight_scales = weights.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
     rounded = (weights / weight_scales).round().to(torch.int8)
@@ -154,26 +152,21 @@ def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
 
 
 @functools.cache
-def _integers_pay(code_size: int) -> bool:
-    """Try products of integers once: are they exact (some processors cut sums at 16 bits), and faster than bfloat16?"""
-    codes, weights = (torch.full((rows, code_size), 127, dtype=torch.int8) for rows in (_TRIED, 1))
+def _integers_are_exact(code_size: int) -> bool:
+    """Tell whether the processor adds up products of 8-bit integers as they are; others cut sums at 16 bits.
+
+    It is not for a stopwatch to choose: weights are rounded otherwise than to bfloat16, and searches differ by that.
+    """
+    is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    if is_supported is None or not is_supported():
+        return False
+    codes, weights = (torch.full((rows, code_size), 127, dtype=torch.int8) for rows in (64, 1))
     codes[::2] = -127
-    scales = torch.ones(_TRIED, dtype=torch.bfloat16)
-    as_bfloat16 = weights.bfloat16()
-
-    def by_integers() -> Tensor:
-        return torch._int_mm(codes, weights.T).squeeze(1)
-
-    def by_bfloat16() -> Tensor:
-        return torch.ops.aten._weight_int8pack_mm(as_bfloat16, codes, scales)
-
     try:
-        if not torch.equal(by_integers(), codes[:, 0].int() * (127 * code_size)):
-            return False
+        products = torch._int_mm(codes, weights.T).squeeze(1)
     except (RuntimeError, AttributeError):  # a build of torch without it
         return False
-    integers, bfloat16 = least_seconds([by_integers, by_bfloat16])
-    return integers < bfloat16
+    return torch.equal(products, codes[:, 0].int() * (127 * code_size))
 
 
 class Faiss:

@@ -438,7 +438,7 @@ def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:
 
 def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     """Return the vectors of some rows of the whole index, float32, *Shape:* ``(len(rows), dim)``."""
-    rows = np.asarray(rows)
+    rows = np.asarray(rows, dtype=np.int64)
     if len(index.shards) == 1:
         return np.asarray(index.shards[0].vectors).take(rows, axis=0).astype(np.float32, copy=False)
     vectors = np.empty((len(rows), index.dim), dtype=np.float32)

@@ -20,7 +20,7 @@ Hits have their exact scores. Every search estimates its own recall from the err
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,8 +57,8 @@ class SurrogateOptions:
     :param sample: Documents scored before the first fit; None for 64.
     :param step: Documents scored by a round, at least; None for half of k, at least 48, or 96 where gradients are
         followed.
-    :param shortlist: Documents that rounds choose from at first; None for 8 k, at least 1,024, or half of that where
-        gradients are followed.
+    :param shortlist: Documents of a scan that rounds choose from; None for 8 k, at least 1,024, or half of that where
+        gradients are followed. (There, a first look at some of very many documents takes those of one round.)
     :param target_recall: Stop when the estimated recall of the best k reaches this; None for :func:`usual_target`.
     :param max_scored: Documents scored, at most; None for no bound.
     """
@@ -142,7 +142,8 @@ class SurrogateSearch:
         weights = torch.stack([fit.weights for fit in fits])
         engine, size = self._first_look(fits[0], k)
         proposals = engine.propose(weights, size, start.rows)
-        for query, fit in enumerate(fits):
+        for query in range(len(proposals)):
+            fit = fits.pop(0)  # what it keeps of its documents is needed no longer than its search takes
             found = _Found(start.rows, first_scores[query].cpu().numpy(), min(k, self.index.num_docs))
             shortlist = _Shortlist(self._codes, fit, found)
             shortlist.fill(proposals[query], size)
@@ -256,7 +257,7 @@ class _Ridges:
         self._inverse = inverse_gram(codes, self._errors, penalty).float()
         self._solver = self._inverse @ (codes / self._errors.square().unsqueeze(1)).T
 
-    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, Sequence[Fit]]:
+    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, list[Fit]]:
         """Return each query's scores, *Shape:* ``(num_queries, num_rows)``, and its fit, for a search of the best k."""
         scores = scorer.score(self._vectors)
         outputs = q_nets.weights[-1].squeeze(2).to(self._output_map)
@@ -273,7 +274,7 @@ class _Ridges:
 class _Tangents:
     """Takes each q-net's gradients at the best documents of the sample.
 
-    :param vectors: The sample's, *Shape:* ``(n, dim)``.
+    :param vectors: The sample's and the outliers', *Shape:* ``(num_rows, dim)``.
     :param codes: The sample's, *Shape:* ``(n, code_size)``.
     """
 
@@ -281,12 +282,15 @@ class _Tangents:
         self._vectors, self._codes = vectors, codes
         self._map = torch.from_numpy(surrogate.gradient_map).to(codes.device)
 
-    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, Sequence[Fit]]:
-        """Return each query's scores, *Shape:* ``(num_queries, n)``, and its fit, for a search of the best k."""
-        tapes = [tape_of(q_net) for q_net in q_nets.to(self._codes.device, self._codes.dtype)]
-        scores = [scorer.score_one(query, self._vectors, tape) for query, tape in enumerate(tapes)]
-        each = zip(tapes, scores, strict=True)
-        return torch.stack(scores), [TangentFit(tape, self._map, self._codes, of_query, k) for tape, of_query in each]
+    def __call__(self, scorer: Scorer, q_nets: QNets, k: int) -> tuple[Tensor, list[Fit]]:
+        """Return each query's scores, *Shape:* ``(num_queries, num_rows)``, and its fit, for a search of the best k."""
+        scores: list[Tensor] = []
+        fits: list[Fit] = []
+        for query, q_net in enumerate(q_nets.to(self._codes.device, self._codes.dtype)):
+            tape = tape_of(q_net)
+            scores.append(scorer.score_one(query, self._vectors, tape))
+            fits.append(TangentFit(tape, self._map, self._codes, scores[query][: len(self._codes)], k))
+        return torch.stack(scores), fits
 
 
 class _Shortlist:
@@ -358,7 +362,7 @@ class _Shortlist:
         if worst is None:
             return _Outlook(0.0, found.k, is_stale=False)
         if self._is_glance:
-            return _Outlook(0.0, 2 * found.k, is_stale=False)  # half of what comes next turns out to be the best
+            return _Outlook(0.0, 2 * found.k, is_stale=False)  # the list does not tell; a round of many finds many
         still = self._open.cpu().numpy()
         predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
         chances = _chances_above(worst, predictions[still], errors[still], error)

@@ -73,5 +73,14 @@ def test_a_tape_tells_gradients_of_what_was_scored_last(
 def test_a_tape_takes_vectors_of_any_type(dtype: type, activation: str) -> None:
     q_net = random_q_nets(QNetConfig(dims=(8, 8, 8, 1), activation=activation), 1)
     vectors, tape = random_vectors(20, 8).astype(dtype), tape_of(q_net)
+    vectors.flags.writeable = False  # as of a memory map
     Scorer(q_net, CPU).score_one(0, vectors, tape)
+    assert_tells_gradients(tape, q_net, torch.tensor(vectors), torch.arange(3))
+
+
+def test_a_tape_goes_back_through_weights_that_are_trained() -> None:
+    q_net = random_q_nets(QNetConfig(dims=(8, 8, 8, 1)), 1)
+    trained = QNets(q_net.config, [weight.clone().requires_grad_() for weight in q_net.weights], q_net.biases)
+    vectors, tape = random_vectors(20, 8), tape_of(trained)
+    Scorer(trained, CPU).score_one(0, vectors, tape)
     assert_tells_gradients(tape, q_net, torch.from_numpy(vectors), torch.arange(3))

@@ -23,6 +23,23 @@ def test_what_is_taken_has_the_bits_of_the_plain_product(into: int, out: int, ro
     assert torch.equal(found, torch.addmm(bias, inputs, weight))
 
 
+def as_stored(weight: torch.Tensor, storage: str) -> torch.Tensor:
+    """Return the same weight, lying in memory in another way."""
+    return weight.T.contiguous().T if storage == "transposed" else weight.repeat_interleave(2, dim=1)[:, ::2]
+
+
+@pytest.mark.parametrize("storage", ["transposed", "strided"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_it_does_not_matter_how_a_weight_is_stored(dtype: torch.dtype, storage: str) -> None:
+    weight, bias = (tensor.to(dtype) for tensor in random_map(384, 384))
+    inputs = torch.randn(384, 384, generator=torch.Generator().manual_seed(1)).to(dtype)
+    stored = as_stored(weight, storage)
+    found = [linear.linear_map(each, bias, rows=384)(inputs, torch.empty_like(inputs)) for each in (weight, stored)]
+    assert torch.equal(*found)
+    back = [linear.product_with_transposed(inputs, each) for each in (weight, stored)]
+    assert torch.equal(*back)
+
+
 @pytest.mark.parametrize("into", [5, 192, 300, 384, 768, 1000])
 def test_pieces_make_the_same_product(into: int) -> None:
     weight, bias = random_map(into, 24)

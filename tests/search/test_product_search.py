@@ -88,14 +88,16 @@ def test_scan_is_the_product_of_codes_and_weights(
     chance = np.random.default_rng(seed)
     codes = random_codes(num_docs, chance)
     weights = size * torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32))
-    wanted = weights @ codes.gather(torch.arange(num_docs)).T
+    of_all = codes.gather(torch.arange(num_docs))
+    norms = [float(tensor.double().norm(dim=1).max()) for tensor in (weights, of_all)]
+    wanted, rounding = weights @ of_all.T, 0.01 * norms[0] * norms[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_search, "_integers_pay", lambda code_size: integers)
+        patch.setattr(product_search, "_integers_are_exact", lambda code_size: integers)
         every = Scan(codes).propose(weights, 1, np.empty(0, np.int64))
     for proposals, of_fit in zip(every, wanted, strict=True):
         assert proposals.rows is None
         predictions = torch.from_numpy(proposals.predictions)
-        torch.testing.assert_close(predictions, of_fit, rtol=0.01, atol=0.02 * float(wanted.abs().max()))
+        torch.testing.assert_close(predictions, of_fit, rtol=0.01, atol=rounding)
 
 
 def surrogate_of(index: FlatIndex) -> Surrogate:
@@ -191,7 +193,14 @@ def test_products_of_integers_that_are_not_exact_are_never_taken(
     monkeypatch: pytest.MonkeyPatch, product: Callable[..., torch.Tensor]
 ) -> None:
     monkeypatch.setattr(torch, "_int_mm", product)
-    assert not product_search._integers_pay.__wrapped__(64)
+    assert not product_search._integers_are_exact.__wrapped__(64)
+
+
+def test_products_of_integers_are_never_taken_from_a_processor_that_may_cut_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
+    assert not product_search._integers_are_exact.__wrapped__(64)
 
 
 @settings(max_examples=30)

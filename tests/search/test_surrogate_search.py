@@ -464,6 +464,10 @@ def test_a_glance_is_for_those_who_may_score_more(
     assert [len(of_query) for of_query in hits] == [min(10, max_scored)] * 2
 
 
+def test_no_vectors_are_gathered_of_no_rows(index: FlatIndex) -> None:
+    assert builder.gather(index, []).shape == (0, 32)
+
+
 def test_gradients_are_not_followed_where_blocks_are_alike(index: FlatIndex) -> None:
     assert not build_surrogate(index, related_q_nets(16, seed=5), CPU).has_gradients
 
