@@ -366,7 +366,7 @@ class _Shortlist:
         still = self._open.cpu().numpy()
         predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
         chances = _chances_above(worst, predictions[still], errors[still], error)
-        recall = found.k / (found.k + chances.sum())
+        recall = found.k / (found.k + float(chances.sum()))
         if recall < wanted:
             left = np.cumsum(np.sort(chances))  # of those that are the least likely
             return _Outlook(recall, int((left > found.k / wanted - found.k).sum()), is_stale=False)
@@ -375,8 +375,8 @@ class _Shortlist:
         drift = predictions - self._rough
         outside_error = float(np.hypot(drift.std(), error)) if len(drift) else error
         bar = worst - float(drift.mean()) if len(drift) else worst
-        missing = chances.sum() + _chances_above(bar, self._outside, self._all.errors.numpy(), outside_error).sum()
-        recall = found.k / (found.k + missing)
+        outside = _chances_above(bar, self._outside, self._all.errors.numpy(), outside_error)
+        recall = found.k / (found.k + float(chances.sum() + outside.sum()))
         return _Outlook(recall, 0, is_stale=recall < wanted)
 
 

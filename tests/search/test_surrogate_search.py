@@ -114,6 +114,13 @@ def test_scores_are_those_of_exhaustive_search(index: FlatIndex) -> None:
         assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.docid))
 
 
+def test_what_a_search_did_can_be_reported(index: FlatIndex) -> None:
+    search = surrogate_search(index)
+    search.search(related_q_nets(3), 50)
+    told = json.loads(json.dumps([dataclasses.asdict(stats) for stats in search.stats]))
+    assert all(0.9 < stats["estimated_recall"] < 1 and stats["documents_scored"] < 6000 for stats in told)
+
+
 def test_batch_equals_one_by_one(index: FlatIndex) -> None:
     q_nets, search = related_q_nets(4), surrogate_search(index)
     assert search.search(q_nets, 10) == [search.search(q_net, 10)[0] for q_net in q_nets]
