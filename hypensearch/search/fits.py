@@ -66,7 +66,7 @@ class TangentFit(Fit):
     Where q-nets are far from linear, it ranks what lies near the best better than any fit to scores does, and takes
     fewer of them.
 
-    :param tape: Has the query's scores of the sample.
+    :param tape: The query's, when the sample is what was scored last.
     :param gradient_map: Gives weights from a gradient, *Shape:* ``(code_size, dim)``.
     :param codes: The sample's, *Shape:* ``(n, code_size)``.
     :param scores: The sample's, *Shape:* ``(n,)``.

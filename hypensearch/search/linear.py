@@ -14,12 +14,11 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-
-from hypensearch.search.trials import least_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +26,15 @@ LinearMap = Callable[[Tensor, Tensor], Tensor]
 """Inputs, *Shape:* ``(rows, in)``, and a buffer that may be used for the outputs, *Shape:* ``(rows, out)``."""
 
 _PIECE = 192  # inputs that MKL adds up before it starts on the next piece
-_FEW_ROWS = 32  # of fewer it is not
+_FEW_ROWS = 32  # for fewer it is not tried
+_REPEATS = 8
 
 _tried: dict[tuple[int, int, int, int], bool] = {}
 _trying = threading.Lock()
 
 
 def linear_map(weight: Tensor, bias: Tensor, *, rows: int | None = None) -> LinearMap:
-    """Return the map as torch's own matrix product computes it, to the bit, by the fastest way there is.
+    """Return the map as torch's own matrix product computes it (in float32 to the bit), by the fastest way there is.
 
     :param weight: *Shape:* ``(in, out)``, on any device, in any dtype.
     :param bias: *Shape:* ``(out,)``.
@@ -132,7 +132,7 @@ def _is_faster(into: int, out: int, rows: int, threads: int) -> bool:
 
     :param threads: As many as torch uses.
     """
-    onednn, blas = least_seconds(_ways(into, out, rows))
+    onednn, blas = _least_seconds(_ways(into, out, rows))
     logger.debug("%d x %d x %d, %d threads: oneDNN takes %.2f of BLAS's time", rows, into, out, threads, onednn / blas)
     return onednn < blas
 
@@ -147,3 +147,14 @@ def _ways(into: int, out: int, rows: int) -> list[Callable[[], Tensor]]:
     inputs, weight = (torch.randn(shape, generator=chance) for shape in ((rows, into), (into, out)))
     bias, buffer = torch.randn(out, generator=chance), torch.empty(rows, out)
     return [functools.partial(way(weight, bias), inputs, buffer) for way in (_in_pieces, _blas)]
+
+
+def _least_seconds(ways: Sequence[Callable[[], object]]) -> list[float]:
+    """Time some ways in turn, so that all find the machine in the same state; returns the least time of each."""
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(_REPEATS):
+        for way, of_way in zip(ways, times, strict=True):
+            start = time.perf_counter()
+            way()
+            of_way.append(time.perf_counter() - start)
+    return [min(of_way) for of_way in times]

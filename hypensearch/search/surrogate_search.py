@@ -229,17 +229,17 @@ class _Start:
     """
 
     def __init__(self, index: FlatIndex, surrogate: Surrogate, codes: Codes, size: int, most: int | None) -> None:
-        self.sample = surrogate.sample[:size][:most]
-        outliers = np.setdiff1d(surrogate.outliers, self.sample)
-        self.rows = np.concatenate([self.sample, outliers])[:most]
+        sample = surrogate.sample[:size][:most]
+        outliers = np.setdiff1d(surrogate.outliers, sample)
+        self.rows = np.concatenate([sample, outliers])[:most]
         vectors = gather(index, self.rows)
-        of_sample = codes.gather(torch.from_numpy(self.sample))
+        of_sample = codes.gather(torch.from_numpy(sample))
         #: Scores the rows and gives, for each query, a fit to its scores of the sample: outliers would spoil it.
         self.fits: _Ridges | _Tangents
         if surrogate.has_gradients:
             self.fits = _Tangents(surrogate, vectors, of_sample)
         else:
-            self.fits = _Ridges(surrogate, vectors, of_sample, codes.errors[torch.from_numpy(self.sample)])
+            self.fits = _Ridges(surrogate, vectors, of_sample, codes.errors[torch.from_numpy(sample)])
 
 
 class _Ridges:
