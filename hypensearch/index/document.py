@@ -15,11 +15,12 @@ import numpy as np
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import is_gzip_name, open_stream
 
+_SHOWN = 70  # characters of a text in its repr
 _SKIPPED_BYTES = 2**20
 _STORE_DOCUMENTS = "encode it again with --store-documents to keep the text inside the index"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class IndexedDocument:
     """A document as Pyserini's searchers give it: ``docid()``, ``contents()``, ``raw()``, ``get(field)``.
 
@@ -35,6 +36,10 @@ class IndexedDocument:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "record", json.loads(self.raw_text))
+
+    def __repr__(self) -> str:
+        text = " ".join(self.contents().split())
+        return f"<IndexedDocument {self.own_docid}: {text[:_SHOWN] + '...' if len(text) > _SHOWN else text}>"
 
     def docid(self) -> str:
         """Give the docid."""

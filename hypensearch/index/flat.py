@@ -212,6 +212,10 @@ class FlatIndex:
     def __len__(self) -> int:
         return self.num_docs
 
+    def __repr__(self) -> str:
+        made_by = (self.model or {}).get("name") or "an unknown model"
+        return f"<FlatIndex {self.folder}: {self.num_docs:,} documents of {self.dim} {self.dtype} by {made_by}>"
+
     def docid(self, row: int) -> str:
         """Give the docid of a row.
 

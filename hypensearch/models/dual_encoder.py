@@ -114,6 +114,14 @@ class DualEncoder(nn.Module):
         self.revision = revision
         self.width = width
 
+    def __repr__(self) -> str:
+        blocks = f", q-nets of {self.q_net_config.num_blocks} blocks" if self.kind == "hypencoder" else ""
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        return (
+            f"<DualEncoder {self.name or '(unnamed)'}: a {self.kind}{blocks}, vectors of {self.dim} dimensions, "
+            f"{parameters / 1e6:.1f} million parameters on {self.device}>"
+        )
+
     @property
     def kind(self) -> str:
         """``"hypencoder"`` or ``"biencoder"``."""

@@ -61,6 +61,12 @@ class QNets:
     def __len__(self) -> int:
         return self.weights[0].shape[0]
 
+    def __repr__(self) -> str:
+        dims = " -> ".join(map(str, self.config.dims))
+        weights = self.weights[0]
+        dtype = str(weights.dtype).removeprefix("torch.")
+        return f"<QNets of {len(self)} queries: {dims}, {self.config.activation}, {dtype} on {weights.device}>"
+
     def __getitem__(self, index: int | slice) -> QNets:
         """Return some of the q-nets as a batch (of one, for an int)."""
         if isinstance(index, int):

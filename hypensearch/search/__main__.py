@@ -84,7 +84,7 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "width": args.width,
         "backbone_config": args.backbone_config,
         "sparse_index": args.sparse_index,
-        "searcher": "auto" if args.searcher == "simple" else args.searcher,  # Pyserini's name of its default
+        "searcher": args.searcher,
         "precision": precision(args),
         "scorer": args.scorer,
         "block_rows": args.block_rows,

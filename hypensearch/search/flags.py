@@ -18,7 +18,7 @@ POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
 VARIANTS = ("paper", "released")  # those of hypensearch.search.graph_search
 ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
 ENGINES = ("scan", "faiss-flat", "faiss-ivf", "faiss-hnsw", "graph")
-SEARCHERS = ("auto", "exhaustive", "graph", "surrogate")
+SEARCHERS = ("auto", "exhaustive", "simple", "graph", "surrogate")  # simple: Pyserini's word for exhaustive
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 SCORERS = ("auto", "triton", "fused", "int8", "compiled", "eager")  # those of hypensearch.search.scorers
 
@@ -94,7 +94,7 @@ def check(args: argparse.Namespace) -> None:
     check_refused_flags(args, _REFUSED)
     _check_interactive(args)
     check_shared(args)
-    if args.searcher not in (*SEARCHERS, "simple"):
+    if args.searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
     if args.target_recall is not None and not 0 < args.target_recall <= 1:
         raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
@@ -205,8 +205,8 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--searcher",
         default="auto",
-        help="exhaustive: score every document; graph: walk a graph; surrogate: score what a fitted surrogate likes; "
-        "auto: surrogate where the index has codes for it, else exhaustive",
+        help="exhaustive, or simple: score every document; graph: walk a graph; surrogate: score the highest-ranked "
+        "predictions of a fit; auto: surrogate where the index has codes for it, else exhaustive",
     )
     group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
     group.add_argument(

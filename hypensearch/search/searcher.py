@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+import operator
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,8 +67,29 @@ class HypencoderSearcher:
     :param revision: Revision of a ``query_encoder`` on the hub; None for the one the index names.
     :param sparse_index: Lucene index that :meth:`doc` reads texts from, a folder or the name of a prebuilt one (needs
         Pyserini); None for the corpus that was encoded, or the copy inside the index.
-    :param search_options: Fields of :class:`hypensearch.search.strategy.SearchOptions`: ``searcher`` (exhaustive, graph
-        or surrogate), ``precision`` and so on; whatever they are, hits have their exact fp32 scores.
+    :param searcher: "exhaustive" (or "simple", Pyserini's word for it) scores every document, "graph" walks a graph,
+        "surrogate" scores the highest-ranked predictions of a fit, "auto" is surrogate search where the index has
+        codes for it, else exhaustive search. Hits have their exact fp32 scores in each.
+    :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8".
+    :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
+    :param block_rows: Vectors that exhaustive search reads at a time; changes memory use only.
+    :param max_scored: Documents that graph and surrogate search score for a query, at most.
+    :param target_recall: Estimated recall that surrogate search stops at; None for .998 of up to 10 hits, .994 of 100,
+        .98 of 1,000.
+    :param engine: What finds the highest predictions in surrogate search: one of
+        :data:`hypensearch.search.flags.ENGINES`.
+    :param graph: Name of the graph; None for the only one.
+    :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
+    :param entry: Where graph search starts: one of :data:`hypensearch.search.flags.ENTRIES`.
+    :param entry_seed: Seed of the random documents that graph search starts from.
+    :param num_entry_points: Documents that graph search starts from; None for 10,000 random ones, all centroids, 1,000
+        of the bi-encoder's, or as many of the surrogate's as hits are wanted.
+    :param ncandidates: Documents whose neighbours an iteration of graph search looks at.
+    :param max_iter: Iterations of graph search, at most.
+    :param early_stop: Whether graph search stops when an iteration finds no hit.
+    :param seeds: A run whose documents graph search starts from as well, by topic id.
+    :param check: Whether to compare the index with its checksums, once after it was written or copied.
+    :param shared: Whether the processes that ``torchrun`` has started share each search.
     :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
     """
 
@@ -85,7 +108,24 @@ class HypencoderSearcher:
         backbone_config: str | None = None,
         revision: str | None = None,
         sparse_index: str | os.PathLike[str] | None = None,
-        **search_options: Any,
+        searcher: str = SearchOptions.searcher,
+        precision: str = SearchOptions.precision,
+        scorer: str = SearchOptions.scorer,
+        block_rows: int | None = SearchOptions.block_rows,
+        max_scored: int | None = SearchOptions.max_scored,
+        target_recall: float | None = SearchOptions.target_recall,
+        engine: str = SearchOptions.engine,
+        graph: str | None = SearchOptions.graph,
+        variant: str = SearchOptions.variant,
+        entry: str = SearchOptions.entry,
+        entry_seed: int = SearchOptions.entry_seed,
+        num_entry_points: int | None = SearchOptions.num_entry_points,
+        ncandidates: int = SearchOptions.ncandidates,
+        max_iter: int = SearchOptions.max_iter,
+        early_stop: bool = SearchOptions.early_stop,
+        seeds: str | None = SearchOptions.seeds,
+        check: bool = SearchOptions.check,
+        shared: bool = SearchOptions.shared,
     ) -> None:
         self.index = FlatIndex.open(os.fspath(index_dir))
         self.prebuilt_index_name = prebuilt_index_name
@@ -96,10 +136,30 @@ class HypencoderSearcher:
             "revision": revision,
             "width": width,
         }
-        options = SearchOptions(**search_options)
-        if options.check:
+        #: How the index is searched.
+        self.options = SearchOptions(
+            searcher=searcher,
+            precision=precision,
+            scorer=scorer,
+            block_rows=block_rows,
+            max_scored=max_scored,
+            target_recall=target_recall,
+            engine=engine,
+            graph=graph,
+            variant=variant,
+            entry=entry,
+            entry_seed=entry_seed,
+            num_entry_points=num_entry_points,
+            ncandidates=ncandidates,
+            max_iter=max_iter,
+            early_stop=early_stop,
+            seeds=seeds,
+            check=check,
+            shared=shared,
+        )
+        if check:
             self.index.check_once()
-        self._strategy = make_strategy(self.index, self.device, options, self._embed)
+        self._strategy = make_strategy(self.index, self.device, self.options, self._embed)
         #: What was done since the searcher was made, time by stage.
         self.stats = SearchStats(self._strategy.name, self.index.num_docs)
         self._sparse_index = sparse_index
@@ -118,16 +178,18 @@ class HypencoderSearcher:
         cls,
         prebuilt_index_name: str,
         query_encoder: str | os.PathLike[str] | DualEncoder | None = None,
-        **options: object,
+        **options: Any,
     ) -> HypencoderSearcher:
         """Open an index by its registered name, downloading it once.
 
+        :param options: The searcher's own, by name, as :class:`HypencoderSearcher` takes them.
         :raises HypensearchError: When the name is not known or the download fails; Pyserini returns None here.
         """
         from hypensearch.index.prebuilt import find_prebuilt_index
 
+        inspect.signature(cls).bind(prebuilt_index_name, query_encoder, **options)  # typos are found before a download
         folder = find_prebuilt_index(prebuilt_index_name)
-        return cls(folder, query_encoder, prebuilt_index_name, **options)  # type: ignore[arg-type]
+        return cls(folder, query_encoder, prebuilt_index_name, **options)
 
     @staticmethod
     def list_prebuilt_indexes() -> list[str]:
@@ -260,18 +322,21 @@ class HypencoderSearcher:
         with self._clocked(), stage("encode"):
             return encoder.encode_queries(list(queries), max_length=self.max_length)
 
-    def doc(self, docid: str) -> IndexedDocument | None:
-        """Return a document's text, None when the index has no such docid.
+    def doc(self, docid: str | int) -> IndexedDocument | None:
+        """Return a document's text, None when the index has no such document.
 
+        :param docid: Its docid; or, as in Pyserini, a whole number: its row in the index, from 0.
         :raises HypensearchError: When the index knows the document but its text is no longer there; a ``sparse_index``
-            can give it.
+            can give it. Also for what is neither a docid nor a row.
         """
-        if self._sparse_index is None:
-            return self.index.document(docid)
+        self._check_open()
+        name = docid if isinstance(docid, str) else self._docid_of_row(docid)
+        if name is None or self._sparse_index is None:
+            return None if name is None else self.index.document(name)
         with self._loading:
             if self._texts is None:
                 self._texts = LuceneDocuments(self._sparse_index)
-        return self._texts.read(docid)
+        return self._texts.read(name)
 
     def close(self) -> None:
         """Let go of the index."""
@@ -279,6 +344,13 @@ class HypencoderSearcher:
         if self._texts is not None:
             self._texts.close()
             self._texts = None
+
+    def __repr__(self) -> str:
+        model = self._encoder_name or getattr(self._query_encoder, "name", None) or (self.index.model or {}).get("name")
+        return (
+            f"<{type(self).__name__} of {self.index.folder}: {self.num_docs:,} documents of {self.dimension} "
+            f"dimensions, {self._strategy.name} search on {self.device}, queries by {model or 'an unknown model'}>"
+        )
 
     def __enter__(self) -> HypencoderSearcher:
         return self
@@ -291,8 +363,7 @@ class HypencoderSearcher:
     def _search_all(
         self, queries: Sequence[Query], ids: Sequence[str] | None, k: int, threads: int | None
     ) -> tuple[QNets, list[list[Hit]]]:
-        if not self.index.shards:
-            raise HypensearchError(f"the searcher of {self.index.folder} is closed: make a new one")
+        self._check_open()
         if k < 1:
             raise HypensearchError(f"k is {k}: wanted at least 1 hit")
         threads = _checked_threads(threads)
@@ -308,6 +379,19 @@ class HypencoderSearcher:
             self.stats.documents_scored += sum(of_query.documents_scored for of_query in report)
             self.stats.rounds += sum(of_query.rounds for of_query in report)
         return q_nets, hits
+
+    def _check_open(self) -> None:
+        if not self.index.shards:
+            raise HypensearchError(f"the searcher of {self.index.folder} is closed: make a new one")
+
+    def _docid_of_row(self, row: int) -> str | None:
+        try:
+            row = operator.index(row)
+        except TypeError:
+            raise HypensearchError(
+                f"doc() was given a {type(row).__name__}: wanted a docid (text) or a row (a whole number)"
+            ) from None
+        return self.index.docid(row) if 0 <= row < self.num_docs else None
 
     @contextmanager
     def _clocked(self) -> Iterator[None]:
@@ -387,6 +471,24 @@ class HypencoderSearcher:
                 f"{str(wanted)[:8]}), but {what} is {model.get('name')} ({str(found)[:8]}): encode the corpus with it, "
                 "or name the right --encoder"
             )
+
+
+def _signature_of_prebuilt() -> inspect.Signature:
+    """Name the searcher's options in :meth:`HypencoderSearcher.from_prebuilt_index` too, for help() and completion."""
+    own = [
+        parameter
+        for parameter in inspect.signature(HypencoderSearcher.from_prebuilt_index.__func__).parameters.values()
+        if parameter.kind != parameter.VAR_KEYWORD
+    ]
+    options = [
+        parameter
+        for parameter in inspect.signature(HypencoderSearcher).parameters.values()
+        if parameter.kind == parameter.KEYWORD_ONLY
+    ]
+    return inspect.Signature([*own, *options], return_annotation=HypencoderSearcher)
+
+
+HypencoderSearcher.from_prebuilt_index.__func__.__signature__ = _signature_of_prebuilt()  # type: ignore[attr-defined]
 
 
 def _checkpoint_name(query_encoder: object) -> str | None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hypensearch.search.entry_points import Embed, EntryPoints
     from hypensearch.search.surrogate_search import SurrogateSearch
 
+_ALL_DOCUMENTS = ("exhaustive", "simple")  # the same; the latter is Pyserini's word
 _RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
 
 
@@ -35,8 +36,8 @@ _RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
 class SearchOptions:
     """How an index is searched.
 
-    :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "auto" is surrogate search where the index has
-        codes for it, else exhaustive search.
+    :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "simple" is exhaustive search, "auto"
+        surrogate search where the index has codes for it, else exhaustive search.
     :param precision: Of exhaustive search: one of :data:`hypensearch.search.flags.PRECISIONS`.
     :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
@@ -117,16 +118,16 @@ def make_strategy(
     if options.searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {options.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
     ranks = ranks_of() if options.shared else ALONE
-    if ranks.size > 1:
-        if options.searcher not in ("auto", "exhaustive"):
-            raise HypensearchError(
-                f"--searcher {options.searcher} with {ranks.size} processes: they share exhaustive search only, each "
-                "scoring a part of the documents; use --searcher exhaustive, or start one process"
-            )
+    if ranks.size > 1 and options.searcher not in ("auto", *_ALL_DOCUMENTS):
+        raise HypensearchError(
+            f"--searcher {options.searcher} with {ranks.size} processes: they share exhaustive search only, each "
+            "scoring a part of the documents; use --searcher exhaustive, or start one process"
+        )
+    if ranks.size > 1 or options.searcher in _ALL_DOCUMENTS:
         return _Exhaustive(index, device, options, ranks)
     if options.searcher == "graph":
         return _Graph(index, device, options, embed)
-    if options.searcher == "surrogate" or (options.searcher == "auto" and open_surrogate(index) is not None):
+    if options.searcher == "surrogate" or open_surrogate(index) is not None:
         return _Surrogate(_surrogate_search(index, device, options))
     return _Exhaustive(index, device, options)
 

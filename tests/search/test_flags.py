@@ -126,7 +126,7 @@ def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], rea
         (["--topics-format", "multimodal"], "--topics-format multimodal: wanted default, kilt or raw_jsonl"),
         (["--topics-format", "mbeir"], "--topics-format mbeir: wanted"),
         (["--output-format", "kilt"], "--output-format kilt .* needs --topics-format kilt"),
-        (["--searcher", "bpr"], "--searcher bpr: wanted auto, exhaustive, graph or surrogate"),
+        (["--searcher", "bpr"], "--searcher bpr: wanted auto, exhaustive, simple, graph or surrogate"),
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
         (["--fp16", "--precision", "bf16"], "--precision bf16 and --fp16 exclude each other"),
         (["--precision", "fp8"], "--precision fp8: wanted fp32, bf16, fp16 or int8"),

@@ -2,8 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import inspect
 import json
+import re
 import shutil
 import sys
 import tarfile
@@ -23,6 +26,7 @@ from hypensearch.index import FlatIndex
 from hypensearch.models import DualEncoder, QNetConfig, QNets, load_model
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.strategy import SearchOptions
 from hypensearch.search.surrogate_search import SurrogateSearch
 from tests import reference
 from tests.commands import encode, succeed, write_corpus
@@ -406,3 +410,55 @@ def test_threads_are_those_of_every_way_to_search(
         searcher.search("water", k=2)
     assert used == [1, 2]
     assert torch.get_num_threads() == 2
+
+
+def test_options_are_named(index_dir: Path) -> None:
+    """Every option of a search is a parameter of its own, described, with the default it has for commands."""
+    fields = {field.name: field.default for field in dataclasses.fields(SearchOptions)}
+    for made_by in (HypencoderSearcher, HypencoderSearcher.from_prebuilt_index):
+        parameters = inspect.signature(made_by).parameters
+        assert {name: parameters[name].default for name in fields} == fields
+        assert not [parameter for parameter in parameters.values() if parameter.kind is parameter.VAR_KEYWORD]
+    documented = re.findall(r":param (\w+):", HypencoderSearcher.__doc__ or "")
+    assert documented == list(inspect.signature(HypencoderSearcher).parameters)
+    with HypencoderSearcher(index_dir, max_scored=NUM_DOCS, block_rows=7) as searcher:
+        assert searcher.options == SearchOptions(max_scored=NUM_DOCS, block_rows=7)
+
+
+def test_a_misspelt_option_is_the_searchers_own_error(index_dir: Path) -> None:
+    with pytest.raises(TypeError, match=r"HypencoderSearcher.__init__\(\) got an unexpected keyword argument 'serch'"):
+        HypencoderSearcher(index_dir, serch="exhaustive")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'serch'"):  # and not that there is no such index
+        HypencoderSearcher.from_prebuilt_index("no-such-index", serch="exhaustive")
+
+
+def test_simple_is_exhaustive(index_dir: Path, searcher: HypencoderSearcher) -> None:
+    with HypencoderSearcher(index_dir, searcher="simple") as simple:
+        assert simple.search("water") == searcher.search("water")
+        assert simple.stats.searcher == "exhaustive"
+
+
+def test_documents_by_row(searcher: HypencoderSearcher) -> None:
+    for row in (0, NUM_DOCS - 1, np.int64(7)):
+        document = searcher.doc(row)
+        assert document is not None
+        assert document.docid() == searcher.index.docid(int(row))
+        assert document == searcher.doc(document.docid())
+    assert searcher.doc(NUM_DOCS) is None
+    assert searcher.doc(-1) is None
+    with pytest.raises(HypensearchError, match="was given a float: wanted a docid"):
+        searcher.doc(1.0)  # type: ignore[arg-type]
+
+
+def test_things_say_what_they_are(index_dir: Path, searcher: HypencoderSearcher, model: DualEncoder) -> None:
+    of_index = f"<FlatIndex {index_dir}: 60 documents of 32 float32 by {model.name}>"
+    assert repr(searcher.index) == of_index
+    assert repr(searcher) == (
+        f"<HypencoderSearcher of {index_dir}: 60 documents of 32 dimensions, exhaustive search on cpu, queries by "
+        f"{model.name}>"
+    )
+    assert repr(searcher.encode(["water", "storm"])) == "<QNets of 2 queries: 32 -> 32 -> 32 -> 1, relu, float32 on cpu>"
+    assert repr(model).startswith(f"<DualEncoder {model.name}: a hypencoder, q-nets of 2 blocks, vectors of 32 dim")
+    assert repr(searcher.doc("d0")) == "<IndexedDocument d0: water water 0>"
+    searcher.close()
+    assert repr(searcher.index) == of_index
