@@ -44,6 +44,7 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
 
     Whatever was there before stays until then, and stays for good when the block raises. Missing parent folders are
     made. A symbolic link is followed, and what is not a regular file (``/dev/stdout``, a pipe) is written directly.
+    Whoever writes it, its permissions are those of the file it replaces, or what the umask leaves a new file.
 
     :param path: The file to write.
     :param mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
@@ -57,6 +58,7 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
         if not in_place:
             os.makedirs(os.path.dirname(target), exist_ok=True)
         file = _open_new(partial, mode, must_be_new=not in_place)
+        permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # those that the umask leaves a new file
     try:
         with _full_disk_told_of(path), libraries_told_of(path), file:
             yield file
@@ -66,7 +68,7 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
                     fsync_file(partial)
         if not in_place:
             with _told_of(path):
-                _copy_permissions(target, partial)
+                os.chmod(partial, _permissions_of(target, permissions))  # safetensors makes private files
                 os.replace(partial, target)
                 fsync_folder(os.path.dirname(target))
     except BaseException:
@@ -116,6 +118,26 @@ def fsync_folder(folder: PathLike) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def set_usual_permissions(folder: PathLike) -> None:
+    """Give all files below a folder the permissions that the umask leaves a new file there.
+
+    Libraries make private files (safetensors), or keep the permissions of an archive; colleagues could not read them.
+
+    :param folder: An existing folder.
+    """
+    probe = os.path.join(folder, f".{secrets.token_hex(8)}.partial")
+    try:
+        with open(probe, "xb") as file:
+            permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(probe)
+    for parent, _, names in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            if not os.path.islink(path):
+                os.chmod(path, permissions)
 
 
 def whole_lines(path: PathLike) -> list[bytes]:
@@ -418,6 +440,8 @@ def _partial_name(target: str) -> str:
     return os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}.partial")
 
 
-def _copy_permissions(target: str, partial: str) -> None:
-    with suppress(FileNotFoundError):
-        os.chmod(partial, stat.S_IMODE(os.stat(target).st_mode))
+def _permissions_of(target: str, otherwise: int) -> int:
+    try:
+        return stat.S_IMODE(os.stat(target).st_mode)
+    except FileNotFoundError:
+        return otherwise

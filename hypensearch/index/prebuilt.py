@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole
+from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole, set_usual_permissions
 from hypensearch.formats.json_files import read_json
 from hypensearch.index.manifest import MANIFEST
 
@@ -115,6 +115,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(partial, filter="data")
+        set_usual_permissions(partial)
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         reason = " ".join(str(error).split())[:200]

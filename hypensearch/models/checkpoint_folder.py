@@ -19,7 +19,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hypensearch.formats.files import FileLock, fsync_folder, libraries_told_of, replace_when_whole
+from hypensearch.formats.files import (
+    FileLock,
+    fsync_folder,
+    libraries_told_of,
+    replace_when_whole,
+    set_usual_permissions,
+)
 from hypensearch.formats.json_files import read_json
 
 CONFIG = "config.json"
@@ -53,6 +59,7 @@ def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[s
             hidden.mkdir()
             with libraries_told_of(folder):
                 write(hidden)
+                set_usual_permissions(hidden)
             _sync(hidden)
             if (folder / CONFIG).exists():
                 with replace_when_whole(folder / CONFIG, "w") as file:

@@ -23,7 +23,14 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import fsync_file, fsync_folder, libraries_told_of, replace_when_whole, sha256_of
+from hypensearch.formats.files import (
+    fsync_file,
+    fsync_folder,
+    libraries_told_of,
+    replace_when_whole,
+    set_usual_permissions,
+    sha256_of,
+)
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
 from hypensearch.train.config import TrainingConfig
 from hypensearch.train.data import Examples, epoch_order
@@ -204,7 +211,9 @@ class HypensearchTrainer(Trainer):
         with libraries_told_of(self.folder):
             super()._save_checkpoint(*args, **kwargs)
         if self.is_world_process_zero():
-            _seal(self.folder / f"checkpoint-{self.state.global_step}")
+            folder = self.folder / f"checkpoint-{self.state.global_step}"
+            set_usual_permissions(folder)
+            _seal(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         load_model(model or self._bare(), str(Path(resume_from_checkpoint) / WEIGHTS))
