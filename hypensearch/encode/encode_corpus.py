@@ -9,6 +9,7 @@ back into corpus order, and written as one block. A run that was killed goes on 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,6 +25,8 @@ from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vecto
 from hypensearch.formats.files import is_gzip_name, open_stream
 from hypensearch.index import BadRow, FlatIndexWriter, Manifest
 from hypensearch.index.manifest import POSITION_DTYPE
+
+logger = logging.getLogger(__name__)
 
 WINDOW_ROWS = 2048
 WINDOW_BYTES = 64 * 2**20
@@ -136,6 +139,7 @@ def encode_corpus(
         windows = _windows(documents, encoding.batch_size, encoding.window_rows)
         first = list(next(windows, []))
         _check_first(first, writer, corpus, text)
+        _log_fields(first, text)
         encoder = load_encoder()
         writer.begin(
             dim=encoder.dim,
@@ -290,6 +294,21 @@ def _check_first(
     elif not writer.num_docs:
         part = f" in shard {text.shard_id} of {text.shard_num}" if text.shard_num > 1 else ""
         raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
+
+
+def _log_fields(window: list[Document], text: TextOptions) -> None:
+    """Log what is encoded and, where Pyserini's default is another, how to have that."""
+    fields = list(dict.fromkeys(name for document in window for name in document.fields))
+    if len(fields) > 1:
+        titled = text.title_field in fields and text.title_field not in text.fields
+        alone = ["--fields text"] * (len(text.fields) > 1) + ["--no-title"] * titled
+        logger.info("Encoding %s; Pyserini's default is text alone, here: input %s", _listed(fields), " ".join(alone))
+    elif fields:
+        logger.info("Encoding %s", fields[0])
+
+
+def _listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _check_repeated(window: list[Document], writer: FlatIndexWriter) -> None:

@@ -54,6 +54,7 @@ class Document:
     :param line: The line it begins on, from 1.
     :param offset: Where it begins, in bytes of the unpacked file.
     :param length: Its size in bytes, its line end included.
+    :param fields: What its text was made of, in order: the title's field, if it has one, and the named ones.
     """
 
     docid: str
@@ -62,6 +63,7 @@ class Document:
     line: int
     offset: int
     length: int
+    fields: tuple[str, ...] = ()
 
     @property
     def position(self) -> CorpusPosition:
@@ -177,14 +179,14 @@ class _TextRule:
         if not self.delimiter:
             raise HypensearchError("the delimiter is empty; --delimiter wants at least one character")
 
-    def parse(self, record: Any) -> tuple[str, str]:
+    def parse(self, record: Any) -> tuple[str, str, tuple[str, ...]]:
         if not isinstance(record, dict):
             raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
         docid = self._docid(record)
         text = self.text(record)
         if not text and not self.allow_empty:
             raise _Flaw(f"document {docid!r} has no text; --allow-empty takes such documents")
-        return docid, text
+        return docid, text, self._encoded_fields(record)
 
     def _docid(self, record: dict[str, Any]) -> str:
         names = DOCID_FIELDS if self.docid_field is None else (self.docid_field,)
@@ -206,10 +208,17 @@ class _TextRule:
         for name in self.fields:
             if name not in record:
                 return self._split_contents(record)
-        parts = [_string(record, name).strip() for name in self.fields]
-        if self.title_field is not None and self.title_field in record and self.title_field not in self.fields:
-            parts.insert(0, _string(record, self.title_field).strip())
+        parts = [_string(record, name).strip() for name in self._encoded_fields(record)]
         return parts[0] if len(parts) == 1 else " ".join(filter(None, parts))
+
+    def _encoded_fields(self, record: dict[str, Any]) -> tuple[str, ...]:
+        """Name what the text is made of; ``contents`` that is cut into named fields counts as those."""
+        for name in self.fields:
+            if name not in record:
+                return self.fields if len(self.fields) > 1 else ("contents",)
+        if self.title_field is not None and self.title_field in record and self.title_field not in self.fields:
+            return (self.title_field, *self.fields)
+        return self.fields
 
     def _split_contents(self, record: dict[str, Any]) -> str:
         if "contents" not in record:
@@ -295,12 +304,12 @@ def _read_lines(
         if not string:
             continue
         try:
-            docid, text = rule.parse(_parse_json(string))
+            docid, text, fields = rule.parse(_parse_json(string))
         except _Flaw as flaw:
             raise HypensearchError(f"{path}:{number}: {flaw}") from None
         if "\\u" in string:
             text = _LONE_SURROGATES.sub("\ufffd", text)
-        yield Document(docid, text, path, number, begin, offset - begin)
+        yield Document(docid, text, path, number, begin, offset - begin, fields)
 
 
 def _parse_json(string: str) -> Any:
@@ -339,10 +348,10 @@ def _read_array(stream: BinaryIO, path: str, rule: _TextRule, first: int, step: 
         if number % step != first:
             continue
         try:
-            docid, text = rule.parse(record)
+            docid, text, fields = rule.parse(record)
         except _Flaw as flaw:
             raise HypensearchError(f"{path}:{line}: {flaw}") from None
-        yield Document(docid, _LONE_SURROGATES.sub("\ufffd", text), path, line, offset, length)
+        yield Document(docid, _LONE_SURROGATES.sub("\ufffd", text), path, line, offset, length, fields)
 
 
 class _ArrayReader:

@@ -13,6 +13,7 @@ import torch
 from hypensearch.device import usable_dtype
 from hypensearch.encode.__main__ import build_parser, main, parse_args
 from hypensearch.index import FlatIndex
+from tests.commands import succeed
 
 PYSERINI_FLAGS = {
     "input": "--corpus --fields --docid-field --delimiter --shard-id --shard-num",
@@ -57,6 +58,32 @@ def test_last_line_says_where_and_how_to_search(corpus, tiny_checkpoint, tmp_pat
     assert f"are in {tmp_path / 'i'}; search them: python -m hypensearch.search --index {tmp_path / 'i'}" in line
     usable = usable_dtype(torch.device("cpu"), torch.bfloat16)
     assert FlatIndex.open(tmp_path / "i").model["precision"] == str(usable).removeprefix("torch.")
+
+
+TITLED = {"id": "d", "title": "T", "abstract": "a", "text": "x"}
+
+
+@pytest.mark.parametrize(
+    ("record", "more", "said"),
+    [
+        (TITLED, [], "title and text; Pyserini's default is text alone, here: input --no-title"),
+        (TITLED, ["--no-title"], "text"),
+        (TITLED, ["--fields", "title", "text"], "title and text; Pyserini's default is .*: input --fields text"),
+        (TITLED, ["--fields", "abstract", "text"], "title, abstract and text; .*: input --fields text --no-title"),
+        ({"id": "d", "contents": "x"}, [], "contents"),
+        ({"id": "d", "contents": "T\nx"}, ["--fields", "title", "text"], "title and text; .*: input --fields text"),
+        ({"id": "d", "text": "x"}, [], "text"),
+    ],
+)
+def test_logs_which_fields_it_encodes(record, more, said, tiny_checkpoint, tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name, corpus in {"lines": json.dumps(record), "array": json.dumps([record])}.items():
+        (tmp_path / f"{name}.json").write_text(corpus + "\n")
+        line = command(tmp_path / f"{name}.json", tmp_path / name, tiny_checkpoint, more_input=more)
+        caplog.clear()
+        succeed("encode", *line)
+        (logged,) = (text for text in caplog.messages if text.startswith("Encoding"))
+        assert re.fullmatch(f"Encoding {said}", logged)
 
 
 def test_import_asks_for_the_model_when_searching(tmp_path, capsys):
