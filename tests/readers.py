@@ -29,7 +29,7 @@ from hypensearch.formats.embeddings import faiss_flat_header, open_vectors
 from hypensearch.formats.encoded_items import read_encoded_items
 from hypensearch.formats.graph_jsonl import read_graph_jsonl
 from hypensearch.formats.json_files import signed_json
-from hypensearch.formats.q_nets import open_q_nets, write_q_nets
+from hypensearch.formats.q_nets import COMPACT, open_q_nets, write_q_nets
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.formats.run import read_run
@@ -46,7 +46,7 @@ from hypensearch.models.checkpoint import read_config as read_checkpoint_config
 from hypensearch.models.checkpoint import read_weights, with_checksums, write_weights
 from hypensearch.models.config import parse_config
 from hypensearch.models.dual_encoder import _load_tokenizer
-from hypensearch.models.stored import architecture_facts, from_arrays, to_arrays
+from hypensearch.models.stored import architecture_facts, from_arrays, states_to_arrays, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
@@ -258,6 +258,18 @@ def _q_nets(folder: Path) -> list[Example]:
     model = {"name": "toy", "fingerprint": "f00d"}
     facts = architecture_facts(q_nets.config)
     write_q_nets(folder / "q", facts, model, {"1": "a", "2": "b"}, [to_arrays(q_nets)])
+    return _damaged_q_nets(folder)
+
+
+def _token_states(folder: Path) -> list[Example]:
+    arrays = states_to_arrays([torch.ones(2, 5), torch.zeros(3, 5)])
+    model = {"name": "toy", "fingerprint": "f00d", "query_fingerprint": "beef", "width": None}
+    facts = architecture_facts(QNetConfig(dims=(3, 3, 1)))
+    write_q_nets(folder / "q", facts, model, {"1": "a", "2": "b"}, [arrays], form=COMPACT)
+    return _damaged_q_nets(folder)
+
+
+def _damaged_q_nets(folder: Path) -> list[Example]:
     (block,) = (folder / "q").glob("*.safetensors")
     manifest = folder / "q" / "manifest.json"
     content = manifest.read_bytes()
@@ -274,6 +286,8 @@ def _q_nets(folder: Path) -> list[Example]:
 def _read_q_nets(path: Path) -> None:
     stored = open_q_nets(path.parent)
     found = stored.read(list(stored.topics))
+    if stored.form == COMPACT:
+        return
     from_arrays(stored.architecture, [found[topic] for topic in stored.topics])
 
 
@@ -515,6 +529,7 @@ READERS = {
     "graph": Reader(_graph, _read_graph),
     "progress of an index": Reader(_progress, lambda path: read_progress(str(path.parent))),
     "stored q-nets": Reader(_q_nets, _read_q_nets),
+    "stored token states": Reader(_token_states, _read_q_nets),
     "safetensors": Reader(_weights("safetensors"), lambda path: read_weights(path.parent)),
     "compact weights": Reader(_weights("compact"), lambda path: read_weights(path.parent)),
     "pytorch_model.bin": Reader(_weights("bin"), lambda path: read_weights(path.parent)),

@@ -3,7 +3,8 @@
 """Q-nets on disk, so that a query is encoded once and searched often.
 
 A folder holds ``manifest.json`` (written last, with one rename) and ``q_nets-00000.safetensors``, ... with the
-q-nets of up to :data:`BLOCK_QUERIES` queries each.
+q-nets of up to :data:`BLOCK_QUERIES` queries each. In the compact form (version 2) these files hold what the model's
+hyper head makes the q-nets of: the queries' token states, one below the other, and how many tokens each query has.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock, replace_when_whole
 
 FORMAT = "hypensearch q-nets"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest; q-nets themselves are written as version 1, which older versions of hypensearch read
+WHOLE, COMPACT = "q-nets", "token states"
+_VERSIONS = {WHOLE: 1, COMPACT: 2}
+STATES, NUM_TOKENS = "states", "num_tokens"
 MANIFEST = "manifest.json"
 BLOCK_QUERIES = 64
 _MAX_MANIFEST_BYTES = 2**31
@@ -41,6 +45,7 @@ class StoredQNets:
     :param model: What made them: name, fingerprint of the document side, and so on.
     :param topics: Query texts by topic id, in the order they were stored.
     :param files: Name and SHA-256 of each block's file.
+    :param form: :data:`WHOLE`, or :data:`COMPACT`: token states, of which the model has still to make q-nets.
     """
 
     folder: Path
@@ -48,13 +53,14 @@ class StoredQNets:
     model: Mapping[str, Any]
     topics: Mapping[str, str]
     files: Sequence[tuple[str, str]]
+    form: str = WHOLE
 
     def read(self, topic_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray]]:
         """Read the tensors of some q-nets.
 
         :param topic_ids: Which ones.
         :return: By topic id, tensors by name: ``weight_0`` .. ``weight_L``, *Shape:* ``(in, out)``, and ``bias_0`` ..,
-            *Shape:* ``(out,)``.
+            *Shape:* ``(out,)``. In the compact form: ``states``, *Shape:* ``(num_tokens, hidden_size)``.
         :raises HypensearchError: When a topic is not stored or a file is damaged.
         """
         place = {topic_id: position for position, topic_id in enumerate(self.topics)}
@@ -70,7 +76,8 @@ class StoredQNets:
                 found[topic_id] = {name: array[place[topic_id] % BLOCK_QUERIES] for name, array in tensors.items()}
         return found
 
-    def _read_block(self, block: int) -> dict[str, np.ndarray]:
+    def _read_block(self, block: int) -> Mapping[str, Sequence[np.ndarray] | np.ndarray]:
+        """Read a file's tensors, by name, one a query."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -87,9 +94,24 @@ class StoredQNets:
         except (SafetensorError, KeyError, ValueError) as error:
             raise HypensearchError(f"{path}: not a safetensors file ({error}); encode the topics again") from None
         rows = min(len(self.topics) - block * BLOCK_QUERIES, BLOCK_QUERIES)
+        if self.form == COMPACT:
+            if (states := _divided(tensors, rows)) is None:
+                raise HypensearchError(f"{path}: not the token states of {rows} topics; encode the topics again")
+            return {STATES: states}
         if any(array.shape[:1] != (rows,) for array in tensors.values()):
             raise HypensearchError(f"{path}: not the q-nets of {rows} topics; encode the topics again")
         return tensors
+
+
+def _divided(tensors: Mapping[str, np.ndarray], rows: int) -> list[np.ndarray] | None:
+    """Return each query's token states, None where the tensors are something else."""
+    states, num_tokens = tensors.get(STATES), tensors.get(NUM_TOKENS)
+    if states is None or num_tokens is None or states.ndim != 2 or num_tokens.shape != (rows,):
+        return None
+    counts = num_tokens.tolist()
+    if states.dtype != np.float32 or num_tokens.dtype != np.int64 or min(counts) < 1 or sum(counts) != len(states):
+        return None
+    return np.split(states, np.cumsum(counts)[:-1])
 
 
 def write_q_nets(
@@ -98,10 +120,15 @@ def write_q_nets(
     model: Mapping[str, Any],
     topics: Mapping[str, str],
     blocks: Iterable[Mapping[str, np.ndarray]],
+    *,
+    form: str = WHOLE,
 ) -> None:
     """Write q-nets; the folder holds its old ones, if any, until the new ones are complete.
 
-    :param blocks: Tensors by name for each :data:`BLOCK_QUERIES` topics, *Shape:* ``(num_queries, ...)``.
+    :param blocks: Tensors by name for each :data:`BLOCK_QUERIES` topics, *Shape:* ``(num_queries, ...)``; for the
+        compact form ``states``, *Shape:* ``(num_tokens, hidden_size)``, one query's below the other's, and
+        ``num_tokens``, *Shape:* ``(num_queries,)``.
+    :param form: :data:`WHOLE` or :data:`COMPACT`.
     :raises HypensearchError: When the folder cannot be written, or another process is writing there.
     """
     path = Path(folder)
@@ -114,7 +141,7 @@ def write_q_nets(
         with FileLock(path / LOCK):
             try:
                 files = _write_blocks(path, blocks)
-                _write_manifest(path, architecture, model, topics, files)
+                _write_manifest(path, architecture, model, topics, files, form)
             finally:
                 _remove_unnamed(path)
     finally:
@@ -142,10 +169,11 @@ def _write_manifest(
     model: Mapping[str, Any],
     topics: Mapping[str, str],
     files: Sequence[tuple[str, str]],
+    form: str,
 ) -> None:
     facts = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": _VERSIONS[form],
         "architecture": dict(architecture),
         "model": dict(model),
         "topics": [[topic_id, text] for topic_id, text in topics.items()],
@@ -205,9 +233,10 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
             raise ValueError("files and topics do not fit together")
         if len(topics) != len(facts["topics"]):
             raise ValueError("a topic comes twice")
-        if version != FORMAT_VERSION:
+        forms = [form for form, number in _VERSIONS.items() if type(version) is int and number == version]
+        if not forms:
             raise ValueError(f"version is {version!r}")
-        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files)
+        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files, forms[0])
     except (KeyError, TypeError, ValueError) as error:
         raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
 
@@ -221,7 +250,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         if facts["format"] != FORMAT:
             raise ValueError(f"format is {facts['format']!r}")
         wanted = facts.pop("checksum", None)  # version 0.1 wrote none
-        if wanted not in (None, _checksum(facts)) and facts["version"] == FORMAT_VERSION:
+        if wanted not in (None, _checksum(facts)) and facts["version"] in _VERSIONS.values():
             raise ValueError("its content does not match its checksum")
         return dict(facts)
     except FileNotFoundError:

@@ -156,7 +156,11 @@ class DualEncoder(nn.Module):
     @cached_property
     def query_fingerprint(self) -> str:
         """Identifies what q-nets depend on: the query side's weights and the architecture."""
-        facts = f"{self.config.q_net} {self.width} {self._vocabulary}"
+        return self.query_fingerprint_at(self.width)
+
+    def query_fingerprint_at(self, width: int | None) -> str:
+        """Identify what q-nets cut to a width depend on; None for full width."""
+        facts = f"{self.config.q_net} {width} {self._vocabulary}"
         return checkpoints.fingerprint(facts, self.query_encoder.state_dict().items())
 
     @property
@@ -195,6 +199,60 @@ class DualEncoder(nn.Module):
         if isinstance(encoded, Tensor):
             return QNets.from_vectors(encoded.float())
         return encoded if self.width is None else encoded.truncated(self.width)
+
+    @torch.inference_mode()
+    def encode_query_states(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> list[Tensor]:
+        """Return what :meth:`generate_q_nets` makes q-nets of: the token states of each query.
+
+        :param max_length: Tokens kept of each query, special ones included.
+        :return: float32, *Shape:* ``(num_tokens, hidden_size)`` each.
+        :raises HypensearchError: For a bi-encoder, which has no hyper head; otherwise as :meth:`encode_queries`.
+        """
+        self._check_has_head()
+        return [self._query_states(query, max_length) for query in queries]
+
+    def _query_states(self, query: str, max_length: int) -> Tensor:
+        batch = self._tokenize([query], max_length, self._query_transformer)
+        padded = self._padded(batch, limit=max_positions(self._query_transformer))
+        return token_states(self._query_transformer, **padded)[0, : batch["input_ids"].shape[1]].float()
+
+    @torch.inference_mode()
+    def generate_q_nets(self, states: Sequence[Tensor], *, width: int | None = None) -> QNets:
+        """Make q-nets of token states, with the bits that :meth:`encode_queries` gives their queries on this device.
+
+        :param states: What :meth:`encode_query_states` gave.
+        :param width: Hidden width to cut the q-nets to; None for full width.
+        :raises HypensearchError: For a bi-encoder, and for states of another size.
+        """
+        self._check_has_head()
+        wanted = hidden_size(self._query_transformer)
+        if sizes := {of_query.shape[1] for of_query in states} - {wanted}:
+            raise HypensearchError(
+                f"token states of {min(sizes)} dimensions do not fit {self.name}, which has {wanted}"
+            )
+        q_nets = QNets.concat([self._generate_q_net(of_query) for of_query in states])
+        return q_nets if width is None else q_nets.truncated(width)
+
+    def _generate_q_net(self, states: Tensor) -> QNets:
+        tokens = torch.ones((1, len(states)), dtype=torch.long, device=self.device)
+        padded = self._padded(
+            {"input_ids": tokens, "attention_mask": tokens}, limit=max_positions(self._query_transformer)
+        )
+        mask = padded["attention_mask"]
+        # the states of padding are masked, so zeros do as well
+        whole = torch.zeros((1, mask.shape[1], states.shape[1]), device=self.device)
+        whole[0, : len(states)] = states
+        with stage("generate"):
+            q_nets: QNets = self.query_encoder.hyper_head(whole, mask)  # type: ignore[operator]
+        return q_nets
+
+    def _check_has_head(self) -> None:
+        if not isinstance(self.query_encoder, QueryEncoder):
+            raise HypensearchError(f"{self.name}: a bi-encoder, whose queries are vectors: it has no hyper head")
+
+    def count_query_tokens(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> int:
+        """Count the tokens of queries together, special ones included, each query cut to ``max_length``."""
+        return int(self._tokenize(list(queries), max_length, self._query_transformer)["attention_mask"].sum())
 
     @torch.inference_mode()
     def embed_queries(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:

@@ -138,6 +138,9 @@ class Queries(Protocol):
     def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
         """Refuse q-nets of another model than the one that made the vectors."""
 
+    def given(self) -> DualEncoder | None:
+        """Return the model that was named or loaded before; None where only an index names one."""
+
     def close(self) -> None:
         """Let go of files."""
 
@@ -258,6 +261,10 @@ class Reranker:
         :raises HypensearchError: When the document encoders differ.
         """
         self._queries.check_made_by(model, what)
+
+    def given_encoder(self) -> DualEncoder | None:
+        """Return the query encoder that was named or loaded before; None where only an index names one."""
+        return self._queries.given()
 
     def rerank(
         self, query: str | QNets, hits: Iterable[HasScore], k: int | None = None, threads: int | None = None
@@ -486,6 +493,9 @@ class _IndexQueries:
     def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
         self._searcher.check_made_by(model, what)
 
+    def given(self) -> DualEncoder | None:
+        return self._searcher.given_encoder()
+
     def close(self) -> None:
         self._searcher.close()
 
@@ -522,6 +532,9 @@ class _TextQueries:
                 f"candidates are encoded by {self.model.name} (document encoder {self.model.fingerprint[:8]}), but "
                 f"{what} is {model.get('name')} ({str(model.get('fingerprint'))[:8]}): name the right --encoder"
             )
+
+    def given(self) -> DualEncoder | None:
+        return self._model
 
     def close(self) -> None:
         pass

@@ -446,6 +446,12 @@ class HypencoderSearcher:
                 "--encoder"
             ) from None
 
+    def given_encoder(self) -> DualEncoder | None:
+        """Return the query encoder that was named or loaded before; None where only the index names one."""
+        if self._query_encoder is None and self._encoder_name is None:
+            return None
+        return self.query_encoder
+
     def _check_fits(self, model: DualEncoder) -> None:
         if model.dim != self.index.dim:
             raise HypensearchError(

@@ -14,6 +14,9 @@ from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 
 if TYPE_CHECKING:
+    import torch
+
+    from hypensearch.models import DualEncoder
     from hypensearch.models.q_net import QNets
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,15 @@ def check_output(path: str) -> None:
 class HasVectors(Protocol):
     """What scores document vectors, and knows the model that made them."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where scores are computed."""
+
     def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
         """Refuse q-nets of another model than the one that made the vectors."""
+
+    def given_encoder(self) -> DualEncoder | None:
+        """Return the query encoder that was named or loaded before; None where only the index names one."""
 
 
 class StoredQueries:
@@ -41,11 +51,12 @@ class StoredQueries:
     :param folder: Where ``python -m hypensearch.encode.query`` put them.
     :param topics: The topics that are asked, query texts by id.
     :param searcher: What is searched with them.
-    :raises HypensearchError: When they are of other topics or of another model.
+    :raises HypensearchError: When they are of other topics or of another model, or are token states whose model is not
+        there.
     """
 
     def __init__(self, folder: str, topics: Mapping[str, str], searcher: HasVectors) -> None:
-        from hypensearch.formats.q_nets import open_q_nets
+        from hypensearch.formats.q_nets import COMPACT, open_q_nets
 
         self._stored = open_q_nets(folder)
         changed = [topic for topic, text in topics.items() if self._stored.topics.get(topic) != text]
@@ -56,13 +67,37 @@ class StoredQueries:
             )
         searcher.check_made_by(self._stored.model, f"--encoded-queries {folder}")
         logger.info("The q-nets are those in %s, made by %s", folder, self._stored.model.get("name"))
+        self._model = self._finisher(searcher) if self._stored.form == COMPACT else None
 
     def __call__(self, topic_ids: Sequence[str]) -> QNets:
         """Give the q-nets of some topics."""
-        from hypensearch.models.stored import from_arrays
+        from hypensearch.models.stored import from_arrays, from_states
 
-        arrays = self._stored.read(topic_ids)
-        return from_arrays(self._stored.architecture, [arrays[topic_id] for topic_id in topic_ids])
+        found = self._stored.read(topic_ids)
+        arrays = [found[topic_id] for topic_id in topic_ids]
+        if self._model is None:
+            return from_arrays(self._stored.architecture, arrays)
+        return from_states(self._stored.architecture, arrays, self._model, self._stored.model.get("width"))
+
+    def _finisher(self, searcher: HasVectors) -> DualEncoder:
+        """Return the model that makes q-nets of the stored token states."""
+        from hypensearch.models import load_model
+        from hypensearch.models.stored import check_can_finish
+
+        made_by, where = self._stored.model, f"--encoded-queries {self._stored.folder}"
+        model = searcher.given_encoder()
+        if model is None:
+            config, revision = made_by.get("backbone_config"), made_by.get("revision")
+            try:
+                name = str(made_by.get("name"))
+                model = load_model(name, backbone_config=config, revision=revision, device=searcher.device)
+            except HypensearchError as error:
+                raise HypensearchError(
+                    f"{where} holds token states, and the model to make q-nets of them cannot be loaded ({error}); if "
+                    "it has moved, name it with --encoder"
+                ) from None
+        check_can_finish(model, made_by, where)
+        return model
 
 
 def write_run(args: argparse.Namespace, found: Iterable[tuple[str, Sequence[Hit]]]) -> None:

@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hypensearch.encode.query import readable_size
+from hypensearch.errors import HypensearchError
 from hypensearch.formats.q_nets import BLOCK_QUERIES, open_q_nets
 from hypensearch.models import DualEncoder, QNets, load_model
-from hypensearch.models.stored import from_arrays
+from hypensearch.models.stored import check_can_finish, from_arrays, from_states
 from tests.commands import content, disk_full_after, encode, refuse, run, succeed, write_corpus, write_topics
 from tests.models.checkpoints import biencoder_config, hypencoder_config, save_checkpoint
 
@@ -161,3 +164,79 @@ def test_extreme_queries(tiny_checkpoint: Path, tmp_path: Path) -> None:
     found = open_q_nets(tmp_path / "q")
     assert_same(stored(tmp_path / "q"), model.encode_queries(list(found.topics.values())))
     assert all(np.isfinite(array).all() for arrays in found.read(found.topics).values() for array in arrays.values())
+
+
+def compact(topics: Path, model: object, output: Path, *more: object) -> Path:
+    succeed("encode.query", *argv(topics, model, output, "--compact", *more))
+    return output
+
+
+def test_the_compact_form_gives_the_same_bits(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    words = "how many churches are in the north and do they stand beside water or stone".split()  # noqa: SIM905
+    many = {str(number): " ".join(words[: number % 15 + 1]) for number in range(BLOCK_QUERIES + 20)}
+    topics = write_topics(tmp_path / "topics.tsv", many)
+    folder = compact(topics, tiny_checkpoint, tmp_path / "q")
+    model = load_model(str(tiny_checkpoint))
+    found = open_q_nets(folder)
+    assert (found.form, list(found.topics)) == ("token states", list(many))
+    order = list(many)[::-1]
+    arrays = found.read(order)
+    q_nets = from_states(found.architecture, [arrays[topic] for topic in order], model, None)
+    assert_same(q_nets, model.encode_queries([many[topic] for topic in order]))
+    with pytest.raises(HypensearchError, match="do not fit"):
+        from_states(found.architecture, [{"states": np.zeros((3, 7), np.float32)}], model, None)
+    assert sum(map(len, content(folder).values())) < 0.3 * 4 * len(many) * sum(
+        array[0].numel() for array in (*q_nets.weights, *q_nets.biases)
+    )
+
+
+def test_the_compact_form_names_its_model(topics: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    model = load_model(str(tiny_checkpoint))
+    raw = {"loss_type": ["matryoshka_margin_mse"], "loss_kwargs": [{"matryoshka_dims": [4, 16]}]}
+    nested = save_checkpoint(tmp_path / "m", hypencoder_config() | raw, tiny_checkpoint)
+    found = open_q_nets(compact(topics, nested, tmp_path / "narrow", "--width", 4))
+    assert (found.model["name"], found.model["width"]) == (str(nested), 4)
+    narrow = load_model(str(nested), width=4)
+    assert found.model["query_fingerprint"] == narrow.query_fingerprint
+    arrays = found.read(TOPICS)
+    for finisher in (narrow, load_model(str(nested))):
+        check_can_finish(finisher, found.model, "q")
+        q_nets = from_states(found.architecture, [arrays[topic] for topic in TOPICS], finisher, 4)
+        assert_same(q_nets, narrow.encode_queries(list(TOPICS.values())))
+    with pytest.raises(HypensearchError, match="q holds token states of .* name the right --encoder"):
+        check_can_finish(model, found.model, "q")
+
+
+def test_a_bi_encoders_queries_have_no_smaller_form(
+    topics: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    plain = save_checkpoint(tmp_path / "b", biencoder_config(), tiny_checkpoint)
+    compact(topics, plain, tmp_path / "q")
+    assert "0.2 kB of query vectors will be written (0.1 kB a topic); a bi-encoder's queries are" in caplog.text
+    assert open_q_nets(tmp_path / "q").form == "q-nets"
+    assert_same(stored(tmp_path / "q"), load_model(str(plain)).encode_queries(list(TOPICS.values())))
+
+
+def test_sizes_are_logged_before_anything_is_written(
+    topics: Path, tiny_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    for more, pattern in (
+        ([], r"(\S+) kB of q-nets will be written \(8.6 kB a topic\); with --compact (\S+) kB \((\S+) kB a topic\)"),
+        (["--compact"], r"(\S+) kB of token states will be written \(\S+ kB a topic\)"),
+    ):
+        caplog.clear()
+        succeed("encode.query", *argv(topics, tiny_checkpoint, tmp_path / "q", *more))
+        (said,) = re.findall(pattern, caplog.text)
+        first = float(said if isinstance(said, str) else said[0])
+        (block,) = (tmp_path / "q").glob("*.safetensors")
+        assert 0 < block.stat().st_size - 1000 * first < 1000  # the names of its tensors
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "shown"),
+    [(98.04e9, "98 GB"), (1_184_256, "1.18 MB"), (14.2e6, "14.2 MB"), (49152, "49.2 kB"), (1234.5e9, "1,230 GB")],
+)
+def test_sizes_are_readable(num_bytes: float, shown: str) -> None:
+    assert readable_size(num_bytes) == shown

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.q_nets import BLOCK_QUERIES, FORMAT_VERSION, MANIFEST, open_q_nets, write_q_nets
+from hypensearch.formats.q_nets import BLOCK_QUERIES, COMPACT, FORMAT_VERSION, MANIFEST, open_q_nets, write_q_nets
 from tests.commands import content, disk_full_after
 
 ARCHITECTURE = {"dims": [2, 2, 1]}
@@ -66,6 +66,65 @@ def test_arrays_have_no_query_axis(tmp_path: Path) -> None:
     write(tmp_path, numbered(1))
     shapes = {name: array.shape for name, array in open_q_nets(tmp_path).read(["t0"])["t0"].items()}
     assert shapes == {"weight_0": (2, 2), "weight_1": (2, 1), "bias_0": (2,)}
+
+
+def states_of(num_topics: int, **changes: Any) -> dict[str, np.ndarray]:
+    """Topic number n has n % 3 + 1 tokens, whose states are n everywhere."""
+    counts = np.arange(num_topics) % 3 + 1
+    states = np.repeat(np.arange(num_topics, dtype=np.float32), counts)[:, None] * np.ones((1, 5), np.float32)
+    return {"states": states, "num_tokens": counts, **changes}
+
+
+def write_states(folder: Path, num_topics: int, **changes: Any) -> None:
+    tensors = states_of(num_topics, **changes)
+    write_q_nets(folder, ARCHITECTURE, MODEL, numbered(num_topics), [tensors], form=COMPACT)
+
+
+def test_token_states(tmp_path: Path) -> None:
+    write_states(tmp_path, 7)
+    stored = open_q_nets(tmp_path)
+    found = stored.read(["t5", "t0"])
+    assert stored.form == COMPACT
+    assert {topic: arrays["states"].tolist() for topic, arrays in found.items()} == {
+        "t5": [[5.0] * 5] * 3,
+        "t0": [[0.0] * 5],
+    }
+    write(tmp_path, numbered(2))
+    assert numbers(tmp_path, ["t1"]) == [1]
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"num_tokens": np.array([1, 2, 4])},
+        {"num_tokens": np.array([1, 5])},
+        {"num_tokens": np.array([7, -3, 2])},
+        {"num_tokens": np.array([3, 0, 3])},
+        {"num_tokens": np.array([1.0, 2.0, 3.0])},
+        {"states": np.zeros((6, 2), np.float64)},
+        {"states": np.zeros(6, np.float32)},
+    ],
+)
+def test_token_states_of_another_form(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_states(tmp_path, 3, **changes)
+    with pytest.raises(
+        HypensearchError, match=r"safetensors: not the token states of 3 topics; encode the topics again"
+    ):
+        open_q_nets(tmp_path).read(["t0"])
+
+
+def test_q_nets_in_place_of_token_states(tmp_path: Path) -> None:
+    write_q_nets(tmp_path, ARCHITECTURE, MODEL, numbered(2), blocks(2), form=COMPACT)
+    with pytest.raises(HypensearchError, match="not the token states of 2 topics"):
+        open_q_nets(tmp_path).read(["t0"])
+
+
+def test_q_nets_are_what_older_versions_read(tmp_path: Path) -> None:
+    write(tmp_path / "whole", numbered(1))
+    write_states(tmp_path / "compact", 1)
+    versions = {name: json.loads((tmp_path / name / MANIFEST).read_text())["version"] for name in ("whole", "compact")}
+    assert versions == {"whole": 1, "compact": 2}
 
 
 def test_new_q_nets_replace_all_files_of_the_old(tmp_path: Path) -> None:

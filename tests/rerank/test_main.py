@@ -121,8 +121,11 @@ def test_scores_are_those_of_exhaustive_search(
 def test_neither_batches_nor_threads_nor_stored_queries_change_a_byte(collection: Collection, tmp_path: Path) -> None:
     collection.rerank()
     plain = (collection.folder / "reranked.txt").read_bytes()
-    succeed("encode.query", "--topics", collection.topics, "--encoder", collection.model, "--output", tmp_path / "q")
-    for flags in (["--batch-size", 3], ["--threads", 2], ["--encoded-queries", tmp_path / "q", "--batch-size", 2]):
+    argv = ["--topics", collection.topics, "--encoder", collection.model, "--output"]
+    succeed("encode.query", *argv, tmp_path / "q")
+    succeed("encode.query", *argv, tmp_path / "states", "--compact")
+    stored = [["--encoded-queries", tmp_path / name, "--batch-size", 2] for name in ("q", "states")]
+    for flags in (["--batch-size", 3], ["--threads", 2], *stored):
         collection.rerank(*flags)
         assert (collection.folder / "reranked.txt").read_bytes() == plain, flags
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from hypensearch.eval import evaluate
 from hypensearch.formats.corpus import read_corpus
@@ -19,6 +20,7 @@ from hypensearch.formats.run import read_run
 from hypensearch.hits import Hit
 from hypensearch.search import HypencoderSearcher
 from tests.commands import content, encode, refuse, run, search, succeed, write_corpus, write_topics
+from tests.models.checkpoints import hypencoder_config, save_checkpoint
 
 NUM_DOCS = 40
 WORDS = ["water", "stone", "river", "storm", "north", "early", "church", "satellite"]
@@ -105,6 +107,60 @@ def test_encoded_queries_change_no_byte(collection: Collection, tiny_checkpoint:
     assert said == f"4 q-nets are in {q_nets}: search them with --encoded-queries {q_nets}\n"
     for flags in ([], ["--batch-size", 3], ["--remove-query"]):
         assert collection.run("--encoded-queries", q_nets, *flags) == collection.run(*flags)
+
+
+def test_stored_token_states_change_no_byte(collection: Collection, tiny_checkpoint: Path, tmp_path: Path) -> None:
+    argv = ["--topics", collection.topics, "--encoder", tiny_checkpoint, "--output"]
+    said = succeed("encode.query", *argv, tmp_path / "my q", "--compact")
+    wanted = (
+        f"4 queries' token states are in {tmp_path / 'my q'}: search them with --encoded-queries '{tmp_path / 'my q'}'"
+    )
+    assert said == f"{wanted}\n"
+    succeed("encode.query", *argv, tmp_path / "whole")
+    for flags in ([], ["--batch-size", 3], ["--encoder", tiny_checkpoint], ["--remove-query", "--hits", 9]):
+        run_bytes = collection.run("--encoded-queries", tmp_path / "my q", *flags)
+        assert run_bytes == collection.run("--encoded-queries", tmp_path / "whole", *flags) == collection.run(*flags)
+
+
+def test_stored_token_states_at_a_width(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    raw = {"loss_type": ["matryoshka_margin_mse"], "loss_kwargs": [{"matryoshka_dims": [4, 16]}]}
+    model = save_checkpoint(tmp_path / "m", hypencoder_config() | raw, tiny_checkpoint)
+    corpus, topics = write_corpus(tmp_path / "c.jsonl", TEXTS), write_topics(tmp_path / "t.tsv", TOPICS)
+    succeed("encode", *encode(corpus, tmp_path / "index", model))
+    succeed(
+        "encode.query", *["--topics", topics, "--encoder", model, "--output", tmp_path / "q", "--width", 4, "--compact"]
+    )
+    succeed("search", *search(tmp_path / "index", topics, tmp_path / "text", "--width", 4))
+    succeed("search", *search(tmp_path / "index", topics, tmp_path / "states", "--encoded-queries", tmp_path / "q"))
+    assert (tmp_path / "states").read_bytes() == (tmp_path / "text").read_bytes()
+
+
+def test_stored_token_states_of_another_query_encoder(
+    collection: Collection, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Two Hypencoders over one document encoder may share an index; their token states want their own hyper head."""
+    other = tmp_path / "other"
+    succeed("convert", "--encoder", tiny_checkpoint, "--output", other)
+    weights = load_file(other / "model.safetensors")
+    name = next(name for name in weights if "value_projections" in name)
+    save_file({**weights, name: weights[name] + 1}, other / "model.safetensors", {"format": "pt"})
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({key: config[key] for key in config if key != "checksums"}))
+    encode_query = ["--topics", collection.topics, "--encoder", other, "--output", tmp_path / "q"]
+    succeed("encode.query", *encode_query, "--compact")
+    stored = ["--encoded-queries", tmp_path / "q"]
+
+    found = collection.run(*stored)
+    assert found == collection.run("--encoder", other) != collection.run()
+    argv = search(collection.index, collection.topics, tmp_path / "run")
+    said = refuse("search", *argv, *stored, "--encoder", tiny_checkpoint)
+    assert f"--encoded-queries {tmp_path / 'q'} holds token states of {other} (query encoder" in said
+    assert f"but the model is {tiny_checkpoint}" in said
+    other.rename(tmp_path / "moved")
+    said = refuse("search", *argv, *stored)
+    assert "the model to make q-nets of them cannot be loaded" in said
+    assert said.endswith("if it has moved, name it with --encoder")
+    assert collection.run(*stored, "--encoder", tmp_path / "moved") == found
 
 
 def test_encoded_queries_of_other_topics(collection: Collection, tiny_checkpoint: Path, tmp_path: Path) -> None:
