@@ -481,9 +481,10 @@ class HypencoderSearcher:
 
 def _signature_of_prebuilt() -> inspect.Signature:
     """Name the searcher's options in :meth:`HypencoderSearcher.from_prebuilt_index` too, for help() and completion."""
+    function = HypencoderSearcher.from_prebuilt_index.__func__  # type: ignore[attr-defined]
     own = [
         parameter
-        for parameter in inspect.signature(HypencoderSearcher.from_prebuilt_index.__func__).parameters.values()
+        for parameter in inspect.signature(function).parameters.values()
         if parameter.kind != parameter.VAR_KEYWORD
     ]
     options = [

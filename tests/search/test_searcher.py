@@ -457,7 +457,9 @@ def test_things_say_what_they_are(index_dir: Path, searcher: HypencoderSearcher,
         f"<HypencoderSearcher of {index_dir}: 60 documents of 32 dimensions, exhaustive search on cpu, queries by "
         f"{model.name}>"
     )
-    assert repr(searcher.encode(["water", "storm"])) == "<QNets of 2 queries: 32 -> 32 -> 32 -> 1, relu, float32 on cpu>"
+    assert (
+        repr(searcher.encode(["water", "storm"])) == "<QNets of 2 queries: 32 -> 32 -> 32 -> 1, relu, float32 on cpu>"
+    )
     assert repr(model).startswith(f"<DualEncoder {model.name}: a hypencoder, q-nets of 2 blocks, vectors of 32 dim")
     assert repr(searcher.doc("d0")) == "<IndexedDocument d0: water water 0>"
     searcher.close()
