@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from hypensearch import cli
+from hypensearch.errors import HypensearchError
 from hypensearch.eval.measures import DEFAULT_MEASURES, Evaluation, evaluate, resolve_measures
 from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, name_runs
 from hypensearch.eval.significance import compare
@@ -21,6 +22,17 @@ DEEP_LEARNING_LEVEL = 2
 #: What names of qrels files end in; other names that are no files are Pyserini's names.
 QRELS_SUFFIXES = (".txt", ".tsv", ".trec", ".qrels", ".qrel")
 
+#: Flags of trec_eval that are known and not taken: whether they have a value, and what to do instead.
+_REFUSED = {
+    "-J": (False, "give -remove-unjudged, which leaves out the hits that the judgements do not name"),
+    "-n": (False, "the values over all topics are always printed; leave it out"),
+    "-N": (True, "no measure that is computed here asks for the number of documents; leave it out"),
+    "-D": (True, "there is no debugging output; leave it out"),
+    "-R": (True, "judgements are read in TREC's form and BEIR's, whichever the file has; leave it out"),
+    "-T": (True, "runs are read in TREC's form and MS MARCO's, whichever the file has; leave it out"),
+    "-Z": (True, "there are no Z-scores; compare runs by giving several"),
+}
+
 RENDERERS = {"table": as_table, "json": as_json, "tsv": as_tsv}
 
 
@@ -30,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: Arguments without the program's name; those of the process when left out.
     :return: The exit code.
     """
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_intermixed_args(argv)
     return cli.run(lambda: evaluate_runs(args))
 
 
@@ -38,20 +50,24 @@ def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command's flags."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.eval",
+        usage="%(prog)s [-h] [flags] QRELS RUN [RUN ...]",
         description="Measure runs against relevance judgements; the numbers are trec_eval's. "
         "Several runs are compared with the first one, topic by topic.",
     )
     suppress = argparse.SUPPRESS
     parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="judgements, then runs, as trec_eval takes them; or give --qrels, --run",
+    )
+    parser.add_argument(
         "--qrels",
-        required=True,
         default=suppress,
         metavar="FILE",
         help="relevance judgements: a file in TREC's form or BEIR's, or one of Pyserini's names",
     )
-    parser.add_argument(
-        "--run", required=True, nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files"
-    )
+    parser.add_argument("--run", nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files")
     parser.add_argument(
         "-m",
         "--metrics",
@@ -59,8 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="extend",
         default=suppress,
         metavar="MEASURE",
-        help="ir_measures' or trec_eval's names, such as nDCG@10 \"R(rel=2)@1000\" recall.1000 "
-        f"(default: {' '.join(DEFAULT_MEASURES)})",
+        help="ir_measures' or trec_eval's names, such as nDCG@10 \"R(rel=2)@1000\" recall.1000 set_P official "
+        f"judged.10 (default: {' '.join(DEFAULT_MEASURES)})",
     )
     parser.add_argument(
         "-l",
@@ -87,6 +103,21 @@ def build_parser() -> argparse.ArgumentParser:
         help="count judged topics without hits as 0, as trec_eval -c; else average over the topics that have hits",
     )
     parser.add_argument(
+        "-M",
+        "--max-hits",
+        type=cli.positive_int,
+        default=suppress,
+        metavar="HITS",
+        help="look at so many hits of each topic, as trec_eval -M",
+    )
+    parser.add_argument(
+        "-remove-unjudged",
+        "--remove-unjudged",
+        action="store_true",
+        default=suppress,
+        help="leave out hits that are not judged, as Pyserini's command does",
+    )
+    parser.add_argument(
         "-q", "--per-query", action="store_true", default=suppress, help="print each topic's values as well"
     )
     parser.add_argument("--output-format", choices=list(RENDERERS), default="table", help="how results are printed")
@@ -96,17 +127,30 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="the run that the others are compared with (default: the first)",
     )
+    for flag, (takes_value, _) in _REFUSED.items():
+        kind = {} if takes_value else {"action": "store_true"}
+        parser.add_argument(flag, dest=f"refused{flag}", default=suppress, help=suppress, **kind)  # type: ignore[arg-type]
     return parser
 
 
 def evaluate_runs(args: argparse.Namespace) -> None:
     """Evaluate, compare and print what the flags ask for."""
-    measures = getattr(args, "metrics", DEFAULT_MEASURES)
+    _check_refused(args)
+    measures, files = _measures_and_files(args)
+    qrels_name, run_paths = _qrels_and_runs(args, files)
     resolve_measures(measures, args.relevance_level)
-    qrels = _local_or_named(args.qrels)
-    paths = _baseline_first(args.run, getattr(args, "baseline", None))
+    qrels = _local_or_named(qrels_name)
+    paths = _baseline_first(run_paths, getattr(args, "baseline", None))
     evaluations = [
-        evaluate(qrels, read_run(path), measures, relevance_level=args.relevance_level, complete=args.complete)
+        evaluate(
+            qrels,
+            read_run(path),
+            measures,
+            relevance_level=args.relevance_level,
+            complete=args.complete,
+            max_hits=getattr(args, "max_hits", None),
+            remove_unjudged=getattr(args, "remove_unjudged", False),
+        )
         for path in paths
     ]
     runs = _compared(paths, evaluations)
@@ -114,6 +158,47 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     for run in runs:
         _note_topics(run, args.complete)
     _note_grades(qrels, runs[0].evaluation)
+
+
+def _check_refused(args: argparse.Namespace) -> None:
+    for flag, (_, reason) in _REFUSED.items():
+        if hasattr(args, f"refused{flag}"):
+            raise HypensearchError(f"{flag} of trec_eval is not taken: {reason}")
+
+
+def _measures_and_files(args: argparse.Namespace) -> tuple[Sequence[str], list[str]]:
+    """Part the words behind -m, which takes several, from the files that follow where these come by position.
+
+    Files begin with the first word that is no measure's name; the first word behind -m always is one.
+    """
+    measures, files = getattr(args, "metrics", DEFAULT_MEASURES), list(args.files)
+    if "metrics" not in args or {"qrels", "run"} <= vars(args).keys() or len(files) > 1:
+        return measures, files
+    for place, word in enumerate(measures[1:], start=1):
+        if not _is_measure(word):
+            return measures[:place], [*files, *measures[place:]]
+    return measures, files
+
+
+def _is_measure(name: str) -> bool:
+    try:
+        resolve_measures([name])
+    except HypensearchError:
+        return False
+    return True
+
+
+def _qrels_and_runs(args: argparse.Namespace, files: list[str]) -> tuple[str, list[str]]:
+    runs: list[str] = list(getattr(args, "run", []))
+    if "qrels" in args:
+        qrels, more_runs = args.qrels, files
+    else:
+        if not files:
+            raise HypensearchError("no judgements were named: give QRELS RUN [RUN ...], or --qrels and --run")
+        qrels, more_runs = files[0], files[1:]
+    if not (runs := runs + more_runs):
+        raise HypensearchError(f"no run was named beside the judgements {qrels}: give QRELS RUN [RUN ...], or --run")
+    return qrels, runs
 
 
 def _local_or_named(path_or_name: str) -> dict[str, dict[str, int]]:

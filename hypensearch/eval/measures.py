@@ -4,20 +4,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.eval.trec_measures import JudgedShare, TrecMeasure, calculate, judged_share, parse_trec_name
 from hypensearch.hits import Hit
 
 if TYPE_CHECKING:
-    from ir_measures import CalcResults, Measure
+    from ir_measures import Measure
+
+    AnyMeasure: TypeAlias = Measure | TrecMeasure | JudgedShare
 
 #: The measures that the paper's authors report.
 DEFAULT_MEASURES = ("nDCG@10", "nDCG@5", "P@10", "RR@10", "R@100", "R@1000", "AP")
+
+_COUNTED = ("NumQ", "NumRel")  # here: ir_measures counts the former wrongly, the latter at rel=1 only
 
 MEASURES_PAGE = "https://ir-measur.es/en/latest/measures.html"
 
@@ -42,6 +48,10 @@ class Evaluation:
     missing: tuple[str, ...]
     unjudged: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        values = ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
+        return f"<Evaluation of {len(self.topics):,} topics: {values}>"
+
 
 def evaluate(
     qrels: Mapping[str, Mapping[str, int]],
@@ -50,50 +60,62 @@ def evaluate(
     *,
     relevance_level: int = 1,
     complete: bool = True,
+    max_hits: int | None = None,
+    remove_unjudged: bool = False,
 ) -> Evaluation:
     """Measure a run, as trec_eval would measure its file.
 
     Hits are ranked as trec_eval ranks them (scores in single precision, higher first; equal scores by docid,
     descending), whatever their order in ``run``.
 
-    :param qrels: Topic id to docid to relevance grade.
+    :param qrels: Topic id to docid to relevance grade. Negative grades are "not judged", as in trec_eval.
     :param run: Topic id to hits, as many topics as the run has.
-    :param measures: Names as ir_measures has them (``nDCG@10``, ``R(rel=2)@1000``) or trec_eval (``ndcg_cut.10``).
+    :param measures: Names as ir_measures has them (``nDCG@10``, ``R(rel=2)@1000``) or trec_eval (``ndcg_cut.10``,
+        ``set_P``, or a set such as ``official``); ``judged.10`` as Pyserini's command.
     :param relevance_level: The least grade that binary measures count as relevant, unless their name says ``rel=``.
         The Deep Learning tracks, and the paper on them, use 2.
     :param complete: Count judged topics without hits as 0 (``trec_eval -c``); else leave them out.
+    :param max_hits: Look at so many hits of each topic, best first (``trec_eval -M``); None for all.
+    :param remove_unjudged: Leave out hits that the qrels do not name, as Pyserini's ``-remove-unjudged``.
     :raises HypensearchError: When a measure is unknown, the run is empty or has a document twice in a topic,
         or no topic of the run is judged.
     """
     named = resolve_measures(measures, relevance_level)
     _check_topics(qrels, run)
-    judged_run = {topic: _as_trec_eval_ranks(topic, run[topic]) for topic in qrels if run.get(topic)}
-    missing = tuple(topic for topic in qrels if topic not in judged_run)
-    counted = qrels if complete else {topic: qrels[topic] for topic in judged_run}
-    results = _calculate(named, counted, judged_run)
-    assert isinstance(results.aggregated, dict)
+    if remove_unjudged:
+        run = _only_judged(run, qrels)
+    ranked = {topic: _as_trec_eval_ranks(topic, run[topic], max_hits) for topic in qrels if run.get(topic)}
+    evaluated = _Evaluated(qrels, run, ranked, complete)
+    topics, found = evaluated.topics, evaluated.per_topic(named)
     return Evaluation(
-        values={name: float(results.aggregated[measure]) for name, measure in named.items()},
-        per_topic=_values_per_topic(named, list(counted), results),
-        topics=tuple(counted),
-        missing=missing,
+        values={name: evaluated.overall(measure, found[name]) for name, measure in named.items()},
+        per_topic={
+            name: {topic: _shown(measure, found[name].get(topic)) for topic in topics}
+            for name, measure in named.items()
+        },
+        topics=topics,
+        missing=tuple(topic for topic in qrels if topic not in ranked),
         unjudged=tuple(topic for topic in run if topic not in qrels),
     )
 
 
-def resolve_measures(names: Sequence[str], relevance_level: int = 1) -> dict[str, Measure]:
+def resolve_measures(names: Sequence[str], relevance_level: int = 1) -> dict[str, AnyMeasure]:
     """Parse measures' names and give binary measures their relevance level.
 
-    :param names: Names as ir_measures or trec_eval has them; repeated ones count once.
+    :param names: Names as ir_measures or trec_eval has them; repeated ones count once, sets such as ``official`` are
+        their measures.
     :param relevance_level: The level of binary measures whose name does not say ``rel=``.
-    :return: Full name (with relevance level) to ir_measures' measure, in the order of ``names``.
+    :return: Full name (with relevance level) to measure, with ``params``, in the order of ``names``.
     :raises HypensearchError: When some cannot be computed; all of them are named.
     """
-    measures: dict[str, Measure] = {}
+    measures: dict[str, AnyMeasure] = {}
     refused = []
     for name in names:
         try:
-            for measure in _parse(name):
+            for measure in _parse(name, relevance_level):
+                if isinstance(measure, (TrecMeasure, JudgedShare)):
+                    measures[measure.name] = measure
+                    continue
                 levelled = _with_relevance_level(measure, relevance_level)
                 _check_computable(levelled)
                 measures[_full_name(levelled)] = levelled
@@ -107,21 +129,20 @@ def resolve_measures(names: Sequence[str], relevance_level: int = 1) -> dict[str
     return measures
 
 
-def _parse(name: str) -> list[Measure]:
+def _parse(name: str, relevance_level: int) -> Sequence[AnyMeasure]:
     import ir_measures
-    import pytrec_eval
 
     try:
-        return [ir_measures.parse_measure(name)]
+        measure = ir_measures.parse_measure(name)
     except KeyError as error:
         raise ValueError(f"it has no parameter {error}") from error
     except (NameError, ValueError):
-        if name in pytrec_eval.supported_nicknames:
-            raise ValueError("it names a set of measures") from None
-    try:
-        return list(ir_measures.parse_trec_measure(name))
-    except ValueError:
-        raise ValueError("unknown") from None
+        return parse_trec_name(name, relevance_level)
+    if name == "P":  # trec_eval's, at all of its cutoffs; ir_measures' wants one
+        return parse_trec_name(name, relevance_level)
+    if measure.NAME == "NumRet" and measure.params == {"rel": 1} and "rel=" not in name:  # NumRelRet
+        return [measure(rel=relevance_level)]
+    return [measure]
 
 
 def _with_relevance_level(measure: Measure, relevance_level: int) -> Measure:
@@ -144,7 +165,7 @@ def _check_computable(measure: Measure) -> None:
         raise ValueError(str(error).split("=<object")[0]) from error
     if measure.params.get("cutoff", 1) < 1:
         raise ValueError("its cutoff is not a rank")
-    if not ir_measures.DefaultPipeline.supports(measure):
+    if measure.NAME not in _COUNTED and not ir_measures.DefaultPipeline.supports(measure):
         raise ValueError("no installed library computes it")
 
 
@@ -169,7 +190,14 @@ def _check_topics(qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Sequ
         )
 
 
-def _as_trec_eval_ranks(topic: str, hits: Sequence[Hit]) -> dict[str, float]:
+def _only_judged(run: Mapping[str, Sequence[Hit]], qrels: Mapping[str, Mapping[str, int]]) -> dict[str, list[Hit]]:
+    kept = {topic: [hit for hit in hits if hit.docid in qrels.get(topic, {})] for topic, hits in run.items()}
+    if not any(kept.values()):
+        raise HypensearchError("no hit of the run is judged, so nothing is left where unjudged ones are removed")
+    return kept
+
+
+def _as_trec_eval_ranks(topic: str, hits: Sequence[Hit], max_hits: int | None) -> dict[str, float]:
     """Order hits as trec_eval does, and say so in scores that no library can take for ties.
 
     :return: Docid to the negative of its rank, best first.
@@ -182,26 +210,99 @@ def _as_trec_eval_ranks(topic: str, hits: Sequence[Hit]) -> dict[str, float]:
     if len(ranks) < len(hits):
         repeated = next(a.docid for a, b in zip(by_docid, by_docid[1:], strict=False) if a.docid == b.docid)
         raise HypensearchError(f"topic {topic} has document {repeated} twice: a run ranks a document once per topic")
-    return ranks
+    return ranks if max_hits is None else dict(islice(ranks.items(), max_hits))
 
 
-def _calculate(
+@dataclass(frozen=True)
+class _Evaluated:
+    """A run and its judgements.
+
+    :param qrels: Topic id to docid to grade.
+    :param run: Topic id to hits, as they came.
+    :param ranked: Topic id to docid to score, of topics that have both.
+    :param complete: Whether judged topics without hits count.
+    """
+
+    qrels: Mapping[str, Mapping[str, int]]
+    run: Mapping[str, Sequence[Hit]]
+    ranked: Mapping[str, Mapping[str, float]]
+    complete: bool
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that count."""
+        return tuple(self.qrels if self.complete else self.ranked)
+
+    def per_topic(self, named: Mapping[str, AnyMeasure]) -> dict[str, dict[str, float]]:
+        """Return each measure's values by topic, those of topics that have any."""
+        found: dict[str, dict[str, float]] = {}
+        of_library: dict[str, Measure] = {}
+        of_trec: dict[str, TrecMeasure] = {}
+        for name, measure in named.items():
+            if (count := self._counter(measure)) is not None:
+                found[name] = {topic: count(topic) for topic in self.topics}
+            elif isinstance(measure, TrecMeasure):
+                of_trec[name] = measure
+            else:
+                of_library[name] = measure  # type: ignore[assignment]
+        # To trec_eval all negative grades are alike, but from -2 on it, and pytrec_eval, may end the process.
+        qrels = {topic: {docid: max(grade, -1) for docid, grade in self.qrels[topic].items()} for topic in self.topics}
+        found |= _by_ir_measures(of_library, qrels, self.ranked)
+        found |= calculate(of_trec, qrels, self.ranked)
+        return found
+
+    def _counter(self, measure: AnyMeasure) -> Callable[[str], float] | None:
+        """Return what counts a topic's documents, for measures that are no more than that."""
+        if isinstance(measure, JudgedShare):
+            return lambda topic: judged_share({topic: self.run.get(topic, ())}, self.qrels, measure.cutoff)
+        if isinstance(measure, TrecMeasure):
+            return (lambda topic: self._relevant(topic, measure.level)) if measure.key == "num_rel" else None
+        if measure.NAME not in _COUNTED:
+            return None
+        return (lambda topic: 1.0) if measure.NAME == "NumQ" else lambda topic: self._relevant(topic, measure["rel"])
+
+    def _relevant(self, topic: str, level: int) -> float:
+        return float(sum(grade >= level for grade in self.qrels[topic].values()))
+
+    def overall(self, measure: AnyMeasure, values: Mapping[str, float]) -> float:
+        """Return a measure's value over all topics.
+
+        :param values: Those of topics that have any.
+        """
+        topics = sorted(self.topics, key=str.encode)  # trec_eval's order: added so, the last digit is the same
+        if isinstance(measure, JudgedShare):
+            return judged_share(self.run, self.qrels, measure.cutoff)
+        if isinstance(measure, TrecMeasure):
+            if measure.key == "num_rel" and self.complete:  # trec_eval then counts all above 0, whatever the level
+                return sum(self._relevant(topic, 1) for topic in topics)
+            return measure.overall([values[topic] for topic in topics if topic in values], len(topics))
+        aggregator = measure.aggregator()
+        for topic in topics:
+            aggregator.add(values.get(topic, measure.DEFAULT))
+        return float(aggregator.result())
+
+
+def _shown(measure: AnyMeasure, value: float | None) -> float:
+    """Return a topic's value, None standing for one without hits."""
+    if isinstance(measure, TrecMeasure):
+        return measure.shown(value)
+    if value is None:
+        return 0.0 if isinstance(measure, JudgedShare) else float(measure.DEFAULT)
+    return value
+
+
+def _by_ir_measures(
     named: Mapping[str, Measure], qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]
-) -> CalcResults:
+) -> dict[str, dict[str, float]]:
     import ir_measures
 
-    measures = list(named.values())
+    names = {measure: name for name, measure in named.items()}
+    found: dict[str, dict[str, float]] = {name: {} for name in named}
+    if not named:
+        return found
     try:
-        return ir_measures.DefaultPipeline.calc(measures, {t: dict(g) for t, g in qrels.items()}, dict(run))
+        for metric in ir_measures.DefaultPipeline.iter_calc(list(names), qrels, dict(run)):
+            found[names[metric.measure]][metric.query_id] = float(metric.value)
     except (RuntimeError, ValueError) as error:
         raise HypensearchError(f"ir_measures cannot compute {', '.join(named)}: {error}") from error
-
-
-def _values_per_topic(
-    named: Mapping[str, Measure], topics: Sequence[str], results: CalcResults
-) -> dict[str, dict[str, float]]:
-    names = {measure: name for name, measure in named.items()}
-    values: dict[str, dict[str, float]] = {name: dict.fromkeys(topics, 0.0) for name in named}
-    for metric in results.per_query:
-        values[names[metric.measure]][metric.query_id] = float(metric.value)
-    return values
+    return found

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -13,6 +13,9 @@ from pathlib import Path
 from hypensearch.eval.measures import Evaluation
 
 ALL_TOPICS = "all"
+
+#: The most characters of a table's line, where names of measures and topics leave a choice.
+WIDTH = 100
 
 _RUN_SUFFIXES = {".gz", ".txt", ".trec", ".tsv", ".run"}
 
@@ -44,12 +47,42 @@ def name_runs(paths: Sequence[str]) -> list[str]:
 
 
 def as_table(runs: Sequence[EvaluatedRun], per_topic: bool = False) -> str:
-    """Lay out runs side by side in aligned columns, four decimals."""
+    """Lay out runs side by side in aligned columns, four decimals.
+
+    Where that takes more than :data:`WIDTH` characters a line, runs are numbered, p-values stand below the values, and
+    what still is too wide goes on in further tables.
+    """
+    left = 2 if per_topic else 1
     rows = _rows(runs, per_topic, value=lambda value: f"{value:.4f}", p_value=_rounded_p)
-    if not per_topic:
-        rows = [row[1:] for row in rows]
-    lines = _aligned(rows, left_columns=2 if per_topic else 1)
+    lines = _aligned([row[2 - left :] for row in rows], left)
+    if max(map(len, lines)) > WIDTH and len(runs) > 1:
+        lines = _narrow(rows, runs, left)
     return "\n".join([*lines, "", _summary(runs)])
+
+
+def _narrow(rows: Sequence[Sequence[str]], runs: Sequence[EvaluatedRun], left: int) -> list[str]:
+    """Make tables of numbered runs, with the numbers' meaning below them."""
+    below = _p_values_below(rows, len(runs))
+    tables = [[row[2 - left : 2], row[2:]] for row in below]
+    width_of_left = max(len(line) for line in _aligned([names for names, _ in tables], left))
+    width = 2 + max(len(cell) for _, values in tables for cell in values)
+    at_once = max(1, (WIDTH - width_of_left) // width)
+    lines: list[str] = []
+    for start in range(0, len(runs), at_once):
+        part = [[*names, *values[start : start + at_once]] for names, values in tables]
+        lines += [*_aligned(part, left), ""]
+    return [*lines, *(f"{number}: {run.name}" for number, run in enumerate(runs, start=1))]
+
+
+def _p_values_below(rows: Sequence[Sequence[str]], num_runs: int) -> Iterator[list[str]]:
+    """Turn rows of values and p-values into rows of values, each with one of p-values below it where there are any."""
+    header, *others = rows
+    yield [*header[:2], *(str(number) for number in range(1, num_runs + 1))]
+    for row in others:
+        values, p_values = row[2 : 2 + num_runs], row[2 + num_runs :]
+        yield [*row[:2], *values]
+        if any(p_values):
+            yield ["", "  p", "", *p_values]
 
 
 def as_tsv(runs: Sequence[EvaluatedRun], per_topic: bool = False) -> str:

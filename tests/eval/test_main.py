@@ -113,3 +113,66 @@ def test_ids_written_differently(capsys, files):
 
     assert evaluate("run.txt") == 2
     assert "'001'" in capsys.readouterr().err
+
+
+def test_files_by_position_as_trec_eval_takes_them(capsys):
+    line = ["-c", "-M", "1", "-m", "recip_rank", "-m", "recall.1", "qrels.txt", "run.good.txt", "run.poor.txt"]
+    assert main(line) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[1].split()[:3] == ["RR(rel=1)", "1.0000", "0.0000"]
+    assert table[2].split()[:3] == ["R(rel=1)@1", "0.7500", "0.0000"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["qrels.txt", "run.good.txt", "-m", "RR"],
+        ["-m", "RR", "qrels.txt", "run.good.txt"],
+        ["-mRR", "-l1", "qrels.txt", "run.good.txt", "-q"],
+        ["-q", "-m", "P@1", "RR", "qrels.txt", "run.good.txt"],
+        ["-m", "RR", "--qrels", "qrels.txt", "run.good.txt"],
+        ["--qrels", "qrels.txt", "-m", "RR", "--run", "run.good.txt"],
+        ["qrels.txt", "-m", "RR", "--run", "run.good.txt"],
+        ["qrels.txt", "-m", "RR", "-c", "run.good.txt"],
+    ],
+)
+def test_files_and_flags_in_any_order(capsys, words):
+    assert main(words) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert (["all"] if "-q" in words else []) + ["RR(rel=1)", "1.0000"] in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "no judgements were named: give QRELS RUN"),
+        (["qrels.txt"], "no run was named beside the judgements qrels.txt"),
+        (["-m", "RR", "nGCD@10", "qrels.txt", "run.good.txt"], "nGCD@10"),
+        (["-J", "qrels.txt", "run.good.txt"], "-J of trec_eval is not taken: give -remove-unjudged"),
+        (["-n", "qrels.txt", "run.good.txt"], "-n of trec_eval is not taken"),
+        (["-N", "9", "qrels.txt", "run.good.txt"], "-N of trec_eval is not taken"),
+        (["-m", "prefs", "--", "qrels.txt", "run.good.txt"], "'prefs' (it is a set of measures of preferences"),
+        (["-m", "judged", "--", "qrels.txt", "run.good.txt"], "'judged' (give it ranks, as in judged.10)"),
+        (["-m", "set_P", "utility.1,2", "--qrels", "qrels.txt", "--run", "run.good.txt"], "own parameters only"),
+        (["-M", "0", "qrels.txt", "run.good.txt"], "-M"),
+    ],
+)
+def test_what_is_not_taken_says_what_to_do(capsys, words, said):
+    try:
+        code = main(words)
+    except SystemExit as end:
+        code = end.code
+    printed = capsys.readouterr()
+    assert code == 2
+    assert said in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_unjudged_hits_left_out(capsys):
+    line = ["-m", "RR", "judged.1,2", "--output-format", "tsv", "qrels.txt", "run.poor.txt"]
+    values = {}
+    for words in (line, ["-remove-unjudged", *line]):
+        assert main(words) == 0
+        values[words[0]] = dict(row.split("\t")[1:] for row in capsys.readouterr().out.splitlines()[1:])
+    assert values["-m"] == {"RR(rel=1)": "0.250000", "judged_1": "0.000000", "judged_2": "0.333333"}
+    assert values["-remove-unjudged"] == {"RR(rel=1)": "0.500000", "judged_1": "1.000000", "judged_2": "1.000000"}

@@ -32,6 +32,12 @@ def test_values_by_hand():
     assert evaluation.topics == ("1", "2")
 
 
+def test_an_evaluation_says_what_it_is():
+    assert repr(evaluate(QRELS, {"1": hits("a")}, ["RR", "P@2"])) == (
+        "<Evaluation of 2 topics: RR(rel=1) 0.5000, P(rel=1)@2 0.2500>"
+    )
+
+
 def test_default_measures_are_the_papers():
     evaluation = evaluate(QRELS, {"1": hits("a")})
 
@@ -75,10 +81,10 @@ def test_repeated_measures_count_once():
 
 def test_all_unknown_measures_are_named_together():
     with pytest.raises(HypensearchError) as raised:
-        resolve_measures(["nDCG@10", "nGCD@10", "R", "RR@0", "R(foo=1)@10", "official", "P@-1", "a b", "NumRel(rel=2)"])
+        resolve_measures(["nDCG@10", "nGCD@10", "R", "RR@0", "R(foo=1)@10", "prefs", "P@-1", "a b", "runid", "P.0"])
 
     message = str(raised.value)
-    for name in ("nGCD@10", "R", "RR@0", "R(foo=1)@10", "official", "P@-1", "a b", "NumRel(rel=2)"):
+    for name in ("nGCD@10", "R", "RR@0", "R(foo=1)@10", "prefs", "P@-1", "a b", "runid", "P.0"):
         assert repr(name) in message
     assert "'nDCG@10'" not in message
     assert "\n" not in message
@@ -158,3 +164,59 @@ def test_the_order_of_the_lines_does_not_matter(shuffled):
 def test_errors(qrels, run, message):
     with pytest.raises(HypensearchError, match=message):
         evaluate(qrels, run, ["RR"])
+
+
+def test_grades_below_minus_one_are_not_judged():
+    """To trec_eval they are; pytrec_eval ended the process where a topic has no others."""
+    qrels = {"1": {"a": 1, "b": 0}, "2": {"c": -2, "d": -2}, "3": {"e": -3, "f": 2}}
+    run = {"1": hits("a", "b"), "2": hits("c", "d"), "3": hits("e", "f")}
+
+    evaluation = evaluate(qrels, run, ["nDCG@10", "AP", "RR@10", "num_rel", "num_rel_ret", "all_trec"])
+
+    assert evaluation.per_topic["AP(rel=1)"] == {"1": 1.0, "2": 0.0, "3": 0.5}
+    assert evaluation.per_topic["nDCG@10"]["2"] == 0
+    assert (evaluation.values["NumRel(rel=1)"], evaluation.values["NumRet(rel=1)"]) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("complete", "level", "counts"),
+    [
+        (True, 1, {"num_q": 3, "num_ret": 4, "num_rel": 4, "num_rel_ret": 2}),
+        (False, 1, {"num_q": 2, "num_ret": 4, "num_rel": 3, "num_rel_ret": 2}),
+        (True, 2, {"num_q": 3, "num_ret": 4, "num_rel": 4, "num_rel_ret": 1}),  # trec_eval -c -l 2 counts grade 1 too
+        (False, 2, {"num_q": 2, "num_ret": 4, "num_rel": 1, "num_rel_ret": 1}),
+    ],
+)
+def test_counts_are_trec_evals(complete, level, counts):
+    """Topic 3 is judged and not searched, topic 9 searched and not judged."""
+    qrels = {"1": {"a": 1, "b": 2}, "2": {"c": 1, "d": 0, "e": -1}, "3": {"f": 3}}
+    run = {"1": hits("x", "b", "a"), "2": hits("d"), "9": hits("a", "b")}
+
+    evaluation = evaluate(qrels, run, list(counts), relevance_level=level, complete=complete)
+
+    assert list(evaluation.values.values()) == list(counts.values())
+
+
+def test_relevant_documents_by_ir_measures_name_are_those_of_the_level():
+    qrels = {"1": {"a": 1, "b": 2}, "2": {"c": 3}}
+    evaluation = evaluate(qrels, {"1": hits("a")}, ["NumRel(rel=2)", "NumQ", "NumRelRet"], relevance_level=2)
+    assert evaluation.values == {"NumRel(rel=2)": 2, "NumQ": 2, "NumRet(rel=2)": 0}
+
+
+def test_sets_of_measures():
+    evaluation = evaluate(QRELS, {"1": hits("b")}, ["official", "set"])
+    for name in ("AP(rel=1)", "gm_map(rel=1)", "P(rel=1)@1000", "IPrec(rel=1)@0.5", "SetP(rel=1)", "utility(rel=1)"):
+        assert name in evaluation.values
+    assert evaluation.values["gm_map(rel=1)"] == pytest.approx(math.sqrt(0.5 * 0.00001))
+    assert len(evaluate(QRELS, {"1": hits("b")}, ["all_trec"]).values) > 90
+
+
+def test_hits_that_are_looked_at():
+    run = {"1": [Hit("x", 1.0), Hit("a", 2.0), Hit("b", 3.0)], "2": hits("c")}
+    evaluation = evaluate(QRELS, run, ["RR(rel=2)", "num_ret", "R@5"], max_hits=1)
+    assert evaluation.values == {"RR(rel=2)": 0.5, "NumRet": 2, "R(rel=1)@5": 0.75}
+    unjudged = {"1": hits("x", "y", "b"), "2": hits("z")}
+    evaluation = evaluate(QRELS, unjudged, ["RR", "num_ret"], max_hits=1, remove_unjudged=True)
+    assert (evaluation.values["RR(rel=1)"], evaluation.missing) == (0.5, ("2",))
+    with pytest.raises(HypensearchError, match="no hit of the run is judged"):
+        evaluate(QRELS, {"1": hits("x")}, ["RR"], remove_unjudged=True)
