@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 from hypensearch import java
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import is_pipe
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
 from hypensearch.hits import Hit
@@ -173,6 +174,8 @@ def index_lucene(corpus_dir: str | Path, index_dir: str | Path, threads: int = 1
     :raises HypensearchError: When the corpus is missing, empty or broken, the folder taken, or indexing fails.
     """
     corpus, index = Path(corpus_dir), Path(index_dir)
+    if is_pipe(corpus):
+        raise HypensearchError(f"corpus {corpus} is a pipe, which Anserini does not read: write it to a file")
     if not corpus.exists():
         raise HypensearchError(f"corpus {corpus} does not exist: give a folder of .jsonl files or one file")
     if index.exists() and any(index.iterdir()):

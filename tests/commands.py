@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import json
+import os
 import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -91,3 +92,15 @@ def disk_full_after(num_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+@contextlib.contextmanager
+def piped(content: str) -> Iterator[str]:
+    """A pipe's name as the shell's ``<(command)`` gives it; it holds less than 64 KiB."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, content.encode())
+        os.close(writer)
+        yield f"/dev/fd/{reader}"
+    finally:
+        os.close(reader)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.topics import TOPICS_FORMATS
 from hypensearch.search.flags import ENGINES, SCORERS, VARIANTS
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--index", help="index folder")
     parser.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
+    parser.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     parser.add_argument("--qrels", help="qrels file, for effectiveness")
     parser.add_argument("--metrics", nargs="+", default=["nDCG@10", "RR@10"], help="measures of effectiveness")
     parser.add_argument("--encoder", help="checkpoint; the index's own model by default")
@@ -109,7 +111,7 @@ def _bench_index(args: argparse.Namespace) -> None:
     from hypensearch.search.searcher import HypencoderSearcher
     from hypensearch.topics import load_topics
 
-    topics = dict(list(load_topics(args.topics).items())[: args.max_topics])
+    topics = dict(list(load_topics(args.topics, args.topics_format).items())[: args.max_topics])
     with HypencoderSearcher(args.index, args.encoder, device=args.device) as searcher:
         q_nets = searcher.encode(list(topics.values()))
         generation = {stage: seconds / len(topics) for stage, seconds in searcher.stats.seconds.items() if seconds}
@@ -180,9 +182,12 @@ def _effectiveness(
     if not args.qrels:
         return lambda hits: {}
     from hypensearch.eval import evaluate
+    from hypensearch.formats.ids import with_ids_of
     from hypensearch.formats.qrels import read_qrels
 
-    qrels = {topic: grades for topic, grades in read_qrels(args.qrels).items() if topic in set(topic_ids)}
+    wanted = set(topic_ids)
+    judged = with_ids_of(wanted, read_qrels(args.qrels), args.qrels)
+    qrels = {topic: grades for topic, grades in judged.items() if topic in wanted}
     if not qrels:
         raise HypensearchError(f"--qrels {args.qrels}: judges none of the topics in {args.topics}")
     return lambda hits: evaluate(qrels, dict(zip(topic_ids, hits, strict=True)), args.metrics).values

@@ -22,7 +22,7 @@ from hypensearch.encode.progress_bar import ProgressBar
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import CorpusPosition, Document, corpus_files, read_corpus
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
-from hypensearch.formats.files import is_gzip_name, open_stream
+from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
 from hypensearch.index import BadRow, FlatIndexWriter, Manifest
 from hypensearch.index.manifest import POSITION_DTYPE
 
@@ -131,6 +131,11 @@ def encode_corpus(
     :raises HypensearchError: With file and line for what is wrong with a document; what was encoded before is kept.
     """
     text, encoding, out = text or TextOptions(), encoding or EncodingOptions(), out or OutputOptions()
+    if is_pipe(corpus):
+        raise HypensearchError(
+            f"{corpus}: a pipe, but the index notes where each document stands, to show it and to resume after a "
+            "kill: write the corpus to a file"
+        )
     files = _file_facts(corpus_files(corpus))
     settings = _settings(files, text, encoding, out)
     with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:

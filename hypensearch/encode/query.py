@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
+from hypensearch.formats.topics import TOPICS_FORMATS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,9 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Encode topics to q-nets and store them, to be searched with --encoded-queries.",
     )
     parser.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
-    parser.add_argument(
-        "--topics-format", default="default", choices=["default", "kilt", "raw_jsonl"], help="form of the topics"
-    )
+    parser.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of the topics")
     parser.add_argument("--encoder", required=True, help="checkpoint folder or hub name")
     parser.add_argument("--output", required=True, help="folder to write the q-nets to")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")

@@ -14,6 +14,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.eval.measures import DEFAULT_MEASURES, Evaluation, evaluate, resolve_measures
 from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, name_runs
 from hypensearch.eval.significance import compare
+from hypensearch.formats.ids import IdLookup
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
 
@@ -229,6 +230,13 @@ def _note_topics(run: EvaluatedRun, complete: bool) -> None:
         _note(f"{run.name}: {len(missing)} of the judged topics without hits, {fate} ({_some(missing)})")
     if unjudged:
         _note(f"{run.name}: {len(unjudged)} of its topics without judgements, ignored ({_some(unjudged)})")
+    judged = IdLookup(missing)
+    alike = next(((topic, found) for topic in unjudged if (found := judged.find(topic))), None)
+    if alike:
+        _note(
+            f"{run.name}: its topic {alike[0]} may be {alike[1]} of the judgements: ids count as they are written, as "
+            "in trec_eval"
+        )
 
 
 def _some(topics: Sequence[str], shown: int = 3) -> str:

@@ -87,9 +87,10 @@ def read_corpus(
 
     A document's id is its ``docid_field``, else ``id``, ``_id`` or ``docid``; whole numbers become strings. Its text is
     the named fields, stripped and joined by a space; when it lacks one of them, its ``contents`` split at the
-    delimiter into exactly as many parts. The title goes before named fields unless it is one of them; ``contents`` is
-    taken to hold the title already. Lines end with ``\n`` only, blank ones are skipped, and a file may also be one
-    JSON array of documents. Repeated ids are not looked for.
+    delimiter into exactly as many parts. Title and ``text`` stand for ``contents`` where those are wanted, but not
+    there. The title goes before named fields unless it is one of them; ``contents`` is taken to hold the title already.
+    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents. Repeated ids
+    are not looked for.
 
     :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
     :param fields: The fields that make up the text.
@@ -205,6 +206,9 @@ class _TextRule:
     def text(self, record: Any) -> str:
         if not isinstance(record, dict):
             raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
+        if self.fields == ("contents",) and "contents" not in record and "text" in record:
+            names = [name for name in (self.title_field, "text") if name is not None and name in record]
+            return " ".join(filter(None, (_string(record, name).strip() for name in names)))  # BEIR's
         for name in self.fields:
             if name not in record:
                 return self._split_contents(record)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.encoded_items import read_encoded_items
-from hypensearch.formats.files import MAX_LINE_BYTES, decode_line, numbered_lines, open_stream
+from hypensearch.formats.files import MAX_LINE_BYTES, decode_line, is_pipe, numbered_lines, open_stream
 from hypensearch.formats.ids import flaw_of_id
 
 FAISS_INDEX = "index"
@@ -80,6 +80,8 @@ def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
     path = os.fspath(path)
     if not os.path.exists(path):
         raise HypensearchError(f"{path}: no such file or folder; {_UNKNOWN}")
+    if is_pipe(path):
+        raise HypensearchError(f"{path}: a pipe, but an import resumes after a kill: write the vectors to a file")
     if os.path.isdir(path):
         return _open_folder(path)
     if path.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):

@@ -13,6 +13,7 @@ import re
 import secrets
 import stat
 import tempfile
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -270,7 +271,7 @@ def is_gzip_name(path: PathLike) -> bool:
 def open_stream(path: PathLike) -> BinaryIO:
     """Open a file for reading bytes, unpacked when its name ends in ``.gz``.
 
-    :param path: A plain or gzipped file; a pipe will do. Only plain files can be sought in.
+    :param path: A plain or gzipped file; a pipe will do, and can be read again. Only plain files can be sought in.
     :return: A buffered stream. Damaged gzip data raises :class:`HypensearchError` while it is read.
     :raises HypensearchError: When there is no such file, it is a folder, or name and content disagree about gzip.
     """
@@ -366,11 +367,71 @@ def _open_plain(path: PathLike) -> io.BufferedReader:
     if os.path.isdir(path):
         raise HypensearchError(f"{path}: is a folder, a file was wanted")
     try:
+        if is_pipe(path):
+            return io.BufferedReader(_PipeReader(_pipe_of(path)), _BUFFER_BYTES)
         return io.BufferedReader(io.FileIO(path), _BUFFER_BYTES)
     except FileNotFoundError:
         raise HypensearchError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
         raise HypensearchError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def is_pipe(path: PathLike) -> bool:
+    """Tell whether a path is a pipe, such as the shell's ``<(command)``; a file that is not there is none."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+class _Pipe:
+    """A pipe, and a copy on disk of what was read from it so far: its readers each begin at its start."""
+
+    def __init__(self, path: PathLike) -> None:
+        self._pipe = io.FileIO(path)
+        self._copy = tempfile.TemporaryFile()  # noqa: SIM115 -- both stay open as long as the process may read it
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def read(self, num_bytes: int, at: int) -> bytes:
+        """Return up to so many bytes from a place, none at the end."""
+        with self._lock:
+            if at == self._size and (new := self._pipe.read(num_bytes)):
+                self._copy.write(new)
+                self._copy.flush()
+                self._size += len(new)
+            return os.pread(self._copy.fileno(), num_bytes, at)
+
+
+#: By device and inode: the shell's pipes have names that are used again.
+_pipes: dict[tuple[int, int], _Pipe] = {}
+_pipes_lock = threading.Lock()
+
+
+def _pipe_of(path: PathLike) -> _Pipe:
+    found = os.stat(path)
+    key = (found.st_dev, found.st_ino)
+    with _pipes_lock:
+        if key not in _pipes:
+            _pipes[key] = _Pipe(path)
+        return _pipes[key]
+
+
+class _PipeReader(io.RawIOBase):
+    """Reads a pipe from its start."""
+
+    def __init__(self, pipe: _Pipe) -> None:
+        self._pipe = pipe
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._pipe.read(len(buffer), self._at)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
 
 
 class _Unpacked(io.RawIOBase):

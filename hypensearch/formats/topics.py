@@ -1,15 +1,18 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Queries by topic id, from every local form that Pyserini reads, without Java.
+"""Queries by topic id, from every local form that Pyserini reads and from BEIR's and TREC's own, without Java.
 
-Ids, order and texts are those of Pyserini's query iterators, down to the order of mixed ids and the leading zeros that
-digit-only ids lose. Where Pyserini would lose a topic in silence, or fail without saying where, there is an error that
-names the lines. Blank lines, a byte order mark and ``.gz`` are taken everywhere.
+Order and texts are those of Pyserini's query iterators. Ids stay as they are written, leading zeros included, so that
+files with the same ids match; Pyserini makes numbers of them, which is logged. Only TREC's own form (``<num>``) gives
+numbers, as the qrels of the tracks have them. Where Pyserini would lose a topic or a part of a query in silence, or
+fail without saying where, there is an error that names the lines. Blank lines, a byte order mark and ``.gz`` are taken
+everywhere.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,22 +22,28 @@ from typing import Any
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, decode_line, numbered_lines, read_whole
 from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.trec_topics import parse_trec
 
-TOPICS_FORMATS = ("default", "kilt", "raw_jsonl")
-SUFFIXES = (".tsv", ".txt", ".trec", ".json", ".jsonl")
+TOPICS_FORMATS = ("default", "tsv", "trec", "json", "jsonl", "beir", "cacm", "kilt", "raw_jsonl")
+TOPICS_FORMAT_HELP = f"{', '.join(TOPICS_FORMATS[1:])}; default: by name and content"
+SUFFIXES = (".tsv", ".txt", ".trec", ".xml", ".json", ".jsonl")
 FORMS = (
-    ".tsv and .txt (id, tab, query), .trec, .json ({id: {title}}), .jsonl (id or qid, title), each also as .gz; "
-    "--topics-format kilt (id, input) and raw_jsonl (id, query)"
+    ".tsv and .txt (id, tab, query), .trec and .xml (TREC's own), .json ({id: {title}}), .jsonl (id, qid or _id; title "
+    "or text), each also as .gz; --topics-format names a form: tsv, trec, json, jsonl, beir, cacm, kilt (id, input), "
+    "raw_jsonl (id, query)"
 )
 
 _MAX_BYTES = 2**30
 _KILT_MARKS = ("[START_ENT]", "[END_ENT]")
-_RAW_JSONL_IDS = ("id", "qid", "query_id", "_id")
+_JSONL_IDS = ("id", "qid", "query_id", "_id")
 _JAVA_BLANKS = "".join(map(chr, range(33)))
-_JAVA_SPACE = re.compile(r"[ \t\n\x0b\f\r]+")
 _JAVA_INT = re.compile(r"[+-]?\d+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_MAX_DIGITS = 4000  # of what Python takes for a number
+_NUMBER = re.compile("[0-9]+")
 _DOCNO = re.compile(r"<DOCNO>[ \t\n\x0b\f\r]*(.*?)[ \t\n\x0b\f\r]*</DOCNO>")
+
+logger = logging.getLogger(__name__)
 
 
 def is_local(path_or_name: str) -> bool:
@@ -49,21 +58,26 @@ def is_local(path_or_name: str) -> bool:
 def read_topics(path: PathLike, topics_format: str = "default") -> dict[str, str]:
     """Read topics in the order in which Pyserini runs them.
 
-    :param path: The file. As in Pyserini, "beir" anywhere in the path as it is given makes it a TSV file with string
-        ids, unless it ends in ``.json``, and "cacm" one of CACM's.
-    :param topics_format: ``default``, ``kilt`` or ``raw_jsonl``.
-    :return: Query texts by topic id, the ids as Pyserini prints them.
+    :param path: The file; a pipe will do.
+    :param topics_format: One of :data:`TOPICS_FORMATS`. ``default`` goes by the end of the name, and by the content
+        where the name does not tell or the content is plainly CACM's or TREC's.
+    :return: Query texts by topic id, the ids as they are written; those of TREC's own form are numbers.
     :raises HypensearchError: When there is no such file, its form is not known, it holds no topic, two topics share an
         id, or a topic is broken; naming file and line.
     """
-    if topics_format == "kilt":
-        return {topic: _kilt_query(datapoint["input"]) for topic, datapoint in read_kilt_topics(path).items()}
-    if topics_format == "raw_jsonl":
-        topics = _gather(path, _raw_jsonl_topics(path), _as_it_is)
-        return {topic.printed: topic.query for topic in topics}
-    if topics_format != "default":
+    if topics_format not in TOPICS_FORMATS:
         raise HypensearchError(f"topics format {topics_format!r} is not one of {', '.join(TOPICS_FORMATS)}: {FORMS}")
-    return _read_default(path)
+    if not os.path.exists(path):
+        raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
+    form, why = _default_form(path) if topics_format == "default" else (topics_format, "")
+    try:
+        topics = _in_order(_gather(path, _READERS[form](path)), form)
+    except HypensearchError as error:
+        if not why:
+            raise
+        raise HypensearchError(f"{error} (read as {form}, as {why}; --topics-format names another form)") from None
+    _say_other_ids(path, topics, form)
+    return {topic.topic_id: topic.query for topic in topics}
 
 
 def read_kilt_topics(path: PathLike) -> dict[str, dict[str, Any]]:
@@ -73,67 +87,128 @@ def read_kilt_topics(path: PathLike) -> dict[str, dict[str, Any]]:
     :return: The data points by topic id, in the order of the file.
     :raises HypensearchError: As :func:`read_topics`.
     """
-    datapoints: dict[int, dict[str, Any]] = {}
-    topics = _gather(path, _kilt_topics(path, datapoints), _as_it_is)
-    return {topic.printed: datapoints[topic.line] for topic in topics}
+    datapoints = {number: record for number, record in _records(path)}
+    topics = _gather(path, _kilt_topics(path))
+    return {topic.topic_id: datapoints[topic.line] for topic in topics}
 
 
 @dataclass(slots=True)
 class _Topic:
-    """A topic as it stands in the file, then with the id that is printed."""
+    """A topic as it stands in the file.
+
+    :param line: Where it begins, 0 where that is not known.
+    :param topic_id: Its id, as a run will have it.
+    :param query: Its text.
+    :param written: The id in the file, where that is another.
+    """
 
     line: int
-    raw_id: str
+    topic_id: str
     query: str
-    printed: str = ""
+    written: str = ""
 
 
 class _Flaw(Exception):
     """What is wrong with a line; the caller adds where it stands."""
 
 
-def _read_default(path: PathLike) -> dict[str, str]:
+def _default_form(path: PathLike) -> tuple[str, str]:
+    """Return the form that a file is read in, and why, where its name does not end in what tells it."""
     name = os.fspath(path)
     plain = name.removesuffix(".gz")
+    looks_like = _form_by_content(path)
     if plain.endswith(".json"):
-        topics = _gather(path, _json_topics(path), _as_it_is)
-        return {topic.printed: topic.query for topic in sorted(topics, key=lambda topic: topic.printed)}
-    topics = _gather(path, *_default_form(path, name, plain))
-    try:
-        topics.sort(key=lambda topic: _as_pyserini_holds_it(topic.printed))  # type: ignore[arg-type, return-value]
-    except TypeError:
-        topics.sort(key=lambda topic: topic.printed)
-    return {topic.printed: topic.query for topic in topics}
-
-
-def _default_form(path: PathLike, name: str, plain: str) -> tuple[Iterable[_Topic], Callable[[str], str]]:
-    if "beir" in name:
-        return _tsv_topics(path), _without_leading_zeros
-    if "cacm" in name:
-        return _cacm_topics(path), _java_int
+        return ("jsonl", "its first line is a topic") if looks_like == "jsonl" else ("json", "")
+    for suffixes, form in ((".jsonl", "jsonl"), ((".trec", ".xml"), "trec")):
+        if plain.endswith(suffixes):
+            return form, ""
+    if looks_like in ("trec", "cacm"):
+        return looks_like, "its content looks like that"
+    if "beir" in name and looks_like in ("tsv", None):
+        return "beir", "its path has 'beir' in it"
+    if "cacm" in name and looks_like is None:
+        return "cacm", "its path has 'cacm' in it"
     if plain.endswith((".tsv", ".txt")):
-        topics = list(_tsv_topics(path))
-        all_ints = all(_is_java_int(topic.raw_id) for topic in topics)
-        return topics, _java_int if all_ints else _without_leading_zeros
-    if plain.endswith(".trec"):
-        return _trec_topics(path), _java_int
-    if plain.endswith(".jsonl"):
-        return _jsonl_topics(path), _without_leading_zeros
-    if not os.path.exists(path):
-        raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
-    raise HypensearchError(f"{path}: its name does not tell what form of topics it holds; topics are read from {FORMS}")
+        return "tsv", ""
+    if looks_like is None:
+        raise HypensearchError(
+            f"{path}: neither its name nor its first line tells what form of topics it holds; topics are read from "
+            f"{FORMS}"
+        )
+    return looks_like, "its content looks like that"
 
 
-def _gather(path: PathLike, topics: Iterable[_Topic], printed_id: Callable[[str], str]) -> list[_Topic]:
-    """Give the topics their printed ids and check them, none of them lost."""
+def _form_by_content(path: PathLike) -> str | None:
+    """Tell the form by the first line that is not blank; None when it tells nothing."""
+    stripped = (line.strip(_JAVA_BLANKS) for _, line in _lines(path))
+    first = next(filter(None, stripped), "")
+    for begin, form in (("<DOC>", "cacm"), ("<", "trec"), ("[", "json")):
+        if first.startswith(begin) and "\t" not in first:
+            return form
+    if first.startswith("{"):
+        return "jsonl" if _is_topic_record(first) else "json"
+    return "tsv" if "\t" in first else None
+
+
+def _is_topic_record(line: str) -> bool:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and any(isinstance(record.get(name), str | int) for name in _JSONL_IDS)
+
+
+def _in_order(topics: list[_Topic], form: str) -> list[_Topic]:
+    """Sort topics as Pyserini does."""
+    if form in ("kilt", "raw_jsonl"):
+        return topics
+    held = {topic.topic_id: _as_pyserini_prints(topic.topic_id, form, topics) for topic in topics}
+    if form == "json":
+        return sorted(topics, key=lambda topic: topic.topic_id)
+    if all(text.isdecimal() and len(text) < _MAX_DIGITS for text in held.values()):
+        return sorted(topics, key=lambda topic: int(held[topic.topic_id]))
+    return sorted(topics, key=lambda topic: held[topic.topic_id])
+
+
+def _as_pyserini_prints(topic_id: str, form: str, topics: list[_Topic]) -> str:
+    if form in ("kilt", "raw_jsonl", "json"):
+        return topic_id
+    if form == "tsv" and all(_is_java_int(topic.topic_id) for topic in topics):
+        return str(int(topic_id))
+    return str(int(topic_id)) if topic_id.isdecimal() and len(topic_id) < _MAX_DIGITS else topic_id
+
+
+def _say_other_ids(path: PathLike, topics: list[_Topic], form: str) -> None:
+    for topic in topics:
+        if topic.written and topic.written != topic.topic_id:
+            logger.warning(
+                "%s: topic ids are the numbers in them, as in the tracks' qrels and in Pyserini: %r is %r in the run",
+                path,
+                topic.written,
+                topic.topic_id,
+            )
+            return
+    for topic in topics:
+        if topic.topic_id != (theirs := _as_pyserini_prints(topic.topic_id, form, topics)):
+            logger.info(
+                "%s: topic ids are kept as they are, leading zeros included; Pyserini's runs have %r for %r",
+                path,
+                theirs,
+                topic.topic_id,
+            )
+            return
+
+
+def _gather(path: PathLike, topics: Iterable[_Topic]) -> list[_Topic]:
+    """Check topics, none of them lost."""
     by_id: dict[str, _Topic] = {}
     for topic in topics:
         try:
-            topic.printed = _checked_id(printed_id(topic.raw_id))
+            _check_id(topic.topic_id)
             _check_query(topic)
         except _Flaw as flaw:
             raise HypensearchError(f"{_place(path, topic.line)}: {flaw}") from None
-        first = by_id.setdefault(topic.printed, topic)
+        first = by_id.setdefault(topic.topic_id, topic)
         if first is not topic:
             raise HypensearchError(f"{_place(path, topic.line)}: {_collision(first, topic)}")
     if not by_id:
@@ -145,59 +220,33 @@ def _place(path: PathLike, line: int) -> str:
     return f"{path}:{line}" if line else f"{path}"
 
 
-def _checked_id(text: str) -> str:
+def _check_id(text: str) -> None:
     if flaw := flaw_of_id(text):
         raise _Flaw(f"the id {flaw}")
-    return text
 
 
 def _check_query(topic: _Topic) -> None:
     if not topic.query.strip():
-        raise _Flaw(f"topic {topic.raw_id!r} has an empty query")
+        raise _Flaw(f"topic {topic.topic_id!r} has an empty query")
     if _LONE_SURROGATE.search(topic.query):
-        raise _Flaw(f"the query of topic {topic.raw_id!r} holds half of a surrogate pair, which is no character")
+        raise _Flaw(f"the query of topic {topic.topic_id!r} holds half of a surrogate pair, which is no character")
 
 
 def _collision(first: _Topic, topic: _Topic) -> str:
     where = f"on line {first.line}" if first.line else "before it"
-    if first.raw_id == topic.raw_id:
-        return f"topic id {topic.raw_id!r} was used already {where}; give each topic its own id"
+    if (first.written or first.topic_id) == (topic.written or topic.topic_id):
+        return f"topic id {topic.topic_id!r} was used already {where}; give each topic its own id"
     return (
-        f"topic ids {topic.raw_id!r} and {first.raw_id!r} {where} are both printed as {topic.printed!r}, as Pyserini "
-        "reads digits as a number; give each topic its own id"
+        f"topic ids {topic.written!r} and {first.written!r} {where} are both the number {topic.topic_id!r}; give each "
+        "topic its own number"
     )
-
-
-def _as_it_is(text: str) -> str:
-    return text
-
-
-def _without_leading_zeros(text: str) -> str:
-    if not text.isdigit():
-        return text
-    try:
-        return str(int(text))
-    except ValueError:
-        raise _Flaw(f"the id {text[:40]!r} is made of digits, but not of a number's") from None
-
-
-def _as_pyserini_holds_it(printed: str) -> int | str:
-    return int(printed) if printed.isdigit() else printed
 
 
 def _is_java_int(text: str) -> bool:
     return len(text) < 100 and bool(_JAVA_INT.fullmatch(text)) and -(2**31) <= int(text) < 2**31
 
 
-def _java_int(text: str) -> str:
-    if not _is_java_int(text):
-        raise _Flaw(f"the id {text[:40]!r} is not a whole number of 32 bits, which this form of topics has")
-    return str(int(text))
-
-
 def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    if not os.path.exists(path):
-        raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
     return numbered_lines(path, max_bytes=_MAX_BYTES)
 
 
@@ -209,12 +258,15 @@ def _tsv_topics(path: PathLike) -> Iterator[_Topic]:
         columns = line.split("\t")
         if len(columns) < 2:
             raise HypensearchError(f"{path}:{number}: an id, a tab and a query were wanted, found {_shown(line)}")
+        if len(columns) > 2:
+            raise HypensearchError(
+                f"{path}:{number}: an id, a tab and a query were wanted, found {len(columns) - 1} tabs: Pyserini drops "
+                "what stands behind the second; make the query's tabs spaces, or drop the other columns (cut -f1,2)"
+            )
         yield _Topic(number, columns[0], columns[1].strip(_JAVA_BLANKS))
 
 
 def _json_topics(path: PathLike) -> Iterator[_Topic]:
-    if not os.path.exists(path):
-        raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
     text = decode_whole(read_whole(path, _MAX_BYTES), path)
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
@@ -222,7 +274,9 @@ def _json_topics(path: PathLike) -> Iterator[_Topic]:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
         raise HypensearchError(f"{path}:{line}: not JSON: {_reason(error)}") from None
     if not isinstance(pairs, _Pairs):
-        raise HypensearchError(f'{path}: a JSON object {{"id": {{"title": "query"}}}} was wanted, found {_kind(pairs)}')
+        hint = "; CAsT has several texts of a query: write those you want as TSV" if isinstance(pairs, list) else ""
+        wanted = 'a JSON object {"id": {"title": "query"}} was wanted'
+        raise HypensearchError(f"{path}: {wanted}, found {_kind(pairs)}{hint}")
     for topic_id, fields in pairs:
         title = dict(fields).get("title") if isinstance(fields, _Pairs) else None
         if not isinstance(title, str):
@@ -248,21 +302,37 @@ def decode_whole(content: bytes, path: PathLike) -> str:
 
 def _jsonl_topics(path: PathLike) -> Iterator[_Topic]:
     for number, record in _records(path):
-        raw_id = _id_of(path, number, record, ("id", "qid"))
-        yield _Topic(number, raw_id, _query_of(path, number, record, "title"))
+        topic_id = _id_of(path, number, record, _JSONL_IDS)
+        yield _Topic(number, topic_id, _query_of(path, number, record, "title", "text", "query"))
 
 
 def _raw_jsonl_topics(path: PathLike) -> Iterator[_Topic]:
     for number, record in _records(path):
-        raw_id = _id_of(path, number, record, _RAW_JSONL_IDS)
-        yield _Topic(number, raw_id, _query_of(path, number, record, "query"))
+        topic_id = _id_of(path, number, record, _JSONL_IDS)
+        yield _Topic(number, topic_id, _query_of(path, number, record, "query", "text"))
 
 
-def _kilt_topics(path: PathLike, datapoints: dict[int, dict[str, Any]]) -> Iterator[_Topic]:
+def _beir_topics(path: PathLike) -> Iterator[_Topic]:
+    """Read BEIR's queries as they are published (JSON lines) or as Anserini has them (TSV)."""
+    is_json = (_form_by_content(path) or "").startswith("json")
+    yield from _jsonl_topics(path) if is_json else _tsv_topics(path)
+
+
+def _kilt_topics(path: PathLike) -> Iterator[_Topic]:
     for number, record in _records(path):
         raw_id = _id_of(path, number, record, ("id",))
-        datapoints[number] = record
         yield _Topic(number, raw_id, _kilt_query(_query_of(path, number, record, "input")))
+
+
+def _trec_topics(path: PathLike) -> Iterator[_Topic]:
+    yield from (_numbered(*topic) for topic in parse_trec(path, _lines(path)))
+
+
+def _numbered(line: int, written: str, query: str) -> _Topic:
+    """Take the number in an id, ``12`` of ``MB012``; ids of several numbers stay as they are."""
+    numbers = _NUMBER.findall(written)
+    topic_id = numbers[0].lstrip("0") or "0" if len(numbers) == 1 else written
+    return _Topic(line, topic_id, query, written)
 
 
 def _kilt_query(text: str) -> str:
@@ -297,16 +367,16 @@ def _id_of(path: PathLike, number: int, record: dict[str, Any], names: tuple[str
     )
 
 
-def _query_of(path: PathLike, number: int, record: dict[str, Any], name: str) -> str:
-    query = record.get(name)
+def _query_of(path: PathLike, number: int, record: dict[str, Any], *names: str) -> str:
+    query = next((record[name] for name in names if record.get(name) not in (None, "")), record.get(names[0]))
     # Jackson gives a number its digits, and whole numbers are queries that people make.
-    if type(query) is int and name == "title":
+    if type(query) is int and names[0] == "title":
         return str(query)
     if isinstance(query, str):
         return query
     raise HypensearchError(
-        f"{path}:{number}: the query (a string) was wanted under {name!r}, {_fields(record)}; topics are read from "
-        f"{FORMS}"
+        f"{path}:{number}: the query (a string) was wanted under {' or '.join(map(repr, names))}, {_fields(record)}; "
+        f"topics are read from {FORMS}"
     )
 
 
@@ -334,8 +404,8 @@ def _cacm_topics(path: PathLike) -> Iterator[_Topic]:
     lines = _lines(path)
     for number, line in lines:
         if line.strip(_JAVA_BLANKS).startswith("<DOC>"):
-            raw_id = _cacm_id(path, number, lines)
-            yield _Topic(number, raw_id, _cacm_text(path, number, lines))
+            written = _cacm_id(path, number, lines)
+            yield _numbered(number, written, _cacm_text(path, number, lines))
 
 
 def _cacm_id(path: PathLike, begin: int, lines: Iterator[tuple[int, str]]) -> str:
@@ -361,52 +431,13 @@ def _cacm_text(path: PathLike, begin: int, lines: Iterator[tuple[int, str]]) -> 
     raise HypensearchError(f"{path}:{begin}: the topic that begins here has no </DOC>")
 
 
-def _trec_topics(path: PathLike) -> Iterator[_Topic]:
-    lines = _lines(path)
-    for number, line in lines:
-        if line.startswith("<top"):
-            yield _trec_topic(_TrecLines(path, number, lines))
-
-
-def _trec_topic(lines: _TrecLines) -> _Topic:
-    raw_id = _behind_label(lines.up_to("<num>")[-1])
-    title_lines = [lines.up_to("<title>")[-1], *lines.up_to("<desc>")[:-1]]
-    title = _JAVA_SPACE.sub(" ", _behind_label("\n".join(title_lines))).strip(_JAVA_BLANKS)
-    narrative = lines.up_to("<narr>", may_end=True)[-1]
-    if not narrative.endswith("</narr>"):
-        lines.up_to("</top>", may_end=True)
-    digits = re.sub("[^0-9]", "", raw_id)
-    return _Topic(lines.begin, digits, title.replace("</title>", "").strip(_JAVA_BLANKS))
-
-
-def _behind_label(text: str) -> str:
-    """Cut off what stands before the query: up to a colon as in ``<num> Number: 301``, else up to the tag's end."""
-    label, colon, rest = text.partition(":")
-    return rest if colon else label.partition(">")[2]
-
-
-class _TrecLines:
-    """The lines of one TREC topic.
-
-    Anserini's reader runs over the end of a topic that lacks a part and so loses the next one; here that is an error.
-    """
-
-    def __init__(self, path: PathLike, begin: int, lines: Iterator[tuple[int, str]]) -> None:
-        self.begin = begin
-        self._path = path
-        self._lines = lines
-
-    def up_to(self, tag: str, may_end: bool = False) -> list[str]:
-        """Give the lines up to the one that begins with the tag, that one included."""
-        passed = []
-        for number, line in self._lines:
-            passed.append(line)
-            if line.startswith(tag):
-                return passed
-            if line.startswith("<top"):
-                raise HypensearchError(
-                    f"{self._path}:{number}: a topic begins, but the one of line {self.begin} has no line {tag} yet"
-                )
-        if may_end:
-            return passed or [""]
-        raise HypensearchError(f"{self._path}:{self.begin}: the topic that begins here has no line {tag}")
+_READERS: dict[str, Callable[[PathLike], Iterable[_Topic]]] = {
+    "tsv": _tsv_topics,
+    "trec": _trec_topics,
+    "json": _json_topics,
+    "jsonl": _jsonl_topics,
+    "beir": _beir_topics,
+    "cacm": _cacm_topics,
+    "kilt": _kilt_topics,
+    "raw_jsonl": _raw_jsonl_topics,
+}

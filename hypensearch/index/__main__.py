@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.topics import TOPICS_FORMATS
 from hypensearch.index.codes_in_faiss import FORMS
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.graph import DISTANCES, GraphIndex
@@ -84,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="make an index of the codes in Faiss as well (or alone, where codes are), for --engine of the search",
     )
     codes.add_argument("--topics", help="typical queries to make the codes with; first words of documents by default")
+    codes.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     codes.add_argument("--encoder", help="checkpoint that makes q-nets; the index's own model by default")
     cli.add_model_arguments(codes)
     return parser
@@ -121,7 +123,7 @@ def _make_surrogate(args: argparse.Namespace) -> None:
     with HypencoderSearcher(args.index, args.encoder, searcher="exhaustive", **options) as searcher:
         count = how_many_queries(searcher.query_encoder.q_net_config)
         if args.topics:
-            queries = list(load_topics(args.topics).values())[:count]
+            queries = list(load_topics(args.topics, args.topics_format).values())[:count]
         else:
             queries = typical_queries(searcher.index, count)
         build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import with_ids_of
+from hypensearch.formats.topics import TOPICS_FORMATS
 
 if TYPE_CHECKING:
     from hypensearch.hits import Hit
@@ -32,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
         "hard negatives. The first stage is one of --index, --sparse-index and --run. A stopped command goes on.",
     )
     add = parser.add_argument
-    add("--topics", required=True, help="training queries")
+    add("--topics", required=True, help="training queries, or the name of a topic set known to Pyserini")
+    add("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics; by its name and content")
     add("--qrels", required=True, help="their judgements")
     add("--index", help="first stage: an index, searched with its model, a Hypencoder or a bi-encoder")
     add("--sparse-index", help="first stage: BM25 in this Lucene index (needs Pyserini), made of --corpus if missing")
@@ -71,7 +74,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _mine(args: argparse.Namespace) -> None:
     from hypensearch.formats.qrels import read_qrels
-    from hypensearch.formats.topics import read_topics
     from hypensearch.mine.mine import (
         all_docids,
         choose,
@@ -81,12 +83,14 @@ def _mine(args: argparse.Namespace) -> None:
         with_positives,
         write_records,
     )
+    from hypensearch.topics import load_topics
 
     _check(args)
     score = args.teacher and teacher(
         args.teacher, max_length=args.max_length, batch_size=args.batch_size, device=args.device
     )
-    topics, qrels = read_topics(args.topics), read_qrels(args.qrels)
+    topics = load_topics(args.topics, args.topics_format)
+    qrels = with_ids_of(topics, read_qrels(args.qrels), args.qrels)
     wanted = with_positives(topics, qrels, args.relevance_level)
     kept = Path(args.output + ".hits")
     with _index(args) as searcher:
@@ -140,7 +144,7 @@ def _first_stage(
     from hypensearch.mine.first_stage import bm25_search, index_search, search_topics
 
     if args.run:
-        return read_run(args.run)
+        return with_ids_of(topics, read_run(args.run), args.run)
     if searcher is not None:
         search = index_search(searcher, hits=args.depth, threads=args.threads)
         model = searcher.query_encoder.query_fingerprint

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import with_ids_of
 from hypensearch.hits import Hit
 from hypensearch.rerank.flags import build_parser, check
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
@@ -73,7 +74,8 @@ def _options(args: argparse.Namespace) -> RerankOptions:
 def _topics_of_run(
     args: argparse.Namespace, topics: Mapping[str, str], run: Mapping[str, Sequence[Hit]]
 ) -> dict[str, str]:
-    """Give the topics that the run has candidates for, in the topics' order."""
+    """Give the topics that the run has candidates for, in the topics' order, by the run's ids."""
+    topics = with_ids_of(run, topics, args.topics)
     common = {topic: text for topic, text in topics.items() if topic in run}
     if not common:
         raise HypensearchError(

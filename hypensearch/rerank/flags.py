@@ -8,6 +8,7 @@ import argparse
 
 from hypensearch.cli import CommandParser, positive_int
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.topics import TOPICS_FORMAT_HELP
 from hypensearch.search.flags import add_encoder_flags, add_run_flags, check_shared
 
 
@@ -21,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     required = parser.add_argument_group("what to rerank")
     required.add_argument("--run", required=True, help="first stage's run in TREC's or MS MARCO's form, .gz too")
     required.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
-    required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
+    required.add_argument("--topics-format", default="default", help=TOPICS_FORMAT_HELP)
     required.add_argument("--output", required=True, help="run file to write")
     required.add_argument("--index", help="index folder, or the name of a prebuilt index, with the candidates' vectors")
     required.add_argument("--corpus", help="without --index: JSONL file or folder with the candidates' texts")

@@ -11,6 +11,7 @@ from typing import Any
 from hypensearch.cli import CommandParser, add_model_arguments, add_refused_flags, check_refused_flags, positive_int
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.topics import TOPICS_FORMAT_HELP, TOPICS_FORMATS
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
@@ -59,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     required = parser.add_argument_group("what to search")
     required.add_argument("--index", required=True, help="index folder, or the name of a prebuilt index")
     required.add_argument("--topics", help="topics file, or the name of a topic set known to Pyserini")
-    required.add_argument("--topics-format", default="default", help="default, kilt or raw_jsonl")
+    required.add_argument("--topics-format", default="default", help=TOPICS_FORMAT_HELP)
     required.add_argument("--output", help="run file to write")
     required.add_argument(
         "--report", metavar="JSON", help="file to write: documents scored and rounds of each topic, seconds by stage"
@@ -128,9 +129,10 @@ def check_shared(args: argparse.Namespace) -> None:
             f"--encoder-class {args.encoder_class}: wanted one of {', '.join(ENCODER_CLASSES)}; other encoders make no "
             "q-nets, search with them in Pyserini"
         )
-    if args.topics_format not in ("default", "kilt", "raw_jsonl"):
+    if args.topics_format not in TOPICS_FORMATS:
         raise HypensearchError(
-            f"--topics-format {args.topics_format}: wanted default, kilt or raw_jsonl; a Hypencoder encodes text"
+            f"--topics-format {args.topics_format}: wanted {', '.join(TOPICS_FORMATS[:-1])} or {TOPICS_FORMATS[-1]}; a "
+            "Hypencoder encodes text"
         )
     if args.output_format == "kilt" and args.topics_format != "kilt":
         raise HypensearchError("--output-format kilt repeats the topics' data points: it needs --topics-format kilt")

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike
+from hypensearch.formats.ids import IdLookup
 from hypensearch.formats.run import read_run
 from hypensearch.hits import Hit
 from hypensearch.index.docids import rank_docids
@@ -125,6 +126,7 @@ class GraphSearch:
         self.variant = variant
         self.max_scored = min(max_scored or index.num_docs, index.num_docs)
         self.seeds = seeds or {}
+        self._seed_ids = IdLookup(self.seeds)
         self._documents: Documents = documents or _Documents(index, device)
         self._neighbours = _on_device(graph.neighbours, device, graph.folder)
         self._docid_rank = torch.from_numpy(_docid_rank(index).view(np.int32)).to(device)
@@ -334,7 +336,7 @@ class GraphSearch:
                 raise HypensearchError(
                     f"seed {row} is no row of {self.index.folder} ({self.index.num_docs:,} documents)"
                 )
-        for docid in self.seeds.get(topic, ()) if topic is not None else ():
+        for docid in self.seeds.get(self._seed_ids.find(topic) or "", ()) if topic is not None else ():
             seed = self.index.row_of(docid)
             if seed is None:
                 raise HypensearchError(

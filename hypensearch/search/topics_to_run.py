@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import IdLookup
 from hypensearch.hits import Hit
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ class StoredQueries:
         from hypensearch.formats.q_nets import COMPACT, open_q_nets
 
         self._stored = open_q_nets(folder)
-        changed = [topic for topic, text in topics.items() if self._stored.topics.get(topic) != text]
+        lookup = IdLookup(self._stored.topics)
+        self._names = {topic: lookup.find(topic) or topic for topic in topics}
+        changed = [topic for topic, text in topics.items() if self._stored.topics.get(self._names[topic]) != text]
         if changed:
             raise HypensearchError(
                 f"--encoded-queries {folder}: {len(changed)} topics are not those that were encoded, {changed[0]!r} "
@@ -73,8 +76,9 @@ class StoredQueries:
         """Give the q-nets of some topics."""
         from hypensearch.models.stored import from_arrays, from_states
 
-        found = self._stored.read(topic_ids)
-        arrays = [found[topic_id] for topic_id in topic_ids]
+        names = [self._names[topic_id] for topic_id in topic_ids]
+        found = self._stored.read(names)
+        arrays = [found[name] for name in names]
         if self._model is None:
             return from_arrays(self._stored.architecture, arrays)
         return from_states(self._stored.architecture, arrays, self._model, self._stored.model.get("width"))

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import is_pipe
 from hypensearch.formats.json_files import parse_json
 
 MAX_PROBLEMS = 20
@@ -299,6 +300,10 @@ def _check(record: Record, label_key: str, least_negatives: int, needs_scores: b
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    if is_pipe(path):
+        raise HypensearchError(
+            f"{path}: a pipe, but training reads records in random order, again in each epoch: write them to a file"
+        )
     if not path.is_file():
         raise HypensearchError(f"{path}: no such file of training records")
     offset = 0

@@ -20,6 +20,7 @@ from torch import Tensor
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import Evaluation, evaluate, resolve_measures
 from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.ids import with_ids_of
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import separate_ties
 from hypensearch.formats.topics import read_topics
@@ -61,11 +62,12 @@ def read_collection(folder: str | Path) -> Collection:
     """
     folder = Path(folder)
     texts = {document.docid: document.text for document in read_corpus(folder / "corpus.jsonl", fields=("contents",))}
-    qrels = read_qrels(folder / "qrels.txt")
+    read = read_topics(folder / "topics.tsv")
+    qrels = with_ids_of(read, read_qrels(folder / "qrels.txt"), str(folder / "qrels.txt"))
     answered = {
         t for t, grades in qrels.items() if any(grade > 0 and docid in texts for docid, grade in grades.items())
     }
-    topics = {topic: text for topic, text in read_topics(folder / "topics.tsv").items() if topic in answered}
+    topics = {topic: text for topic, text in read.items() if topic in answered}
     if not topics:
         raise HypensearchError(f"{folder}: no topic of topics.tsv has a document in corpus.jsonl judged relevant")
     return Collection(folder.name, list(texts), list(texts.values()), topics, {topic: qrels[topic] for topic in topics})

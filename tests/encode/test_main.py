@@ -13,7 +13,7 @@ import torch
 from hypensearch.device import usable_dtype
 from hypensearch.encode.__main__ import build_parser, main, parse_args
 from hypensearch.index import FlatIndex
-from tests.commands import succeed
+from tests.commands import encode, piped, refuse, succeed
 
 PYSERINI_FLAGS = {
     "input": "--corpus --fields --docid-field --delimiter --shard-id --shard-num",
@@ -202,3 +202,12 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_pipes_are_refused_before_any_work(tmp_path):
+    with piped('{"id": "a", "contents": "x"}\n') as pipe:
+        said = refuse("encode", *encode(pipe, tmp_path / "index", tmp_path / "no-model"))
+        assert "a pipe, but the index notes where each document stands" in said
+        said = refuse("encode", "input", "--vectors", pipe, "output", "--embeddings", tmp_path / "index")
+        assert "a pipe, but an import resumes after a kill" in said
+    assert not (tmp_path / "index").exists()

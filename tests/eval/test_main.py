@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import ir_measures  # noqa: F401
 import pytest
@@ -176,3 +177,15 @@ def test_unjudged_hits_left_out(capsys):
         values[words[0]] = dict(row.split("\t")[1:] for row in capsys.readouterr().out.splitlines()[1:])
     assert values["-m"] == {"RR(rel=1)": "0.250000", "judged_1": "0.000000", "judged_2": "0.333333"}
     assert values["-remove-unjudged"] == {"RR(rel=1)": "0.500000", "judged_1": "1.000000", "judged_2": "1.000000"}
+
+
+def test_ids_that_differ_in_leading_zeros_are_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("qrels.txt").write_text("001 0 a 1\n2 0 a 1\n")
+    Path("run.txt").write_text("1 Q0 a 1 1 x\n2 Q0 a 1 1 x\n")
+    assert main(["--qrels", "qrels.txt", "--run", "run.txt", "-m", "RR"]) == 0
+    printed = capsys.readouterr()
+    assert "0.5000" in printed.out  # as trec_eval -c
+    assert "run: its topic 1 may be 001 of the judgements: ids count as they are written" in printed.err

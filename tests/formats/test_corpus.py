@@ -273,3 +273,15 @@ def test_flags_are_checked_at_once(tmp_path: Path, flags: dict[str, Any], messag
 def test_any_bytes_give_documents_or_one_line_of_error(content: bytes, name: str) -> None:
     documents = outcome_of(read_corpus, name, content)
     assert documents is None or all(isinstance(document, Document) for document in documents)  # type: ignore[attr-defined]
+
+
+def test_contents_stand_for_title_and_text_where_there_are_none(tmp_path: Path) -> None:
+    """BEIR's documents, where a command takes contents by default."""
+    path = write(
+        tmp_path / "corpus.jsonl",
+        {"_id": "a", "title": " t ", "text": "x\n\ny"},
+        {"_id": "b", "title": "", "text": "z"},
+        {"_id": "c", "text": "z", "contents": "c\nd"},
+    )
+    assert pairs(read_corpus(path, fields=["contents"])) == [("a", "t x\n\ny"), ("b", "z"), ("c", "c\nd")]
+    assert pairs(read_corpus(path, fields=["contents"], title_field=None))[0] == ("a", "x\n\ny")

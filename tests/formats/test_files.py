@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,41 @@ import torch
 from safetensors.torch import save_file
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock, numbered_lines, open_stream, read_whole, replace_when_whole, sha256_of
+from hypensearch.formats.files import (
+    FileLock,
+    is_pipe,
+    numbered_lines,
+    open_stream,
+    read_whole,
+    replace_when_whole,
+    sha256_of,
+)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[Path]:
+    """A named pipe that one writer has written three lines to."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=[b"a\nb\n\nc" + b"d" * 3_000_000])
+    writer.start()
+    yield path
+    writer.join()
+
+
+def test_a_pipe_is_read_again_from_its_start(pipe: Path) -> None:
+    assert is_pipe(pipe)
+    with open_stream(pipe) as first:  # read a little, as who looks for the form of a file
+        assert first.readline() == b"a\n"
+    assert [len(line) for _, line in numbered_lines(pipe)] == [1, 1, 0, 3_000_001]
+    assert len(read_whole(pipe, 2**23)) == 3_000_006
+    with pytest.raises(HypensearchError, match="larger than 100 bytes"):
+        read_whole(pipe, 100)
+
+
+def test_other_files_are_no_pipes(tmp_path: Path) -> None:
+    assert not any(map(is_pipe, (tmp_path, tmp_path / "nothing", __file__, "a\0b")))
+
 
 HOLD_LOCK = """
 import sys

@@ -29,19 +29,18 @@ def test_kilt_topics_keep_their_data_points(tmp_path: Path) -> None:
     [
         ("a.tsv", "", "a.tsv: holds no topics; topics are read from .tsv and .txt"),
         ("a.json", "{}", "a.json: holds no topics"),
-        ("a.tsv", "010\tb\n10\ta\n", "a.tsv:2: topic ids '10' and '010' on line 1 are both printed as '10'"),
-        ("a.tsv", "+1\tb\n2\tb\n1\ta\n", "a.tsv:3: topic ids '1' and '\\+1' on line 1 are both"),
         ("a.tsv", "x\tb\n\ny\tc\nx\tb\n", "a.tsv:4: topic id 'x' was used already on line 1"),
         ("a.tsv", "1\ta\n2 b\n", "a.tsv:2: an id, a tab and a query were wanted, found '2 b'"),
         ("a.tsv", "x\t\n", "a.tsv:1: an id, a tab and a query"),
-        ("a.tsv", "x\t\tb\n", "a.tsv:1: topic 'x' has an empty query"),
+        ("a.tsv", "x\t\tb\n", "a.tsv:1: an id, a tab and a query were wanted, found 2 tabs"),
+        ("a.tsv", "1\tfind files\tby a pattern\n", "a.tsv:1: .* found 2 tabs: Pyserini drops what stands behind"),
+        ("a.jsonl", '{"id": "x", "title": " "}', "a.jsonl:1: topic 'x' has an empty query"),
         ("a.tsv", "x \tb\n", "a.tsv:1: the id 'x ' holds white space"),
-        ("a.tsv", "x\tb\n\u00b2\tc\n", "a.tsv:2: the id '\u00b2' is made of digits"),
-        ("a.tsv", "9" * 5000 + "\tb\n", "a.tsv:1: the id '9+' is made of digits"),
         ("a.tsv", b"1\ta\n2\t\xe9\n", "a.tsv:2: byte 0xe9 at column 3 is not UTF-8"),
-        ("beir/a.jsonl", '{"id": "1", "title": "a"}\n', "a.jsonl:1: an id, a tab and a query"),
-        ("a.csv", "1\ta\n", "a.csv: its name does not tell what form"),
-        ("a.json", "[1]", "a.json: a JSON object .* was wanted, found a list"),
+        ("a.csv", "1,a\n", "a.csv: neither its name nor its first line tells what form"),
+        ("beir/a.dat", "1\ta\n2\n", r"a.dat:2: an id, .*'2' \(read as beir, as its path has 'beir' in it; --topics-f"),
+        ("a", "1\ta\n2\n", r"a:2: .*'2' \(read as tsv, as its content looks like that; --topics-format names another"),
+        ("a.json", "[1]", "a.json: a JSON object .* was wanted, found a list; CAsT"),
         ("a.json", '{"1": "a"}', "a.json: topic '1' is not of the form"),
         ("a.json", '{"1": {"text": "a"}}', "a.json: topic '1' is not of the form"),
         ("a.json", '{"1": {"title": 5}}', "a.json: topic '1' is not of the form"),
@@ -49,31 +48,33 @@ def test_kilt_topics_keep_their_data_points(tmp_path: Path) -> None:
         ("a.json", '{\n"1": x}', r"a.json:2: not JSON: Expecting value \(column 6\)"),
         ("a.json", "[" * 100_000, "a.json:1: not JSON: nested too deeply"),
         ("a.json", b'{"1":\n {"title": "\xff"}}', "a.json:2: byte 0xff at column 13 is not UTF-8"),
-        ("a.jsonl", '{"_id": "1", "text": "a"}', r"a.jsonl:1: an id .* under 'id' or 'qid', found '_id' \(a string\)"),
-        ("a.jsonl", '{"id": "1", "text": "a"}', r"a.jsonl:1: the query \(a string\) was wanted under 'title', found"),
+        ("a.jsonl", '{"docid": "1", "text": "a"}', r"a.jsonl:1: an id .* under 'id' or 'qid' or .*, found 'docid'"),
+        (
+            "a.jsonl",
+            '{"id": "1", "body": "a"}',
+            r"a.jsonl:1: the query \(a string\) was wanted under 'title' or 'text'",
+        ),
         ("a.jsonl", '{"id": null, "title": "a"}', r"found 'id' \(null\), 'title' \(a string\)"),
         ("a.jsonl", '{"id": 1.5, "title": "a"}', "an id"),
         ("a.jsonl", '{"id": true, "title": "a"}', "an id"),
-        ("a.jsonl", '{"id": "1", "title": null}', r"under 'title', found .*'title' \(null\)"),
+        ("a.jsonl", '{"id": "1", "title": null}', r"under 'title' or .*, found .*'title' \(null\)"),
         ("a.jsonl", '{"id": "1", "title": "a"} junk', r"a.jsonl:1: not JSON: Extra data \(column 27\)"),
         ("a.jsonl", '{"id": "1", "title": "a\\ud800"}', "half of a surrogate pair"),
         ("a.jsonl", '{"id": "1\\ud800", "title": "a"}', "the id '1\\\\ud800' holds"),
         ("a.jsonl", "[1]", "a.jsonl:1: a JSON object was wanted, found a list"),
         ("a.trec", "nothing", "a.trec: holds no topics"),
+        ("a.trec", "<top>\n<num> 1\n<title> a\n</top>\n<top>", "a.trec:5: the topic that begins here has no <num>"),
         (
             "a.trec",
-            "<top>\n<num> 1\n<title> a\n<desc> b\n</top>\n<top>",
-            "a.trec:6: a topic begins, but the one of line 1",
+            "<top>\n<num> 1\n<title> a\n</top>\n<top>\n<num> 2\n<desc> b\n</top>\n",
+            "a.trec:5: the topic that begins here has no <title> or <query>, found <num>, <desc>",
         ),
-        ("a.trec", "<top>\n<num> 1\n<title> a\n</top>\n", "a.trec:1: the topic that begins here has no line <desc>"),
+        ("a.xml", '<topic number="1"><gene>a</gene></topic>', "no title nor description, found <gene>"),
+        ("a.trec", "<top>\n<num> 07\n<title> a\n<top>\n<num> MB7\n<title> b", "a.trec:4: topic ids 'MB7' and '07' on"),
         ("a.trec", TREC + TREC, "a.trec:29: topic id '301' was used already on line 2"),
-        ("a.trec", "<top>\n<num> x\n<title> a\n<desc>\n", "a.trec:1: the id '' is not a whole number"),
-        ("a.trec", "<top>\n<num> 99999999999\n<title> a\n<desc>\n", "a.trec:1: the id '99999999999' is not"),
-        ("cacm.txt", "1\ta\n", "cacm.txt: holds no topics"),
         ("cacm.txt", "<DOC>\n<DOCNO>1\n", "cacm.txt:2: <DOCNO>id</DOCNO> was wanted, found '<DOCNO>1'"),
         ("cacm.txt", "<DOC>\nx\n</DOC>\n", "cacm.txt:1: the topic that begins here has no <DOCNO>"),
         ("cacm.txt", "<DOC>\n<DOCNO>1</DOCNO>\nx\n<DOC>\n", "cacm.txt:1: the topic that begins here has no </DOC>"),
-        ("cacm.txt", "<DOC>\n<DOCNO>x1</DOCNO>\nx\n</DOC>\n", "cacm.txt:1: the id 'x1' is not a whole number"),
     ],
 )
 def test_flaws_are_told_with_file_and_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
@@ -88,25 +89,21 @@ SHOWN = (
     "'h' (a number)"
 )
 AN_ID, QUERY = "an id (a string or a whole number) was wanted under ", "the query (a string) was wanted under "
-WANTED = AN_ID + "'id' or 'qid', "
+WANTED = AN_ID + "'id' or 'qid' or 'query_id' or '_id', "
 OBJECT = 'a JSON object {"id": {"title": "query"}} was wanted, '
 CONVERT = "convert the file to UTF-8"
-NO_INT = "is not a whole number of 32 bits, which this form of topics has"
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         (
-            "a.tsv",
-            "010\tb\n10\ta\n",
-            ":2: topic ids '10' and '010' on line 1 are both printed as '10', as Pyserini reads digits as a number; "
-            "give each topic its own id",
+            "a.trec",
+            "<top>\n<num> 010\n<title> b\n<top>\n<num> 10\n<title> a",
+            ":4: topic ids '10' and '010' on line 1 are both the number '10'; give each topic its own number",
         ),
         ("a.tsv", "x" * 60, f":1: an id, a tab and a query were wanted, found {'x' * 60!r}"),
         ("a.tsv", "x" * 61, f":1: an id, a tab and a query were wanted, found {'x' * 57 + '...'!r}"),
-        ("a.tsv", "9" * 5000 + "\tb", f":1: the id {'9' * 40!r} is made of digits, but not of a number's"),
-        ("a.trec", f"<top>\n<num> {'9' * 50}\n<title> a\n<desc>\n", f":1: the id {'9' * 40!r} {NO_INT}"),
         ("a.jsonl", KINDS % "j", f":1: {WANTED}found {SHOWN}"),
         ("a.jsonl", "{}", f":1: {WANTED}found no fields"),
         ("a.jsonl", '{"%s": 1}' % ("k" * 41), f":1: {WANTED}found {'k' * 40!r} (a number)"),
@@ -135,7 +132,7 @@ def test_what_is_found_is_told_word_by_word(tmp_path: Path, name: str, content: 
         (
             "raw_jsonl",
             '{"id": "1"}',
-            "the query (a string) was wanted under 'query', found 'id' (a string); topics are ",
+            "the query (a string) was wanted under 'query' or 'text', found 'id' (a string); topics are ",
         ),
         ("raw_jsonl", '{"id": "1", "query": " "}', "topic '1' has an empty query"),
         (
@@ -185,11 +182,11 @@ def test_larger_files_than_topics_ever_are_get_refused(
         ("kilt", '{"qid": "1", "input": "x"}', ":1: an id .* under 'id', found 'qid'"),
         ("kilt", '{"id": "1", "query": "x"}', ":1: the query .* under 'input'"),
         ("kilt", '{"id": "1", "input": "[START_ENT] "}', ":1: topic '1' has an empty query"),
-        ("raw_jsonl", '{"_id": "1", "text": "x"}', ":1: the query .* under 'query'"),
+        ("raw_jsonl", '{"_id": "1", "body": "x"}', ":1: the query .* under 'query'"),
         ("raw_jsonl", '{"id": null, "qid": "1", "query": "x"}', ":1: an id"),
         ("raw_jsonl", '{"id": "1", "query": 4}', ":1: the query"),
         ("raw_jsonl", "", "holds no topics"),
-        ("mbeir", "", "topics format 'mbeir' is not one of default, kilt, raw_jsonl: .tsv and .txt"),
+        ("mbeir", "", "topics format 'mbeir' is not one of default, tsv, .*, raw_jsonl: .tsv and .txt"),
     ],
 )
 def test_flaws_of_the_named_formats(tmp_path: Path, topics_format: str, content: str, message: str) -> None:
@@ -258,12 +255,12 @@ def test_ids_that_java_reads_as_numbers(text: str, is_int: bool) -> None:
 def test_a_cacm_topic_without_an_id(tmp_path: Path, end: str) -> None:
     path = tmp_path / "cacm.query"
     path.write_text(f"<DOC>\nwords\n{end}\n<DOCNO>1</DOCNO>\nmore\n</DOC>\n" if end else "<DOC>\nwords\n")
-    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no <DOCNO>$"):
+    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no <DOCNO>"):
         read_topics(path)
 
 
 def test_a_cacm_topic_without_an_end(tmp_path: Path) -> None:
     path = tmp_path / "cacm.query"
     path.write_text("<DOC>\n<DOCNO>1</DOCNO>\nwords\n<DOC>\n<DOCNO>2</DOCNO>\nmore\n</DOC>\n")
-    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no </DOC>$"):
+    with pytest.raises(HypensearchError, match=":1: the topic that begins here has no </DOC>"):
         read_topics(path)

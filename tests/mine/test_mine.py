@@ -17,7 +17,7 @@ from hypensearch.mine.__main__ import main
 from hypensearch.mine.mine import write_records
 from hypensearch.search.searcher import HypencoderSearcher
 from hypensearch.train.data import RecordFile
-from tests.commands import encode, search, succeed
+from tests.commands import encode, piped, search, succeed
 
 
 @pytest.fixture
@@ -237,3 +237,26 @@ def test_documents_that_are_not_in_the_corpus_are_named(folder: Path, capsys: py
     (folder / "corpus.jsonl").write_text('{"id": "d0", "contents": "text"}\n')
     assert mine(folder) == 2
     assert "lacks" in capsys.readouterr().err
+
+
+def test_ids_with_leading_zeros_match_those_without(folder: Path) -> None:
+    assert mine(folder) == 0
+    expected = (folder / "o.jsonl").read_text()
+    (folder / "topics.tsv").write_text("001\tfirst\n002\tsecond\n003\tnot judged\n")
+    assert mine(folder) == 0
+    assert [record.query for record in RecordFile(folder / "o.jsonl")] == ["first", "second"]
+    assert len((folder / "o.jsonl").read_text().splitlines()) == len(expected.splitlines())
+
+
+def test_beirs_files_and_pipes(folder: Path) -> None:
+    documents = [{"_id": f"d{i}", "title": f"t{i}", "text": f"text {i}"} for i in range(12)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(d) + "\n" for d in documents))
+    queries = '{"_id": "1", "text": "first", "metadata": {}}\n{"_id": "2", "text": "second"}\n'
+    qrels = "query-id\tcorpus-id\tscore\n1\td0\t1\n2\td1\t1\n"
+    with piped(queries) as topics, piped(qrels) as judged, piped((folder / "run.txt").read_text()) as run:
+        paths = ["--topics", topics, "--qrels", judged, "--run", run, "--corpus", str(folder / "corpus.jsonl")]
+        succeed("mine", *paths, "--output", folder / "o.jsonl")
+    assert [[item.text for item in record.positives] for record in RecordFile(folder / "o.jsonl")] == [
+        ["t0 text 0"],
+        ["t1 text 1"],
+    ]

@@ -21,7 +21,7 @@ from hypensearch.models import load_model
 from hypensearch.rerank import Reranker, RerankOptions
 from hypensearch.rerank.texts import CorpusTexts, TextRule
 from hypensearch.search import HypencoderSearcher
-from tests.commands import content, encode, refuse, succeed, write_corpus, write_topics
+from tests.commands import content, encode, piped, refuse, succeed, write_corpus, write_topics
 from tests.rerank import reference
 
 NUM_DOCS = 40
@@ -354,3 +354,30 @@ def test_reranker_encodes_a_document_once(collection: Collection) -> None:
             for topic, query in TOPICS.items():
                 reranker.rerank(query, candidates[topic])
         assert reranker.stats.documents_encoded == len({hit.docid for hits in candidates.values() for hit in hits})
+
+
+def test_ids_with_leading_zeros_match_those_without(collection: Collection, tmp_path: Path) -> None:
+    """Pyserini's first stages drop them; the new run has the ids of the run that it is made of."""
+    padded = write_topics(tmp_path / "topics.tsv", {topic.zfill(4): text for topic, text in TOPICS.items()})
+    expected = collection.rerank()
+    output = tmp_path / "reranked.txt"
+    flags = ["--run", collection.run, "--topics", padded, "--index", collection.index, "--output", output]
+    succeed("rerank", *flags)
+    assert read_run(output) == expected
+
+    stored = tmp_path / "q-nets"
+    succeed("encode.query", "--topics", collection.topics, "--encoder", collection.model, "--output", stored)
+    succeed("rerank", *flags, "--encoded-queries", stored)
+    assert read_run(output) == expected
+
+    text = "".join(f"0{line}" for line in collection.run.read_text().splitlines(keepends=True))
+    (tmp_path / "run.txt").write_text(text)
+    succeed("rerank", "--run", tmp_path / "run.txt", *flags[2:])
+    assert read_run(output) == {f"0{topic}": expected[topic] for topic in expected}
+
+
+def test_run_and_topics_may_be_pipes(collection: Collection, tmp_path: Path) -> None:
+    output = tmp_path / "reranked.txt"
+    with piped(collection.run.read_text()) as run, piped(collection.topics.read_text()) as topics:
+        succeed("rerank", "--run", run, "--topics", topics, "--index", collection.index, "--output", output)
+    assert read_run(output) == collection.rerank()

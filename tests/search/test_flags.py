@@ -123,7 +123,7 @@ def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], rea
     ("words", "said"),
     [
         (["--encoder-class", "ance"], "--encoder-class ance: wanted one of auto, hypencoder, biencoder"),
-        (["--topics-format", "multimodal"], "--topics-format multimodal: wanted default, kilt or raw_jsonl"),
+        (["--topics-format", "multimodal"], "--topics-format multimodal: wanted default, tsv, .*, kilt or raw_jsonl"),
         (["--topics-format", "mbeir"], "--topics-format mbeir: wanted"),
         (["--output-format", "kilt"], "--output-format kilt .* needs --topics-format kilt"),
         (["--searcher", "bpr"], "--searcher bpr: wanted auto, exhaustive, simple, graph or surrogate"),

@@ -11,6 +11,7 @@ import pytest
 
 from hypensearch.errors import HypensearchError
 from hypensearch.train.data import Examples, Item, Record, RecordFile, epoch_order, parse_record
+from tests.commands import piped
 
 
 def lines(path: Path, *records: Any) -> Path:
@@ -139,3 +140,11 @@ def test_batches_are_of_one_source() -> None:
     assert len(order) == len(set(order)) == 56
     assert all(len({row >= 40 for row in batch}) == 1 for batch in batches)
     assert order != epoch_order([range(0, 40), range(40, 60)], batch_size=8, seed=3, epoch=1)
+
+
+def test_a_pipe_is_refused_with_its_reason() -> None:
+    with (
+        piped('{"query": "q", "positives": ["p"], "negatives": ["n"]}\n') as pipe,
+        pytest.raises(HypensearchError, match="a pipe, but training reads records in random order"),
+    ):
+        RecordFile(pipe)
