@@ -14,6 +14,7 @@ from typing import Any
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.formats.json_files import parse_json
 from hypensearch.models.card import header, usage
+from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH
 from hypensearch.train.config import TrainingConfig, backbone_name
 
 CARD, CURVES = "README.md", "curves.png"
@@ -62,11 +63,11 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         *header(name),
         f"# {kind[config.architecture]} over {name.rpartition('/')[2]}",
         "",
-        f"Trained with hypensearch in {report['steps']} steps ({report['seconds']} seconds) on:",
+        f"Trained with hypensearch in {report['steps']} steps ({report['seconds']} seconds){_kept(report)} on:",
         "",
         *(f"- {name}: {count} records" for name, count in report["records"].items()),
         "",
-        *_measures(report, config.measures[0]),
+        *_measures(report, config),
         *_profile(report),
         "Settings that are not the default:",
         "",
@@ -136,7 +137,24 @@ def _plot(axes: Any, label: str, history: Sequence[Entry], key: str) -> None:
         axes.plot(*zip(*points, strict=True), marker=".", label=label)
 
 
-def _measures(report: Mapping[str, Any], measure: str) -> list[str]:
+def other_lengths(config: TrainingConfig) -> str | None:
+    """Say that validation cuts texts at another length than encode and search do by default; None where it does not."""
+    queries, documents = config.query_length, config.document_length
+    if queries == documents == DEFAULT_MAX_LENGTH:
+        return None
+    return (
+        f"cuts queries at {queries} tokens and documents at {documents}, encode and search at {DEFAULT_MAX_LENGTH}; "
+        f"the same figures want encoder --max-length {documents} and search --max-length {queries}"
+    )
+
+
+def _kept(report: Mapping[str, Any]) -> str:
+    if "measure" not in report:
+        return ""
+    return f", the weights of step {report['kept_step']} kept by {report['measure']},"
+
+
+def _measures(report: Mapping[str, Any], config: TrainingConfig) -> list[str]:
     if "end" not in report:
         return []
     names = [name for name in report["end"] if name.startswith("eval_") and name != "eval_seconds"]
@@ -146,12 +164,13 @@ def _measures(report: Mapping[str, Any], measure: str) -> list[str]:
         for name in names
     ]
     return [
-        f"{measure} on held-out topics, and what else is named:",
+        f"{config.measures[0]} on held-out topics, and what else is named:",
         "",
         "| | start | end |",
         "|---|---|---|",
         *rows,
         "",
+        *([f"Validation {note}.", ""] if (note := other_lengths(config)) else []),
     ]
 
 

@@ -33,7 +33,7 @@ from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.train.inputs import Collator, FrozenInputs, Inputs, TokenInputs
 from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
 from hypensearch.train.mining import MinedNegatives
-from hypensearch.train.report import read_history, write_report
+from hypensearch.train.report import other_lengths, read_history, write_report
 from hypensearch.train.scorers import FixedBlocksScorer, HeadScorer, LossModel, TextScorer, TwinScorer
 from hypensearch.train.step_profile import profile_steps
 from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint, untouched_randomness
@@ -66,6 +66,8 @@ def train(config: TrainingConfig) -> DualEncoder:
     with untouched_randomness():
         run = _prepare(config)
         config = run.config
+        if run.validation is not None:
+            _log_validation(config)
         folder.mkdir(parents=True, exist_ok=True)
         with replace_when_whole(folder / "config.json", "w") as file:
             file.write(to_json(config) + "\n")
@@ -123,7 +125,7 @@ def _steps(trainer: HypensearchTrainer, config: TrainingConfig, checkpoint: Path
         report["start"] = trainer.at_start
     if checkpoint is None or not trainer.is_done(checkpoint):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    trainer.load_best()
+    report |= trainer.load_best()
     if config.blend and trainer.validation is not None:
         report["blend"] = trainer.blend()
     if trainer.validation is not None:
@@ -206,6 +208,15 @@ def _prepare(config: TrainingConfig) -> _Run:
         model=model,
         sample=sample,
     )
+
+
+def _log_validation(config: TrainingConfig) -> None:
+    """Log what decides, and where validation's figures are not those of encode and search as they come."""
+    first, *others = config.measures
+    also = f", and {', '.join(others)} are measured as well" if others else ""
+    logger.info("validation: the mean %s of %d collections decides%s", first, len(config.validation), also)
+    if note := other_lengths(config):
+        logger.info("validation %s", note)
 
 
 def _open_files(config: TrainingConfig) -> list[RecordFile]:

@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from hypensearch.train.config import TrainingConfig
 from hypensearch.train.data import Examples, epoch_order
 from hypensearch.train.inputs import Collator
 from hypensearch.train.scorers import LossModel
-from hypensearch.train.validation import Validation
+from hypensearch.train.validation import MEAN, Validation
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class HypensearchTrainer(Trainer):
         if not self.state.global_step:
             self.at_start = metrics
         self.log(metrics)
-        if metrics["eval_mean"] >= max(self._measured()) and self.is_world_process_zero():
+        if metrics["eval_mean"] >= max(value for _, value in self._validations()) and self.is_world_process_zero():
             with replace_when_whole(self.folder / BEST) as file:  # safetensors writes to a name
                 save_model(self._bare(), file.name)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -124,7 +124,7 @@ class HypensearchTrainer(Trainer):
 
     def is_tired(self) -> bool:
         """Tell whether the last validations brought nothing better."""
-        measured = self._measured()
+        measured = [value for _, value in self._validations()]
         since_best = len(measured) - 1 - measured.index(max(measured)) if measured else 0
         return 0 < self.settings.patience <= since_best
 
@@ -139,10 +139,21 @@ class HypensearchTrainer(Trainer):
         self._load_from_checkpoint(str(checkpoint))
         return True
 
-    def load_best(self) -> None:
-        """Take the best weights seen, by validation; the last ones without validation."""
-        if self.validation is not None and (self.folder / BEST).is_file():
-            load_model(self._bare(), str(self.folder / BEST))
+    def load_best(self) -> dict[str, Any]:
+        """Take the best weights seen, by validation; the last ones without validation.
+
+        :return: ``kept_step``, the step that they are of, and with validation the ``measure`` that chose it.
+        """
+        last = self.state.global_step
+        if self.validation is None or not (self.folder / BEST).is_file():
+            logger.info("kept the weights of step %d, the last one: there was no validation", last)
+            return {"kept_step": last}
+        load_model(self._bare(), str(self.folder / BEST))
+        measured = self._validations()
+        best, step = max((value, step) for step, value in measured)
+        shown = f"{self._shown_name('eval_mean')} {best:.4f}, the best of {len(measured)} validations"
+        logger.info("kept the weights of step %d of %d: %s", step, last, shown)
+        return {"kept_step": step, "measure": self.settings.measures[0]}
 
     def blend(self) -> dict[str, float]:
         """Take the best mixture of start and trained weights by validation; return what each share measured.
@@ -227,10 +238,24 @@ class HypensearchTrainer(Trainer):
                 f"stopped, the checkpoints in {self.folder} are whole; try a lower --learning-rate"
             )
 
-    def _measured(self) -> list[float]:
-        """Return the validations so far; transformers forgets the one before the first step."""
-        later = [e["eval_mean"] for e in self.state.log_history if "eval_mean" in e and e["step"]]
-        return ([self.at_start["eval_mean"]] if self.at_start else []) + later
+    def _validations(self) -> list[tuple[int, float]]:
+        """Return steps and first measures so far; transformers forgets the validation before the first step."""
+        later = [(int(e["step"]), e["eval_mean"]) for e in self.state.log_history if "eval_mean" in e and e["step"]]
+        return ([(0, self.at_start["eval_mean"])] if self.at_start else []) + later
+
+    def shown(self, logs: Mapping[str, Any]) -> str:
+        """Give what was logged as a line, measures by their names."""
+        numbers = {key: value for key, value in logs.items() if isinstance(value, (int, float))}
+        return ", ".join(f"{self._shown_name(key)} {value:.4g}" for key, value in numbers.items())
+
+    def _shown_name(self, key: str) -> str:
+        name, (first, *others) = key.removeprefix("eval_"), self.settings.measures
+        if name in (key, "seconds") or self.validation is None:
+            return key
+        for measure in others:
+            if name.endswith(f"_{measure}"):
+                return f"{measure} of {name.removesuffix(f'_{measure}')}"
+        return f"mean {first}" if name == MEAN else f"{first} of {name}"
 
     def _bare(self) -> LossModel:
         model: LossModel = self.accelerator.unwrap_model(self.model)  # type: ignore[assignment]
@@ -256,8 +281,8 @@ class _Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if not state.is_world_process_zero or not logs:
             return
-        shown = ", ".join(f"{key} {value:.4g}" for key, value in logs.items() if isinstance(value, (int, float)))
-        logger.info("step %d of %d: %s", state.global_step, state.max_steps, shown)
+        of = state.max_steps or self.trainer.settings.max_steps  # transformers sets it when the first step begins
+        logger.info("step %d of %d: %s", state.global_step, of, self.trainer.shown(logs))
         _append_line(self.trainer.folder / HISTORY, json.dumps({"step": state.global_step, **logs}))
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:

@@ -3,7 +3,8 @@
 """Retrieval measures on held-out topics while training: every topic against every document of its collection.
 
 Documents are scored, ranked and measured by what scores, ranks and measures them in :mod:`hypensearch.search` and
-:mod:`hypensearch.eval`, so a finished checkpoint gets the same figures from the commands.
+:mod:`hypensearch.eval`, so a finished checkpoint gets the same figures from the commands, given texts
+cut at the same lengths (``--max-length``).
 """
 
 from __future__ import annotations

@@ -210,14 +210,16 @@ def test_the_command_leaves_card_curves_and_history(settings: Any, tmp_path: Pat
     usable = computes_in(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.bfloat16)
     assert ("    bf16: true" in card) == usable
     assert "encoder --encoder model" in card
+    assert "Validation cuts queries at 32 tokens and documents at 196, encode and search at 256; the same fig" in card
     history = [json.loads(x) for x in (tmp_path / "model" / "training" / "history.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history if "eval_mean" in entry] == [0, 2, 4]
     assert any("loss" in entry for entry in history)
 
 
-def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path) -> None:
+def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A learning rate that soon does harm: two validations without a better one are enough."""
     config = settings(start="warm", max_steps=40, eval_steps=2, patience=2, learning_rate=3.0, train_file="shuffled")
+    caplog.set_level("INFO")
     train(config)
     report = json.loads((tmp_path / "model" / "training" / "report.json").read_text())
     measured = [
@@ -225,6 +227,12 @@ def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path) -> None:
     ]
     assert report["steps"] == 2 * (measured.index(max(measured)) + 2) < 40
     assert report["end"]["eval_mean"] == max(measured) > measured[-1]
+    best = len(measured) - 1 - measured[::-1].index(max(measured))
+    assert (report["kept_step"], report["measure"]) == (2 * best, "RR@10")
+    shown = f"mean RR@10 {max(measured):.4f}, the best of {len(measured)} validations"
+    assert f"kept the weights of step {2 * best} of {report['steps']}: {shown}" in caplog.messages
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert f"seconds), the weights of step {2 * best} kept by RR@10, on:" in card
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": ', "[" * 100_000])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,24 @@ def test_measures_are_those_of_the_commands(settings: Any, data: Path, tmp_path:
     )
     assert end["eval_mean"] == end["eval_held_out"]
     assert end["eval_held_out_R@5"] > 0
+
+
+def test_measures_are_logged_by_name(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    train(settings(max_steps=1, eval_steps=1, measures=["nDCG@3", "R@5"], num_blocks=1))
+    lengths = "validation cuts queries at 32 tokens and documents at 196, encode and search at 256"
+    assert "validation: the mean nDCG@3 of 1 collections decides, and R@5 are measured as well" in caplog.messages
+    assert any(message.startswith(f"{lengths}; the same figures want") for message in caplog.messages)
+    step = r"step 0 of 1: nDCG@3 of held_out \S+, mean nDCG@3 \S+, R@5 of held_out \S+, eval_seconds .*"
+    assert any(re.fullmatch(step, message) for message in caplog.messages)
+
+
+def test_lengths_that_are_searchs_are_not_mentioned(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    train(settings(max_steps=1, eval_steps=1, query_length=256, document_length=256, num_blocks=1))
+    assert not any(message.startswith("validation cuts") for message in caplog.messages)
+    train(settings(max_steps=1, eval_steps=1, validation=[], num_blocks=1, output=settings().output + "2"))
+    assert "kept the weights of step 1, the last one: there was no validation" in caplog.messages
 
 
 def test_topics_without_an_answer_are_left_out(data: Path, tmp_path: Path) -> None:
