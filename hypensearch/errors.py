@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+__all__ = ["HypensearchError"]
+
 
 class HypensearchError(Exception):
     """Bad input or a bad environment.
@@ -11,3 +13,7 @@ class HypensearchError(Exception):
     The message is one line: what was found (file, line or flag), what was wanted, and what to do.
     Commands print it as ``error: ...`` and exit with code 2.
     """
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+__all__ = ["Hit", "in_rank_order"]
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:
@@ -26,3 +28,7 @@ def in_rank_order(hits: Iterable[Hit]) -> list[Hit]:
     Higher scores come first, equal scores in ascending order of docid (by code point).
     """
     return sorted(hits, key=lambda hit: (-hit.score, hit.docid))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -142,9 +142,10 @@ def is_running() -> bool:
     return bool(getattr(sys.modules.get("jnius_config"), "vm_running", False))
 
 
-def check_running(minimum: int = MINIMUM_VERSION) -> None:
+def check_running(minimum: int = MINIMUM_VERSION) -> Jdk:
     """Check the JVM that this process runs already, which cannot be exchanged.
 
+    :return: The JDK that it is of.
     :raises HypensearchError: When it is too old.
     """
     system = importlib.import_module("jnius").autoclass("java.lang.System")
@@ -154,6 +155,7 @@ def check_running(minimum: int = MINIMUM_VERSION) -> None:
             f"this process already runs Java {running.version} from {running.home}, and Pyserini needs Java {minimum} "
             "or newer: set JAVA_HOME to one before the first import of pyserini or jnius"
         )
+    return running
 
 
 def read_release(home: Path, found_by: str = "") -> Jdk | None:

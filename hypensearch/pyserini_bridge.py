@@ -54,6 +54,19 @@ def prepare() -> None:
         java.start_without_vector_module(jar)
 
 
+def use_java() -> java.Jdk:
+    """Make Pyserini's own classes work in this process, ``LuceneSearcher`` among them: give them the JDK that is found.
+
+    Call it before the first import of ``pyserini``; after it is too late where the JVM that runs is too old. JAVA_HOME
+    and PATH of this process, and of those it starts, then lead to that JDK.
+
+    :return: The JDK: its folder and its version.
+    :raises HypensearchError: When Pyserini or a JDK is missing, or Pyserini cannot be imported as installed.
+    """
+    prepare()
+    return java.check_running() if java.is_running() else java.find_jdk()
+
+
 def version() -> str:
     """Return the installed Pyserini's version, without importing it.
 

@@ -1,10 +1,13 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Topics from a file or, by name, from Pyserini."""
+"""Topics: read from a file or, by name, from Pyserini; written to a file."""
 
 from __future__ import annotations
 
 from hypensearch.formats.topics import is_local, read_topics
+from hypensearch.formats.write_topics import write_topics
+
+__all__ = ["load_topics", "read_topics", "write_topics"]
 
 
 def load_topics(path_or_name: str, topics_format: str = "default") -> dict[str, str]:
@@ -20,3 +23,7 @@ def load_topics(path_or_name: str, topics_format: str = "default") -> dict[str, 
     from hypensearch.pyserini_bridge import named_topics
 
     return named_topics(path_or_name, topics_format)
+
+
+def __dir__() -> list[str]:
+    return __all__

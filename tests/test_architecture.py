@@ -21,7 +21,10 @@ from hypensearch.__main__ import COMMANDS
 
 PACKAGE = Path(hypensearch.__file__).parent
 BASE = {"", "errors", "hits"}  # "" is hypensearch itself, for its version
-HEAVY = ("torch", "transformers", "pyserini", "jnius", "ir_measures", "faiss", "scipy", "matplotlib", "tqdm", "triton")
+HEAVY = (
+    *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
+    "triton",
+)
 
 # Part of the package -> the parts it may import; upward never.
 ALLOWED: dict[str, set[str]] = {
@@ -36,8 +39,11 @@ ALLOWED: dict[str, set[str]] = {
     "formats": BASE,
     "index": BASE | {"formats", "cli"},
     "models": BASE | {"stages", "formats"},
-    "eval": BASE | {"formats", "cli", "pyserini_bridge"},
+    "eval": BASE | {"formats", "cli", "qrels"},
     "pyserini_bridge": BASE | {"formats", "java"},
+    "tables": BASE,
+    "qrels": BASE | {"formats", "pyserini_bridge", "tables"},
+    "runs": BASE | {"formats", "tables"},
     "pyserini": BASE | {"cli", "device", "index", "models", "pyserini_bridge", "search"},
     "topics": BASE | {"formats", "pyserini_bridge"},
     "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
@@ -75,7 +81,8 @@ LIBRARIES = {
     },
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
-    "ir_measures": {"eval"},
+    "ir_measures": {"eval", "qrels", "runs"},
+    "pandas": {"tables"},
     "pytrec_eval": {"eval"},
     "pyserini": {"pyserini_bridge"},
     "jnius": {"java"},
@@ -246,6 +253,7 @@ def loaded_by(code: str) -> set[str]:
 
 def test_plain_import_loads_nothing() -> None:
     parts = ["errors", "hits", "cli", "device", "topics", "java", "pyserini_bridge", "formats.run", "search", "eval"]
+    parts += ["qrels", "runs", "pyserini"]
     assert loaded_by("import " + ", ".join(["hypensearch", *(f"hypensearch.{part}" for part in parts)])) == set()
 
 

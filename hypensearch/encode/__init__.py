@@ -12,3 +12,7 @@ from hypensearch.encode.encode_corpus import (
 )
 
 __all__ = ["DocumentEncoder", "EncodingOptions", "OutputOptions", "TextOptions", "encode_corpus", "import_vectors"]
+
+
+def __dir__() -> list[str]:
+    return __all__

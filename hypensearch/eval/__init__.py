@@ -6,3 +6,7 @@ from hypensearch.eval.measures import DEFAULT_MEASURES, Evaluation, evaluate, re
 from hypensearch.eval.significance import compare
 
 __all__ = ["DEFAULT_MEASURES", "Evaluation", "compare", "evaluate", "resolve_measures"]
+
+
+def __dir__() -> list[str]:
+    return __all__

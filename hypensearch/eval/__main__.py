@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -15,13 +14,10 @@ from hypensearch.eval.measures import DEFAULT_MEASURES, Evaluation, evaluate, re
 from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, name_runs
 from hypensearch.eval.significance import compare
 from hypensearch.formats.ids import IdLookup
-from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
+from hypensearch.qrels import load_qrels
 
 DEEP_LEARNING_LEVEL = 2
-
-#: What names of qrels files end in; other names that are no files are Pyserini's names.
-QRELS_SUFFIXES = (".txt", ".tsv", ".trec", ".qrels", ".qrel")
 
 #: Flags of trec_eval that are known and not taken: whether they have a value, and what to do instead.
 _REFUSED = {
@@ -140,7 +136,7 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     measures, files = _measures_and_files(args)
     qrels_name, run_paths = _qrels_and_runs(args, files)
     resolve_measures(measures, args.relevance_level)
-    qrels = _local_or_named(qrels_name)
+    qrels = load_qrels(qrels_name)
     paths = _baseline_first(run_paths, getattr(args, "baseline", None))
     evaluations = [
         evaluate(
@@ -200,16 +196,6 @@ def _qrels_and_runs(args: argparse.Namespace, files: list[str]) -> tuple[str, li
     if not (runs := runs + more_runs):
         raise HypensearchError(f"no run was named beside the judgements {qrels}: give QRELS RUN [RUN ...], or --run")
     return qrels, runs
-
-
-def _local_or_named(path_or_name: str) -> dict[str, dict[str, int]]:
-    """Read judgements from a file, or have Pyserini fetch those of a name such as ``dl19-passage``."""
-    plain = path_or_name.removesuffix(".gz")
-    if os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(QRELS_SUFFIXES):
-        return read_qrels(path_or_name)
-    from hypensearch.pyserini_bridge import named_qrels
-
-    return named_qrels(path_or_name)
 
 
 def _baseline_first(paths: Sequence[str], baseline: str | None) -> list[str]:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import PathLike, columns_of, numbered_lines
+from hypensearch.formats.files import PathLike, columns_of, numbered_lines, replace_when_whole
+from hypensearch.formats.ids import flaw_of_id
 
 FORMS = "TREC's form (topic, iteration, docid, grade) or BEIR's (query-id, corpus-id, score; with a header line)"
 # trec_eval counts documents by grade in an array of that length.
@@ -39,6 +41,41 @@ def read_qrels(path: PathLike) -> dict[str, dict[str, int]]:
     if not qrels:
         raise HypensearchError(f"{path}: holds no judgements; qrels are read in {FORMS}")
     return qrels
+
+
+def write_qrels(path: PathLike, qrels: Mapping[str, Mapping[str, int]]) -> None:
+    """Write relevance judgements in TREC's form.
+
+    :param path: The file; one that is there is replaced when the new one is whole.
+    :param qrels: Grades by docid by topic id.
+    :raises HypensearchError: When there are none, for an id that the file cannot carry and a grade that is no whole
+        number. Nothing has been written then.
+    """
+    lines = [
+        f"{topic} 0 {docid} {_checked_grade(topic, docid, grade, path)}\n"
+        for topic, grades in qrels.items()
+        for docid, grade in grades.items()
+    ]
+    if not lines:
+        raise HypensearchError(f"{path}: there are no judgements to write")
+    with replace_when_whole(path, "w") as file:
+        file.writelines(lines)
+
+
+def _checked_grade(topic: str, docid: str, grade: int, path: PathLike) -> int:
+    for what, text in (("topic", topic), ("document", docid)):
+        if flaw := flaw_of_id(text):
+            raise HypensearchError(f"{path}: the {what} id {flaw}")
+    try:
+        number = operator.index(grade)
+    except TypeError:
+        number = MAX_GRADE + 1
+    if abs(number) > MAX_GRADE:
+        raise HypensearchError(
+            f"{path}: topic {topic!r}: the grade {grade!r} of document {docid!r} is not a whole number between "
+            f"-{MAX_GRADE:,} and {MAX_GRADE:,}"
+        )
+    return number
 
 
 def _judgements(path: PathLike) -> Iterator[tuple[int, str, str, int]]:

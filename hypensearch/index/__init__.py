@@ -20,3 +20,7 @@ __all__ = [
     "ShardRecord",
     "check_may_write",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

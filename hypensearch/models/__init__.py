@@ -8,3 +8,7 @@ from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
 
 __all__ = ["DualEncoder", "HyperHead", "ModelConfig", "QNetConfig", "QNets", "load_model"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pyserini's own commands under a JDK that hypensearch finds, with our encoders and index type among Pyserini's.
+"""Pyserini beside ours: a JDK that is found, BM25 and hybrid search, its commands, our encoders among its own.
 
 What Pyserini's modules are called is known to ``hypensearch.pyserini_bridge`` alone.
 """
@@ -9,10 +9,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hypensearch.pyserini_bridge import (
+    bm25_run,
+    hybrid_searcher,
+    index_lucene,
+    lucene_searcher,
+    trec_eval,
+    use_java,
+)
+
 if TYPE_CHECKING:
     from hypensearch.pyserini.encoders import HypencoderDocumentEncoder, HypencoderQueryEncoder
 
-__all__ = ["HypencoderDocumentEncoder", "HypencoderQueryEncoder"]
+__all__ = [
+    "HypencoderDocumentEncoder",
+    "HypencoderQueryEncoder",
+    "bm25_run",
+    "hybrid_searcher",
+    "index_lucene",
+    "lucene_searcher",
+    "trec_eval",
+    "use_java",
+]
 
 
 def __getattr__(name: str) -> type:
@@ -23,3 +41,7 @@ def __getattr__(name: str) -> type:
 
     found: type = getattr(encoders, name)
     return found
+
+
+def __dir__() -> list[str]:
+    return __all__

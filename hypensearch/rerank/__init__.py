@@ -17,3 +17,7 @@ def __getattr__(name: str) -> Any:
     from hypensearch.rerank import reranker
 
     return getattr(reranker, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

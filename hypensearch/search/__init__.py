@@ -18,3 +18,7 @@ def __getattr__(name: str) -> Any:
     from hypensearch.search import searcher
 
     return getattr(searcher, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
