@@ -52,7 +52,8 @@ def test_written_and_read(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "topics", "said"),
     [
-        ("t.tsv", {"1": "a\tb"}, "t.tsv: topic '1' would not be read as it is .* write a .json file"),
+        ("t.tsv", {"1": "a\tb"}, "cannot be written: .*t.tsv:1: .*found 2 tabs"),
+        ("t.tsv", {"1": " a"}, "t.tsv: topic '1' would not be read as it is .* write a .json file"),
         ("t.tsv", {"1": "a\nb"}, "cannot be written: .*t.tsv:2"),
         ("t.jsonl", {"1": " "}, "cannot be written: .*t.jsonl:1: topic '1' has an empty query"),
         ("t.tsv", {"1 2": "a"}, "holds white space"),
