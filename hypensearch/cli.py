@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.printing import visible, visible_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -36,7 +37,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print ``error: message`` and exit with code 2."""
-        print(f"error: {message} (see {self.prog} --help)", file=sys.stderr)
+        print(visible_line(f"error: {message} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT)
 
 
@@ -46,7 +47,8 @@ def run(body: Callable[[], None]) -> int:
     :param body: The command, its arguments already parsed.
     :return: The exit code: 0, 2 for bad input, 130 when interrupted (Ctrl-C), 143 when asked to end (SIGTERM).
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _open_standard_streams()
+    _log_to_stderr()
     quiet_libraries()
     _print_whatever_comes()
     try:
@@ -177,6 +179,35 @@ def positive_int(text: str) -> int:
     return value
 
 
+class _Visible(logging.Formatter):
+    """Messages hold names and texts of others."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the message without control characters."""
+        return visible(super().format(record))
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Visible("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def _open_standard_streams() -> None:
+    """Open what the caller has closed: the next file that is opened would take its number, and get what is printed."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+
+
 def _print_whatever_comes() -> None:
     """Keep a file name or a text that the terminal cannot show from ending a command."""
     for stream in (sys.stdout, sys.stderr):
@@ -186,7 +217,7 @@ def _print_whatever_comes() -> None:
 
 def _fail(message: str) -> int:
     _close_bars()
-    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    print(visible_line(f"error: {message}"), file=sys.stderr)
     return EXIT_BAD_INPUT
 
 

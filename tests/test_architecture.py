@@ -20,7 +20,7 @@ import hypensearch
 from hypensearch.__main__ import COMMANDS
 
 PACKAGE = Path(hypensearch.__file__).parent
-BASE = {"", "errors", "hits"}  # "" is hypensearch itself, for its version
+BASE = {"", "errors", "hits", "printing"}  # "" is hypensearch itself, for its version
 HEAVY = (
     *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
     "triton",
@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "": set(),
     "errors": set(),
     "hits": set(),
+    "printing": set(),
     "resources": set(),
     "cli": BASE,
     "device": BASE,

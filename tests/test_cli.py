@@ -8,6 +8,7 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,36 @@ def test_an_error_stands_in_a_line_of_its_own(capsys: pytest.CaptureFixture[str]
 
     assert cli.run(body) == 2
     assert capsys.readouterr().err.replace("\r", "\n").split("\n")[-2:] == ["error: broken", ""]
+
+
+@pytest.mark.parametrize(("redirect", "told"), [("| cat", ""), (">> {out}", ""), (">&-", "")])
+def test_output_goes_to_the_stream_that_a_path_names(redirect: str, told: str, tmp_path: Path) -> None:
+    write = "import sys; from hypensearch.cli import run; from hypensearch.formats.files import replace_when_whole\n"
+    write += "def body():\n    print('first')\n"
+    write += "    with replace_when_whole('/dev/stdout', 'w') as file:\n        file.write('a run\\n')\n"
+    write += "    print('last')\nsys.exit(run(body))"
+    out = tmp_path / "out"
+    out.write_text("kept\n")
+    line = f"'{sys.executable}' -c \"$SCRIPT\" {redirect.format(out=out)}"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        env={**os.environ, "SCRIPT": write},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (done.returncode, done.stderr) == (0, told)
+    written = "first\na run\nlast\n"
+    assert done.stdout == (written if "cat" in redirect else "")
+    assert out.read_text() == ("kept\n" + written if ">>" in redirect else "kept\n")
+
+
+def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> None:
+        raise HypensearchError("a\x1b]0;owned\x07b\u202ec\x9bd\nerror: e")
+
+    assert cli.run(body) == 2
+    assert capsys.readouterr().err == "error: a\\x1b]0;owned\\x07b\\u202ec\\x9bd error: e\n"
+    with pytest.raises(SystemExit):
+        cli.CommandParser(prog="toy").parse_args(["\x1b[2J"])
+    assert "\x1b" not in capsys.readouterr().err

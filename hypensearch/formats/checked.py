@@ -23,7 +23,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import cache_folder, replace_when_whole
 from hypensearch.formats.json_files import read_json
 
-FORMAT = "hypensearch checked files"
+FORMAT = "hypensearch checked files, their content too"
 # Times of files are no finer than a tick of the system's clock: what was written just now may be written again unseen.
 _SETTLED_NS = 2 * 10**9
 
@@ -39,7 +39,10 @@ def check_once(folder: str | os.PathLike[str], digests: Mapping[str, object], ch
     :return: Whether the check was run.
     """
     stamps = _stamps(digests)
-    note = _note_of(folder, digests)
+    try:
+        note = _note_of(folder, digests)
+    except HypensearchError:  # no cache that could be trusted
+        stamps, note = None, Path()
     if stamps is not None and _is_known(note, digests, stamps):
         return False
     began = time.time_ns()

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 import tempfile
 import threading
 import zlib
@@ -22,6 +23,7 @@ from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import PathLike, open_plain_file, open_to_write, read_at_most, stat_plain
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_LINE_BYTES = 64 * 2**20
@@ -36,11 +38,15 @@ _TORCH_CANNOT_WRITE = re.compile(r"PytorchStreamWriter failed|inline_container\.
 
 _ASCII_SPACE = re.compile(r"[ \t\n\x0b\f\r]+")
 
-PathLike = str | os.PathLike[str]
+# What a shell or a system calls a stream that this process has open.
+_STREAMS = {"/dev/stdout": 1, "/dev/stderr": 2}
+_STREAM = re.compile(r"/(?:dev|proc/self)/fd/(\d{1,6})")
 
 
 @contextmanager
-def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Iterator[IO[Any]]:
+def replace_when_whole(
+    path: PathLike, mode: Literal["w", "wb"] = "wb", *, follow_link: bool = True
+) -> Iterator[IO[Any]]:
     """Write a file under a temporary name beside it and move it into place once it is complete.
 
     Whatever was there before stays until then, and stays for good when the block raises. Missing parent folders are
@@ -49,13 +55,15 @@ def replace_when_whole(path: PathLike, mode: Literal["w", "wb"] = "wb") -> Itera
 
     :param path: The file to write.
     :param mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
+    :param follow_link: False inside of folders that may be a stranger's: whatever has the name, a link or a pipe, is
+        replaced itself.
     :return: The open file, as the target of ``with ... as``.
     :raises HypensearchError: When the file cannot be made there or the disk is full.
     """
-    target = os.path.realpath(path)
+    target = os.path.realpath(path) if follow_link else _beside(path)
     with _told_of(path):
-        in_place = _is_special(target)
-        partial = target if in_place else _partial_name(target)
+        in_place = follow_link and _is_special(path)
+        partial = os.fspath(path) if in_place else _partial_name(target)
         if not in_place:
             os.makedirs(os.path.dirname(target), exist_ok=True)
         file = _open_new(partial, mode, must_be_new=not in_place)
@@ -158,34 +166,66 @@ def whole_lines(path: PathLike) -> list[bytes]:
     return content[:end].split(b"\n")[:-1]
 
 
-def size_of(path: PathLike) -> int:
-    """Return a file's size in bytes.
+def size_of(path: PathLike, within: PathLike | None = None) -> int:
+    """Return a plain file's size in bytes.
 
+    :param within: The folder that it must lie in, links followed.
     :raises FileNotFoundError: When it is not there; nor is one whose name is too long, or lies in a file.
+    :raises NotPlain: When it is no plain file, or lies elsewhere.
     """
-    if not os.path.exists(path):
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path))
-    return os.stat(path).st_size
+    try:
+        return stat_plain(path, within).st_size
+    except NotADirectoryError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path)) from None
 
 
-def sha256_of(path: PathLike) -> str:
-    """Give the hex SHA-256 digest of a file's bytes as they are on disk.
+def sha256_of(path: PathLike, within: PathLike | None = None) -> str:
+    """Give the hex SHA-256 digest of a plain file's bytes as they are on disk.
 
+    :param within: The folder that it must lie in, links followed.
     :raises HypensearchError: When there is no such file.
     """
     digest = hashlib.sha256()
-    with _open_plain(path) as file:
+    with _open_plain_file(path, within) as file:
         while block := file.read(_BUFFER_BYTES):
             digest.update(block)
     return digest.hexdigest()
 
 
 def cache_folder() -> Path:
-    """Give the user's folder for what can be had again: ``HYPENSEARCH_CACHE``, or ``~/.cache/hypensearch``."""
+    """Give the user's folder for what can be had again: ``HYPENSEARCH_CACHE``, or ``~/.cache/hypensearch``.
+
+    What lies there is trusted, so nobody else may put anything there. Without a home it is a folder of this user alone
+    among the temporary files.
+
+    :raises HypensearchError: When it belongs to another user, or others may write to it.
+    """
     try:
-        return Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/hypensearch").expanduser()
+        folder = Path(os.environ.get(CACHE_VARIABLE) or "~/.cache/hypensearch").expanduser()
+        forbidden = stat.S_IWOTH
     except RuntimeError:  # nobody's home
-        return Path(tempfile.gettempdir()) / f"hypensearch-{os.getuid()}"
+        folder = Path(tempfile.gettempdir()) / f"hypensearch-{os.getuid()}"
+        forbidden = stat.S_IWOTH | stat.S_IWGRP
+        with _told_of(folder), suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
+    _check_own(folder, forbidden)
+    return folder
+
+
+def _check_own(folder: Path, forbidden: int) -> None:
+    """Refuse a folder that another user could have filled.
+
+    :param forbidden: Permissions that it must not give.
+    """
+    try:
+        found = os.lstat(folder) if forbidden & stat.S_IWGRP else os.stat(folder)
+    except OSError:
+        return  # not there, so not filled
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & forbidden or not stat.S_ISDIR(found.st_mode):
+        raise HypensearchError(
+            f"{folder}: belongs to another user, or others may write to it, so what lies there cannot be trusted; set "
+            f"{CACHE_VARIABLE} to a folder of your own, or take the permission away (chmod go-w)"
+        )
 
 
 class FileLock:
@@ -237,7 +277,7 @@ class FileLock:
         import fcntl
 
         with _told_of(self.path):
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = open_to_write(self.path, os.O_RDWR | os.O_CREAT, only_name=True)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._is_still_the_file(descriptor):
@@ -258,7 +298,7 @@ class FileLock:
     def _is_still_the_file(self, descriptor: int) -> bool:
         # Its last holder may have removed the file between our open and our flock.
         try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+            return os.path.samestat(os.fstat(descriptor), os.lstat(self.path))
         except FileNotFoundError:
             return False
 
@@ -299,15 +339,6 @@ def read_whole(path: PathLike, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise HypensearchError(f"{path}: larger than {max_bytes:,} bytes, the most that is read of such a file")
     return content
-
-
-def read_at_most(stream: BinaryIO, num_bytes: int) -> bytes:
-    """Read up to so many bytes, taking memory for those that are there and not for those that might be."""
-    pieces, left = [], num_bytes
-    while left and (piece := stream.read(min(left, _BUFFER_BYTES))):
-        pieces.append(piece)
-        left -= len(piece)
-    return b"".join(pieces)
 
 
 def numbered_lines(
@@ -361,6 +392,15 @@ def _cut_at_line_ends(piece: bytes) -> list[bytes]:
     if b"\r" not in piece:
         return [piece.removesuffix(b"\n")]
     return piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
+
+
+def _open_plain_file(path: PathLike, within: PathLike | None) -> BinaryIO:
+    try:
+        return open_plain_file(path, within)
+    except FileNotFoundError:
+        raise HypensearchError(f"{path}: no such file") from None
+    except OSError as error:
+        raise HypensearchError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _open_plain(path: PathLike) -> io.BufferedReader:
@@ -480,20 +520,39 @@ def _full_disk_told_of(path: PathLike) -> Iterator[None]:
 
 
 def _open_new(path: str, mode: Literal["w", "wb"], must_be_new: bool) -> IO[Any]:
+    place: str | int = path
+    if not must_be_new and (stream := _stream_of(path)) is not None:
+        for printed in filter(None, (sys.stdout, sys.stderr)):
+            printed.flush()  # what was printed before comes before
+        place = os.dup(stream)
     mode_letters = mode.replace("w", "x") if must_be_new else mode
     if "b" in mode:
-        return open(path, mode_letters)
-    return open(path, mode_letters, encoding="utf-8", newline="\n")
+        return open(place, mode_letters)
+    return open(place, mode_letters, encoding="utf-8", newline="\n")
 
 
-def _is_special(target: str) -> bool:
+def _is_special(path: PathLike) -> bool:
+    if _stream_of(path) is not None:
+        return True
     try:
-        kind = os.stat(target).st_mode
+        kind = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
     if stat.S_ISDIR(kind):
-        raise HypensearchError(f"{target}: is a folder, a file name was wanted")
+        raise HypensearchError(f"{path}: is a folder, a file name was wanted")
     return not stat.S_ISREG(kind)
+
+
+def _stream_of(path: PathLike) -> int | None:
+    """Give the number of an open stream that a path means: opened by its name, it would begin anew or be refused."""
+    name = os.fspath(path)
+    match = _STREAM.fullmatch(name)
+    return int(match[1]) if match else _STREAMS.get(name)
+
+
+def _beside(path: PathLike) -> str:
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _partial_name(target: str) -> str:
@@ -503,6 +562,7 @@ def _partial_name(target: str) -> str:
 
 def _permissions_of(target: str, otherwise: int) -> int:
     try:
-        return stat.S_IMODE(os.stat(target).st_mode)
+        found = os.lstat(target).st_mode
     except FileNotFoundError:
         return otherwise
+    return stat.S_IMODE(found) if stat.S_ISREG(found) else otherwise

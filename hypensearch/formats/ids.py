@@ -16,6 +16,9 @@ Value = TypeVar("Value")
 
 logger = logging.getLogger(__name__)
 
+#: A docid of an index; they are compared many at a time.
+MAX_ID_BYTES = 2**16
+
 _BREAKS_A_RUN_FILE = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]")
 
 

@@ -9,33 +9,26 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hypensearch.formats.files import PathLike, read_at_most
+from hypensearch.formats.door import PathLike, read_plain
 
 #: A manifest of a billion documents takes about 10 MB.
 MAX_BYTES = 2**28
 
 
-def read_json(path: PathLike, max_bytes: int = MAX_BYTES) -> Any:
-    """Read a file of one JSON value.
+def read_json(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | None = None) -> Any:
+    """Read a plain file of one JSON value.
 
     :param max_bytes: Larger files are refused before they are taken into memory.
+    :param within: The folder that it must lie in, links followed; None for a path that the user gave.
     :raises OSError: When the file cannot be read.
     :raises ValueError: When it is too large, or not JSON in UTF-8.
     """
-    return parse_json(read_bounded(path, max_bytes))
+    return parse_json(read_plain(path, max_bytes, within))
 
 
-def read_bounded(path: PathLike, max_bytes: int = MAX_BYTES) -> bytes:
-    """Read a file of bounded size.
-
-    :raises OSError: When the file cannot be read.
-    :raises ValueError: When it is larger than ``max_bytes``.
-    """
-    with open(path, "rb") as file:
-        content = read_at_most(file, max_bytes + 1)
-    if len(content) > max_bytes:
-        raise ValueError(f"larger than {max_bytes:,} bytes")
-    return content
+def read_bounded(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | None = None) -> bytes:
+    """Read a plain file of bounded size; errors as :func:`hypensearch.formats.door.read_plain`'s."""
+    return read_plain(path, max_bytes, within)
 
 
 def parse_json(content: bytes | str) -> Any:

@@ -17,12 +17,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import read_plain
 from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.json_files import parse_json
+from hypensearch.formats.schema import Digest, Name, Short, Size, checked
 
 FORMAT = "hypensearch q-nets"
 FORMAT_VERSION = 2  # the newest; q-nets themselves are written as version 1, which older versions of hypensearch read
@@ -30,10 +33,28 @@ WHOLE, COMPACT = "q-nets", "token states"
 _VERSIONS = {WHOLE: 1, COMPACT: 2}
 STATES, NUM_TOKENS = "states", "num_tokens"
 MANIFEST = "manifest.json"
+MAX_BLOCK_BYTES = 2**34
 BLOCK_QUERIES = 64
-_MAX_MANIFEST_BYTES = 2**31
+MAX_MANIFEST_BYTES = 2**28
 LOCK = ".lock"
 _OUR_FILE = re.compile(r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial|\.lock")
+
+
+class _Model(TypedDict, total=False):
+    """What is read of the model's facts."""
+
+    name: Short | None
+    fingerprint: Short | None
+    max_length: Size | None
+
+
+class _Facts(TypedDict):
+    """What is read of the manifest."""
+
+    files: list[tuple[Name, Digest]]
+    topics: list[tuple[str, str]]
+    architecture: dict[str, Any]
+    model: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +97,14 @@ class StoredQNets:
                 found[topic_id] = {name: array[place[topic_id] % BLOCK_QUERIES] for name, array in tensors.items()}
         return found
 
+    def flaw(self, block: int) -> str | None:
+        """Say what is wrong with a block's file, None when it can be read."""
+        try:
+            self._read_block(block)
+        except HypensearchError as error:
+            return str(error)
+        return None
+
     def _read_block(self, block: int) -> Mapping[str, Sequence[np.ndarray] | np.ndarray]:
         """Read a file's tensors, by name, one a query."""
         from safetensors import SafetensorError
@@ -84,7 +113,9 @@ class StoredQNets:
         name, digest = self.files[block]
         path = self.folder / name
         try:
-            content = path.read_bytes()
+            content = read_plain(path, MAX_BLOCK_BYTES, self.folder)
+        except ValueError as error:
+            raise HypensearchError(f"{path}: {error}; encode the topics again") from None
         except OSError as error:
             raise HypensearchError(f"{path}: {error.strerror}; encode the topics again") from None
         if hashlib.sha256(content).hexdigest() != digest:
@@ -157,7 +188,7 @@ def _write_blocks(path: Path, blocks: Iterable[Mapping[str, np.ndarray]]) -> lis
         content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
         digest = hashlib.sha256(content).hexdigest()
         name = f"q_nets-{number:05d}-{digest[:8]}.safetensors"
-        with replace_when_whole(path / name) as file:
+        with replace_when_whole(path / name, follow_link=False) as file:
             file.write(content)
         files.append((name, digest))
     return files
@@ -179,7 +210,7 @@ def _write_manifest(
         "topics": [[topic_id, text] for topic_id, text in topics.items()],
         "files": files,
     }
-    with replace_when_whole(path / MANIFEST, "w") as file:
+    with replace_when_whole(path / MANIFEST, "w", follow_link=False) as file:
         # in ASCII, which carries even a folder's name that is not UTF-8
         json.dump({**facts, "checksum": _checksum(facts)}, file)
 
@@ -226,17 +257,17 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
     if type(version) is int and version > FORMAT_VERSION:
         raise HypensearchError(f"{where}: format version {version}: upgrade hypensearch to read it")
     try:
-        files = [(str(name), str(digest)) for name, digest in facts["files"]]
-        topics = {str(topic_id): str(text) for topic_id, text in facts["topics"]}
-        wanted = -(-len(facts["topics"]) // BLOCK_QUERIES)
-        if any(os.path.basename(name) != name or "\0" in name for name, _ in files) or len(files) != wanted:
+        given = checked(facts, _Facts)
+        checked(given["model"], _Model)
+        files, topics = given["files"], dict(given["topics"])
+        if len(files) != -(-len(given["topics"]) // BLOCK_QUERIES):
             raise ValueError("files and topics do not fit together")
-        if len(topics) != len(facts["topics"]):
+        if len(topics) != len(given["topics"]):
             raise ValueError("a topic comes twice")
         forms = [form for form, number in _VERSIONS.items() if type(version) is int and number == version]
         if not forms:
             raise ValueError(f"version is {version!r}")
-        return StoredQNets(path, dict(facts["architecture"]), dict(facts["model"]), topics, files, forms[0])
+        return StoredQNets(path, given["architecture"], given["model"], topics, files, forms[0])
     except (KeyError, TypeError, ValueError) as error:
         raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
 
@@ -244,9 +275,7 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
 def _read_manifest(path: Path) -> dict[str, Any]:
     where = path / MANIFEST
     try:
-        if where.stat().st_size > _MAX_MANIFEST_BYTES:
-            raise ValueError("too large")
-        facts = json.loads(where.read_text(encoding="utf-8"))
+        facts = parse_json(read_plain(where, MAX_MANIFEST_BYTES, path))
         if facts["format"] != FORMAT:
             raise ValueError(f"format is {facts['format']!r}")
         wanted = facts.pop("checksum", None)  # version 0.1 wrote none
@@ -257,8 +286,9 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise HypensearchError(
             f"{path}: no folder of q-nets (no {MANIFEST}); python -m hypensearch.encode.query makes one"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise HypensearchError(f"{where}: not the manifest of a folder of q-nets ({error})") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HypensearchError(f"{where}: not the manifest of a folder of q-nets ({reason})") from None
 
 
 def _old_files(folder: Path) -> set[str]:

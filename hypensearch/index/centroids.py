@@ -8,13 +8,15 @@ Graph search may start from them in place of random documents. ``INDEX/centroids
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import make_folder
 from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
+from hypensearch.formats.schema import Count, checked
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.nearest import gather_rows, read_rows
 from hypensearch.index.surrogate import vectors_digest
@@ -52,7 +54,7 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
     folder = os.path.join(index.folder, FOLDER)
     again = f"make them with: python -m hypensearch.index --index {index.folder} --centroids"
     try:
-        content = read_bounded(os.path.join(folder, _MANIFEST))
+        content = read_bounded(os.path.join(folder, _MANIFEST), within=index.folder)
         facts = parse_json(content)
         if facts["version"] > FORMAT_VERSION:
             raise HypensearchError(f"{folder}: format version {facts['version']}: upgrade hypensearch, or {again}")
@@ -61,14 +63,19 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
         check_signed(content, facts)
         if facts["vectors"] != vectors_digest(index):
             raise HypensearchError(f"{folder}: were made of other vectors than {index.folder} holds; {again}")
-        rows = np.array(facts["rows"], dtype=np.int64)
+        rows = np.array(checked(facts, _Facts)["rows"], dtype=np.int64)
         if not _are_rows(rows, index.num_docs):
             raise ValueError("rows that are none")
     except (FileNotFoundError, NotADirectoryError):
         raise HypensearchError(f"{index.folder} has no centroids to start from; {again}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise HypensearchError(f"{folder}: damaged ({error}); {again}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise HypensearchError(f"{folder}: damaged ({reason}); {again}") from None
     return rows
+
+
+class _Facts(TypedDict):
+    rows: list[Count]
 
 
 def _are_rows(rows: np.ndarray, num_docs: int) -> bool:
@@ -108,10 +115,10 @@ def _nearest_documents(index: FlatIndex, centroids: np.ndarray) -> tuple[np.ndar
 
 def _write(index: FlatIndex, rows: np.ndarray, facts: dict[str, Any]) -> None:
     folder = os.path.join(index.folder, FOLDER)
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     belongs = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": vectors_digest(index)}
     with (
         FileLock(os.path.join(folder, ".lock")),
-        replace_when_whole(os.path.join(folder, _MANIFEST)) as file,
+        replace_when_whole(os.path.join(folder, _MANIFEST), follow_link=False) as file,
     ):
         file.write(signed_json({**belongs, **facts, "rows": rows.tolist()}))

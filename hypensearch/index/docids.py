@@ -10,7 +10,11 @@ from typing import overload
 
 import numpy as np
 
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import MAX_ID_BYTES, flaw_of_id
+
 _CHUNK_ROWS = 2**16
+_LONG = 512
 
 
 class Docids(Sequence[str]):
@@ -18,11 +22,13 @@ class Docids(Sequence[str]):
 
     :param data: The bytes of the ``docid`` file, one docid a line, shape ``(num_bytes,)``.
     :param offsets: Where each line starts, and the end of the last, shape ``(num_docs + 1,)``.
+    :param where: What they belong to, for messages.
     """
 
-    def __init__(self, data: np.ndarray, offsets: np.ndarray) -> None:
+    def __init__(self, data: np.ndarray, offsets: np.ndarray, where: str = "the index") -> None:
         self._data = np.asarray(data)  # views of a memory map are slow to make
         self._offsets = np.asarray(offsets)
+        self._where = where
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -38,7 +44,7 @@ class Docids(Sequence[str]):
             row += len(self)
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} of {len(self)}")
-        return self.utf8(row).decode("utf-8")
+        return self._decoded(self.utf8(row))
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), _CHUNK_ROWS):
@@ -56,7 +62,14 @@ class Docids(Sequence[str]):
         """
         starts = self._offsets[rows].astype(np.int64)
         lengths = self._offsets[rows + 1].astype(np.int64) - starts - 1
-        places = np.arange(max(int(lengths.max(initial=1)), 1))
+        if len(rows) and (min(starts.min(), lengths.min()) < 0 or int((starts + lengths).max()) > len(self._data)):
+            raise self._damaged("their places are none")
+        if int(lengths.max(initial=0)) > MAX_ID_BYTES:
+            raise self._damaged(f"one is longer than {MAX_ID_BYTES:,} bytes")
+        longest = max(int(lengths.max(initial=1)), 1)
+        if longest > _LONG:
+            return np.array([self.utf8(row) for row in rows.tolist()], dtype=f"S{longest}"), lengths
+        places = np.arange(longest)
         inside = places < lengths[:, None]
         letters = np.where(inside, self._data[np.where(inside, starts[:, None] + places, 0)], np.uint8(0))
         return np.ascontiguousarray(letters).view(f"S{len(places)}")[:, 0], lengths
@@ -65,7 +78,51 @@ class Docids(Sequence[str]):
         if step != 1 or start >= stop:
             return [self[row] for row in range(start, stop, step)]
         lines = self._data[int(self._offsets[start]) : int(self._offsets[stop]) - 1].tobytes()
-        return lines.decode("utf-8").split("\n")
+        docids = self._decoded(lines).split("\n")
+        if len(docids) != stop - start:
+            raise self._damaged("their places are none")
+        return docids
+
+    def _decoded(self, utf8: bytes) -> str:
+        try:
+            return utf8.decode("utf-8")
+        except UnicodeDecodeError:
+            raise self._damaged("they are not UTF-8") from None
+
+    def _damaged(self, what: str) -> HypensearchError:
+        return HypensearchError(f"{self._where}: its docids are damaged ({what}); copy the index anew")
+
+
+def flaw_of_docids(docids: Docids) -> str | None:
+    """Say what is wrong with docids that somebody may have made up; None for lines of UTF-8 and their places."""
+    data, offsets = docids._data, docids._offsets
+    if int(offsets[0]) or int(offsets[-1]) != len(data):
+        return "places of its docids do not fit its size"
+    for start in range(0, len(docids), _CHUNK_ROWS):
+        ends = offsets[start : start + _CHUNK_ROWS + 1]
+        lengths = np.diff(ends.astype(np.int64))
+        if int(lengths.min(initial=2)) < 2 or int(ends[-1]) > len(data):
+            return "places of its docids do not fit its size"
+        if (data[(ends[1:] - np.uint64(1)).astype(np.int64)] != ord("\n")).any():
+            return "a docid does not end with its line"
+        try:
+            found = docids[start : start + _CHUNK_ROWS]
+        except HypensearchError:
+            return "a docid is not UTF-8, or holds a line end"
+        if flaw_of_id("".join(found)) is not None or int(lengths.max()) > MAX_ID_BYTES + 1:
+            return "a docid is none: it holds white space, or is too long"
+    return None
+
+
+def is_permutation(ranks: np.ndarray) -> bool:
+    """Tell whether every number from 0 comes once, *Shape:* ``(n,)``."""
+    seen = np.zeros(len(ranks), dtype=bool)
+    for start in range(0, len(ranks), _CHUNK_ROWS):
+        part = np.asarray(ranks[start : start + _CHUNK_ROWS])
+        if len(part) and int(part.max()) >= len(ranks):
+            return False
+        seen[part] = True
+    return bool(seen.all())
 
 
 def rank_docids(data: np.ndarray, offsets: np.ndarray) -> np.ndarray:

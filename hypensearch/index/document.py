@@ -13,10 +13,14 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import is_gzip_name, open_stream
+from hypensearch.formats.door import NotPlain, open_plain_file, read_at_most, stat_plain
+from hypensearch.formats.files import MAX_LINE_BYTES, is_gzip_name, open_stream
+from hypensearch.formats.json_files import parse_json
 
 _SHOWN = 70  # characters of a text in its repr
 _SKIPPED_BYTES = 2**20
+_CHUNK_ROWS = 2**16
+_COPY = "copy the index anew"
 _STORE_DOCUMENTS = "encode it again with --store-documents to keep the text inside the index"
 
 
@@ -35,7 +39,7 @@ class IndexedDocument:
     record: Mapping[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "record", json.loads(self.raw_text))
+        object.__setattr__(self, "record", parse_json(self.raw_text))
 
     def __repr__(self) -> str:
         text = " ".join(self.contents().split())
@@ -86,14 +90,14 @@ class DocumentFiles:
         """
         facts, positions = self._known()
         place = positions[row]
-        path = self._checked(facts["files"][int(place["file"])])
+        path = self._path_of(int(place["file"]))
         if is_gzip_name(path):
             raise HypensearchError(
                 f"{path}: documents cannot be read one by one from a gzipped corpus; {_STORE_DOCUMENTS}"
             )
-        with open(path, "rb") as file:
-            file.seek(int(place["offset"]))
-            return self._document(file.read(int(place["length"])), docid)
+        with open_plain_file(path) as file:
+            file.seek(min(int(place["offset"]), os.fstat(file.fileno()).st_size))
+            return self._document(read_at_most(file, self._length(place)), docid, path)
 
     def read_many(self, rows: np.ndarray, docids: Sequence[str]) -> list[IndexedDocument]:
         """Read some documents in one pass over each file, so that gzipped ones can be read too.
@@ -106,17 +110,52 @@ class DocumentFiles:
         places = positions[rows]
         found: dict[int, IndexedDocument] = {}
         for number in np.unique(places["file"]).tolist():
-            path = self._checked(facts["files"][number])
+            path = self._path_of(number)
+            for place in places[places["file"] == number]:
+                self._length(place)
             inside = np.flatnonzero(places["file"] == number)
             inside = inside[np.argsort(places["offset"][inside], kind="stable")]
             for i, raw in zip(inside.tolist(), _read_parts(path, places[inside]), strict=True):
-                found[i] = self._document(raw, docids[i])
+                found[i] = self._document(raw, docids[i], path)
         return [found[i] for i in range(len(rows))]
 
-    def _document(self, raw: bytes, docid: str) -> IndexedDocument:
+    def flaw(self) -> str | None:
+        """Say what is wrong with the places of documents, None when all can be looked for."""
+        if self._positions is None:
+            return None
+        num_files = len((self._facts or {}).get("files", ()))
+        for start in range(0, len(self._positions), _CHUNK_ROWS):
+            places = self._positions[start : start + _CHUNK_ROWS]
+            if int(places["file"].max()) >= num_files or int(places["length"].max()) > MAX_LINE_BYTES:
+                return "names files that the manifest does not, or documents that are too long"
+        return None
+
+    def _document(self, raw: bytes, docid: str, path: str) -> IndexedDocument:
+        """Take what was read for the document; only a record with its docid is: nothing else of the user's is shown."""
         facts, _ = self._known()
-        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
-        return IndexedDocument(docid, text, tuple(facts.get("fields", ())))
+        try:
+            text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
+            document = IndexedDocument(docid, text, tuple(facts.get("fields", ())))
+        except ValueError:
+            raise _no_document(path, docid) from None
+        record: object = document.record
+        if not isinstance(record, dict) or docid not in {str(value) for value in record.values() if _may_be_id(value)}:
+            raise _no_document(path, docid)
+        return document
+
+    def _length(self, place: np.ndarray) -> int:
+        length = int(place["length"])
+        if length > MAX_LINE_BYTES:
+            raise HypensearchError(
+                f"{self._folder}: says that a document takes {length:,} bytes, more than {MAX_LINE_BYTES:,}; {_COPY}"
+            )
+        return length
+
+    def _path_of(self, number: int) -> str:
+        facts, _ = self._known()
+        if number >= len(facts.get("files", ())):
+            raise HypensearchError(f"{self._folder}: names no file number {number} of documents; {_COPY}")
+        return self._checked(facts["files"][number])
 
     def _known(self) -> tuple[Mapping[str, Any], np.ndarray]:
         if self._facts is None or self._positions is None:
@@ -127,16 +166,30 @@ class DocumentFiles:
         return self._facts, self._positions
 
     def _checked(self, file: Mapping[str, Any]) -> str:
+        """Give a file's path: one inside of the shard, or the very corpus that was encoded, wherever it lies."""
         path = os.path.join(self._folder, file["path"])
+        is_inside = file["path"] == os.path.basename(file["path"])
         try:
-            found = os.stat(path)
+            found = stat_plain(path, self._folder if is_inside else None)
+        except NotPlain as error:
+            raise HypensearchError(f"{path}: {error.strerror}; {_COPY}") from None
         except OSError as error:
             raise HypensearchError(
                 f"{path}: the encoded corpus is not there ({error.strerror}); {_STORE_DOCUMENTS}"
             ) from None
-        if "bytes" in file and (found.st_size, found.st_mtime_ns) != (file["bytes"], file["mtime_ns"]):
+        if not is_inside and not {"bytes", "mtime_ns"} <= file.keys():
+            raise HypensearchError(f"{path}: lies outside of the index, which does not say what it should be; {_COPY}")
+        if "bytes" in file and (found.st_size, found.st_mtime_ns) != (file["bytes"], file.get("mtime_ns")):
             raise HypensearchError(f"{path}: the corpus has changed since it was encoded; {_STORE_DOCUMENTS}")
         return path
+
+
+def _no_document(path: str, docid: str) -> HypensearchError:
+    return HypensearchError(f"{path}: holds no JSON of document {docid!r} where the index says; {_STORE_DOCUMENTS}")
+
+
+def _may_be_id(value: object) -> bool:
+    return isinstance(value, str) or type(value) is int
 
 
 def _read_parts(path: str, places: np.ndarray) -> Iterator[bytes]:

@@ -15,8 +15,9 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
+from hypensearch.formats.door import NotPlain
 from hypensearch.formats.files import size_of
-from hypensearch.index.docids import Docids
+from hypensearch.index.docids import Docids, flaw_of_docids, is_permutation
 from hypensearch.index.document import DocumentFiles, IndexedDocument
 from hypensearch.index.integrity import Damage, shard_damages
 from hypensearch.index.manifest import (
@@ -31,10 +32,11 @@ from hypensearch.index.manifest import (
     ShardRecord,
     read_manifest,
 )
-from hypensearch.index.npy import map_npy
+from hypensearch.index.npy import map_bytes, map_npy
 from hypensearch.index.progress import read_progress
 
 VERIFY = "python -m hypensearch.verify"
+_COPY = "copy the index anew"
 _DOCIDS_AT_ONCE = 1024  # looked up together: bounds memory where docids are long
 
 
@@ -63,7 +65,7 @@ class FlatShard:
         self.docid_rank = self._map(DOCID_RANK, np.dtype(np.uint32), (self.num_docs,))
         offsets = self._map(DOCID_OFFSETS, np.dtype(np.uint64), (self.num_docs + 1,))
         #: Docids by row, read when asked for.
-        self.docids = Docids(np.memmap(os.path.join(folder, DOCID), np.uint8, "r"), offsets)
+        self.docids = Docids(map_bytes(os.path.join(folder, DOCID), folder), offsets, folder)
         self._documents = DocumentFiles(folder, record.documents, self._positions())
 
     def row_of(self, docid: str) -> int | None:
@@ -114,8 +116,25 @@ class FlatShard:
         return self._documents.read_many(rows, [self.docids[int(row)] for row in rows])
 
     def damages(self) -> Iterator[Damage]:
-        """Read every file and compare it with its digest; takes as long as the disk does."""
-        return shard_damages(self.folder, self.record, self.dim, str(self.vectors.dtype))
+        """Read every file, compare it with its digest, and look whether it makes sense; takes as long as the disk does.
+
+        Digests are those of whoever wrote the index, so what fits them may still be made up.
+        """
+        found = False
+        for damage in shard_damages(self.folder, self.record, self.dim, str(self.vectors.dtype)):
+            found = True
+            yield damage
+        if not found:
+            yield from self.nonsense()
+
+    def nonsense(self) -> Iterator[Damage]:
+        """Look whether docids, their ranks and the places of documents are what they can be."""
+        if (flaw := flaw_of_docids(self.docids)) is not None:
+            yield Damage(os.path.join(self.folder, DOCID), flaw)
+        if not is_permutation(self.docid_rank):
+            yield Damage(os.path.join(self.folder, DOCID_RANK), "its ranks are not those of its docids")
+        if (flaw := self._documents.flaw()) is not None:
+            yield Damage(os.path.join(self.folder, DOCUMENT_POSITIONS), flaw)
 
     @property
     def dim(self) -> int:
@@ -125,6 +144,8 @@ class FlatShard:
     @cached_property
     def rows_by_rank(self) -> np.ndarray:
         """Rows in the code-point order of their docids, shape ``(num_docs,)``, uint32."""
+        if not is_permutation(self.docid_rank):
+            raise HypensearchError(f"{self.folder}/{DOCID_RANK}: its ranks are not those of its docids; {_COPY}")
         rows = np.empty(self.num_docs, dtype=np.uint32)
         rows[self.docid_rank] = np.arange(self.num_docs, dtype=np.uint32)
         return rows
@@ -137,7 +158,7 @@ class FlatShard:
     def _map(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
         path = os.path.join(self.folder, name)
         try:
-            array = map_npy(path)
+            array = map_npy(path, self.folder)
         except FileNotFoundError:
             raise
         except (ValueError, EOFError, OSError) as error:
@@ -346,12 +367,28 @@ def _open_shards(folder: str, manifest: Manifest) -> list[FlatShard]:
     shards: list[FlatShard] = []
     start = 0
     for record in manifest.shards:
+        check_folder(folder, record.folder)
         shards.append(FlatShard(os.path.join(folder, record.folder), record, manifest.dim, manifest.dtype, start))
         start += record.num_docs
     return shards
 
 
+def check_folder(folder: str, shard: str) -> None:
+    """Refuse a shard that a link inside the index leads out of it; one that was joined lies elsewhere by its name.
+
+    :raises HypensearchError: Names the shard.
+    """
+    if os.pardir in shard.split(os.sep):
+        return
+    root, place = os.path.realpath(folder), os.path.realpath(os.path.join(folder, shard))
+    if os.path.commonpath([root, place]) != root:
+        raise HypensearchError(f"{folder}/{shard}: leads out of the index by a link; {_COPY}")
+
+
 def _check_size(path: str, file: FileRecord) -> None:
-    found = size_of(path)
+    try:
+        found = size_of(path, os.path.dirname(path))
+    except NotPlain as error:
+        raise HypensearchError(f"{path}: {error.strerror}; {_COPY}") from None
     if found != file.bytes:
         raise HypensearchError(f"{path}: {found:,} bytes long, the manifest says {file.bytes:,}; copy the index anew")

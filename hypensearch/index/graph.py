@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
-from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import parse_json, read_bounded, signed_json
+from hypensearch.formats.files import replace_when_whole, size_of
+from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
+from hypensearch.formats.schema import Count, Digest, Distance, Name, Number, Short, Size, checked
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import FileRecord
@@ -55,17 +57,17 @@ class GraphManifest:
         manifest changes both at once.
     """
 
-    num_docs: int
-    degree: int
-    distance: str
-    builder: str
-    vectors: str
+    num_docs: Number
+    degree: Size
+    distance: Distance
+    builder: Short
+    vectors: Digest
     neighbours: FileRecord
-    recall: float | None = None
-    recall_sample: int = 0
+    recall: Annotated[float, Meta(ge=0, le=1)] | None = None
+    recall_sample: Count = 0
     settings: dict[str, Any] = field(default_factory=dict)
     created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
-    file: str = NEIGHBOURS
+    file: Name = NEIGHBOURS
 
     def to_bytes(self) -> bytes:
         """Give the file's content; it carries a digest of itself."""
@@ -77,7 +79,7 @@ class GraphManifest:
 
     def write(self, folder: str) -> None:
         """Put it into a graph's folder, at once and whole."""
-        with replace_when_whole(os.path.join(folder, GRAPH)) as file:
+        with replace_when_whole(os.path.join(folder, GRAPH), follow_link=False) as file:
             file.write(self.to_bytes())
 
 
@@ -156,12 +158,17 @@ class GraphIndex:
                 )
 
     def check_once(self) -> None:
-        """Compare the file with its digest, unless that was done since it was last touched.
+        """Compare the file with its digest and look for rows that are none, unless that was done since it was touched.
 
-        :raises HypensearchError: When the file has changed.
+        :raises HypensearchError: When the file has changed, or a neighbour is none.
         """
         path = os.path.join(self.folder, self.manifest.file)
-        check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._verify_bytes)
+        check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._verify_rows)
+
+    def _verify_rows(self) -> None:
+        path = self._verify_bytes()
+        for start in range(0, self.num_docs, _CHECKED_ROWS):
+            check_rows(self.neighbours[start : start + _CHECKED_ROWS], self.num_docs, path, _again(self.folder))
 
     def _verify_bytes(self) -> str:
         path = os.path.join(self.folder, self.manifest.file)
@@ -189,6 +196,15 @@ def check_belongs(index: FlatIndex, manifest: GraphManifest, folder: str) -> Non
         )
 
 
+def check_rows(neighbours: np.ndarray, num_docs: int, path: str, advice: str) -> None:
+    """Refuse neighbours that are no documents of the index: who signed them may have made them up.
+
+    :raises HypensearchError: When a row is outside of the index.
+    """
+    if neighbours.size and not NO_NEIGHBOUR <= int(neighbours.min()) <= int(neighbours.max()) < num_docs:
+        raise HypensearchError(f"{path}: has rows as neighbours that are none of {num_docs:,}; {advice}")
+
+
 def rows_with_flaws(neighbours: np.ndarray, rows: np.ndarray, num_docs: int) -> np.ndarray:
     """Find documents whose neighbours are not what they should be.
 
@@ -214,7 +230,7 @@ def _only_name(index: FlatIndex) -> str:
 def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
     path = os.path.join(folder, GRAPH)
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, within=index.folder)
     except ValueError as error:
         raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
     except (FileNotFoundError, NotADirectoryError):
@@ -223,6 +239,8 @@ def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
             f"{folder}: no such graph (there: {known}); make one with: {_BUILD} --index {index.folder} "
             f"--name {os.path.basename(folder)}"
         ) from None
+    except OSError as error:
+        raise HypensearchError(f"{path}: cannot be read ({error.strerror}); {_again(folder)}") from None
     return _parse(content, path)
 
 
@@ -237,28 +255,30 @@ def _parse(content: bytes, path: str) -> GraphManifest:
                 f"{path}: format version {facts['version']}, this hypensearch reads up to version {FORMAT_VERSION}: "
                 "pip install --upgrade hypensearch"
             )
+        check_signed(content, facts)
         manifest = _build(facts)
         if manifest.to_bytes() != content:
-            raise ValueError("its content does not match its checksum")
+            raise ValueError("it says more, or less, than such a file does")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
     return manifest
 
 
 def _build(facts: Mapping[str, Any]) -> GraphManifest:
-    own = {key: value for key, value in facts.items() if key not in ("format", "version", "checksum")}
-    if os.path.basename(own.get("file", NEIGHBOURS)) != own.get("file", NEIGHBOURS):
-        raise ValueError("a file outside of its folder")
-    return GraphManifest(**{**own, "neighbours": FileRecord(**own["neighbours"])})
+    manifest = checked(facts, GraphManifest)
+    if not isinstance(manifest.neighbours.sha256, str):
+        raise ValueError("its neighbours have no digest")
+    return manifest
 
 
 def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
     path = os.path.join(folder, manifest.file)
     try:
-        found = os.stat(path).st_size
-        neighbours = map_npy(path)
+        found = size_of(path, folder)
+        neighbours = map_npy(path, folder)
     except (ValueError, EOFError, OSError) as error:
-        raise HypensearchError(f"{path}: cannot be read ({error}); {_again(folder)}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise HypensearchError(f"{path}: cannot be read ({reason}); {_again(folder)}") from None
     wanted = (manifest.num_docs, manifest.degree)
     if found != manifest.neighbours.bytes or neighbours.shape != wanted or neighbours.dtype != np.int32:
         raise HypensearchError(

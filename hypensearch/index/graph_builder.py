@@ -18,6 +18,7 @@ import numpy as np
 
 from hypensearch.cli import progress_bar
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import make_folder
 from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole
 from hypensearch.formats.graph_jsonl import NeighbourList, read_graph_jsonl
 from hypensearch.formats.json_files import read_json
@@ -229,7 +230,7 @@ class GraphWriter:
         return GraphIndex.open(self._index, self._name)
 
     def __enter__(self) -> GraphWriter:
-        os.makedirs(os.path.dirname(self.folder), exist_ok=True)
+        make_folder(os.path.dirname(self.folder))
         self._lock.acquire()
         try:
             self._check_new()
@@ -271,7 +272,7 @@ class GraphWriter:
         num_rows, digest = self._rows_done()
         if not num_rows:
             shutil.rmtree(self._partial, ignore_errors=True)
-        os.makedirs(self._partial, exist_ok=True)
+        make_folder(self._partial)
         try:
             path = os.path.join(self._partial, NEIGHBOURS)
             self._file = GrowingArray(path, np.int32, width=self._manifest.degree, num_rows=num_rows, digested=True)
@@ -285,12 +286,12 @@ class GraphWriter:
         """Give how many rows an unfinished graph has, and their digest."""
         path = os.path.join(self._partial, _PROGRESS)
         try:
-            progress = read_json(path)
+            progress = read_json(path, within=self._partial)
             num_rows, digest = int(progress["num_rows"]), str(progress["digest"])
             settings = dict(progress["settings"])
         except FileNotFoundError:
             return 0, ""
-        except (ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError):
             if self._overwrite:
                 return 0, ""
             raise HypensearchError(f"{path}: damaged; give --overwrite to begin anew") from None
@@ -303,13 +304,13 @@ class GraphWriter:
         )
 
     def _write_progress(self) -> None:
-        with replace_when_whole(os.path.join(self._partial, _PROGRESS), "w") as file:
+        with replace_when_whole(os.path.join(self._partial, _PROGRESS), "w", follow_link=False) as file:
             progress = {"settings": self._settings, "num_rows": self.num_rows, "digest": self._open_file.digest}
             json.dump(progress, file)
 
     def _make_visible(self, manifest: GraphManifest) -> None:
         """Put the file of neighbours beside that of an older graph, then change over by one rename of the manifest."""
-        os.makedirs(self.folder, exist_ok=True)
+        make_folder(self.folder)
         if os.path.exists(os.path.join(self.folder, GRAPH)):
             name = f"neighbours-{str(manifest.neighbours.sha256)[:12]}.npy"
             manifest = replace(manifest, file=name)

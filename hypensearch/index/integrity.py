@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hypensearch.formats.door import is_plain, open_plain
 from hypensearch.formats.files import size_of
 from hypensearch.index.manifest import BLOCK_ROWS, FileRecord, ShardRecord
 from hypensearch.index.npy import HEADER_BYTES, npy_header
@@ -63,7 +64,7 @@ def shard_damages(
 
 
 def file_damages(path: str, record: FileRecord, *, full: bool = True, done: Done = lambda count: None) -> list[Damage]:
-    """Compare a file with its size and its digest."""
+    """Compare a file with its size and its digest; it must lie in the folder that its path names."""
     wrong_size = _wrong_size(path, record)
     if wrong_size is not None or not full:
         return [] if wrong_size is None else [wrong_size]
@@ -82,7 +83,7 @@ def block_damages(
     wrong_size = _wrong_size(path, record)
     if wrong_size is not None:
         yield wrong_size
-    if not full or not os.path.exists(path):
+    if not full or not is_plain(path, os.path.dirname(path)):
         return
     with _opened(path) as descriptor, ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1)) as threads:
         if os.pread(descriptor, HEADER_BYTES, 0) != header:
@@ -104,9 +105,11 @@ def block_damages(
 
 def _wrong_size(path: str, record: FileRecord) -> Damage | None:
     try:
-        found = size_of(path)
+        found = size_of(path, os.path.dirname(path))
     except FileNotFoundError:
         return Damage(path, "is not there")
+    except OSError as error:
+        return Damage(path, str(error.strerror))
     if found == record.bytes:
         return None
     return Damage(path, f"{found:,} bytes long, the manifest says {record.bytes:,}")
@@ -114,7 +117,7 @@ def _wrong_size(path: str, record: FileRecord) -> Damage | None:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = open_plain(path, os.path.dirname(path))
     try:
         yield descriptor
     finally:

@@ -7,14 +7,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 import hypensearch
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import NotPlain
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import parse_json, read_bounded, signed_json
+from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
+from hypensearch.formats.schema import (
+    Count,
+    Digest,
+    Dtype,
+    FaissFile,
+    Name,
+    Number,
+    Place,
+    RelativePlace,
+    Short,
+    Size,
+    Time,
+    checked,
+)
+from hypensearch.index.npy import HEADER_BYTES
 
 FORMAT = "hypensearch flat index"
 FORMAT_VERSION = 1
@@ -43,8 +60,38 @@ class FileRecord:
     :param sha256: Digest of the whole file, or, for vectors, of each :data:`BLOCK_ROWS` rows (without the header).
     """
 
-    bytes: int
-    sha256: str | list[str]
+    bytes: Count
+    sha256: Digest | list[Digest]
+
+
+class CorpusFile(TypedDict):
+    """A file with documents: inside of the shard, or the user's own, which must be as it was when it was encoded."""
+
+    path: Place
+    bytes: NotRequired[Count]
+    mtime_ns: NotRequired[Time]
+
+
+class CorpusFacts(TypedDict, total=False):
+    """What a shard says of its documents."""
+
+    files: list[CorpusFile]
+    fields: list[str]
+
+
+class ModelFacts(TypedDict, total=False):
+    """What an index says of the model that made its vectors; None for what is not known."""
+
+    name: Place | Literal[""] | None
+    revision: Short | None
+    fingerprint: Short | None
+    kind: Short | None
+    dim: Size | None
+    max_length: Size | None
+    prefix: str | None
+    backbone_config: Place | None
+    count_padding: bool | None
+    precision: Short | None
 
 
 @dataclass(frozen=True)
@@ -58,9 +105,9 @@ class ShardRecord:
         there) and the ``fields`` that were encoded; None when no text is known.
     """
 
-    folder: str
-    num_docs: int
-    files: dict[str, FileRecord]
+    folder: RelativePlace
+    num_docs: Count
+    files: dict[Name, FileRecord]
     documents: dict[str, Any] | None = None
 
 
@@ -78,13 +125,13 @@ class Manifest:
     :param created_by: The version that wrote it.
     """
 
-    dim: int
-    dtype: str
-    num_docs: int
+    dim: Size
+    dtype: Dtype
+    num_docs: Number
     model: dict[str, Any] | None
-    shards: list[ShardRecord]
-    generation: int = 1
-    extra_files: list[str] = field(default_factory=list)
+    shards: Annotated[list[ShardRecord], Meta(min_length=1)]
+    generation: Number = 1
+    extra_files: list[FaissFile] = field(default_factory=list)
     created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
 
     def to_bytes(self) -> bytes:
@@ -94,7 +141,7 @@ class Manifest:
 
     def write(self, folder: str) -> None:
         """Put it into an index folder, at once and whole: from then on readers see this index."""
-        with replace_when_whole(os.path.join(folder, MANIFEST)) as file:
+        with replace_when_whole(os.path.join(folder, MANIFEST), follow_link=False) as file:
             file.write(self.to_bytes())
 
 
@@ -106,9 +153,11 @@ def read_manifest(folder: str) -> Manifest:
     """
     path = os.path.join(folder, MANIFEST)
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, within=folder)
     except ValueError as error:
         raise _damaged(path, str(error)) from None
+    except NotPlain as error:
+        raise HypensearchError(f"{path}: {error.strerror}; take the index from where you trust") from None
     facts = _parse(content, path)
     if facts["version"] > FORMAT_VERSION:
         raise HypensearchError(
@@ -117,12 +166,12 @@ def read_manifest(folder: str) -> Manifest:
             "pip install --upgrade hypensearch"
         )
     try:
+        check_signed(content, facts)
         manifest = _build(facts)
-        whole = manifest.to_bytes() == content
-    except (KeyError, TypeError, ValueError, AttributeError):
-        whole = False
-    if not whole:
-        raise _damaged(path, "its content does not match its checksum")
+    except ValueError as error:
+        raise _damaged(path, str(error)) from None
+    if manifest.to_bytes() != content:
+        raise _damaged(path, "it says more, or less, than a manifest of this version does")
     return manifest
 
 
@@ -139,16 +188,43 @@ def _parse(content: bytes, path: str) -> dict[str, Any]:
 
 
 def _build(facts: Mapping[str, Any]) -> Manifest:
-    own = {key: value for key, value in facts.items() if key not in ("format", "version", "checksum")}
-    shards = [
-        ShardRecord(**{**shard, "files": {name: FileRecord(**record) for name, record in shard["files"].items()}})
-        for shard in own.pop("shards")
-    ]
-    manifest = Manifest(shards=shards, **own)
-    counts = [manifest.dim, manifest.num_docs, *(shard.num_docs for shard in shards)]
-    if manifest.dtype not in DTYPES or not all(type(count) is int and count >= 0 for count in counts):
-        raise ValueError  # a type or a size that no index has: damage, whatever the checksum says
+    """Check what whoever signed a manifest may have put into it.
+
+    :raises ValueError: When it is not what an index has.
+    """
+    manifest = checked(facts, Manifest)
+    if manifest.num_docs != sum(shard.num_docs for shard in manifest.shards):
+        raise ValueError(f"num_docs is {manifest.num_docs}, which is not the sum over its shards")
+    if manifest.model is not None:
+        checked(manifest.model, ModelFacts)
+    for number, shard in enumerate(manifest.shards):
+        try:
+            _check_shard(shard, manifest)
+        except ValueError as error:
+            raise ValueError(f"shard {number}: {error}") from None
     return manifest
+
+
+def _check_shard(shard: ShardRecord, manifest: Manifest) -> None:
+    missing = sorted({VECTORS, DOCID, DOCID_OFFSETS, DOCID_RANK} - shard.files.keys())
+    if missing:
+        raise ValueError(f"names no {', '.join(missing)}")
+    row_bytes = {
+        VECTORS: manifest.dim * np.dtype(manifest.dtype).itemsize,
+        DOCID_RANK: 4,
+        DOCID_OFFSETS: 8,
+        DOCUMENT_POSITIONS: POSITION_DTYPE.itemsize,
+    }
+    for name, record in shard.files.items():
+        if name in row_bytes:
+            rows = shard.num_docs + (name == DOCID_OFFSETS)
+            if record.bytes != HEADER_BYTES + rows * row_bytes[name]:
+                raise ValueError(f"{name} of {record.bytes:,} bytes cannot hold {rows:,} rows")
+        blocks = len(record.sha256) if isinstance(record.sha256, list) else None
+        if blocks != (-(-shard.num_docs // BLOCK_ROWS) if name == VECTORS else None):
+            raise ValueError(f"{name} has not the digests that it should have")
+    if shard.documents is not None:
+        checked(shard.documents, CorpusFacts)
 
 
 def _damaged(path: str, what: str) -> HypensearchError:

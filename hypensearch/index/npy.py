@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from hypensearch.formats.door import open_plain_file, open_to_write
 
 HEADER_BYTES = 192
 _PIECE_BYTES = 2**20
@@ -40,7 +45,10 @@ class GrowingFile:
 
     def __init__(self, path: str, size: int = 0, *, digested: bool = False) -> None:
         self.path = path
-        self._file = io.FileIO(path, "r+" if os.path.exists(path) else "w+")
+        if not size:
+            with suppress(FileNotFoundError):
+                os.unlink(path)  # whatever it is: a link of a stranger's would lead the writing elsewhere
+        self._file = io.FileIO(open_to_write(path, os.O_RDWR | os.O_CREAT), "r+")
         found = self._file.seek(0, os.SEEK_END)
         if found < size:
             self._file.close()
@@ -155,15 +163,42 @@ def write_npy(path: str, array: np.ndarray) -> None:
     file.close()
 
 
-def map_npy(path: str | os.PathLike[str]) -> np.ndarray:
+def map_npy(path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> np.ndarray:
     """Map a ``.npy`` file, whoever wrote it: no pickle, no archive, nothing taken into memory for what its header says.
 
-    :raises OSError: When there is no such file, or it cannot be read.
+    :param within: The folder that it must lie in, links followed.
+    :raises OSError: When there is no such file, it is no plain file or cannot be read.
     :raises ValueError: When it is no ``.npy`` file, or shorter than its header says.
     """
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # numpy takes a damaged header apart as Python's source, which fails in many ways
-        raise ValueError(f"a damaged header: {' '.join(str(error).split())[:100]}") from None
+    with open_plain_file(path, within) as file:
+        try:
+            shape, fortran_order, dtype = _read_header(file)
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # numpy takes a damaged header apart as Python's source, which fails in many ways
+            raise ValueError(f"a damaged header: {' '.join(str(error).split())[:100]}") from None
+        if dtype.hasobject:
+            raise ValueError("an array of Python objects")
+        offset, found = file.tell(), os.fstat(file.fileno()).st_size
+        if min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize > found:
+            raise ValueError(f"{found:,} bytes are less than its header says, {dtype} {shape}")
+        if not math.prod(shape) * dtype.itemsize:
+            return np.empty(shape, dtype)
+        return np.memmap(file, dtype, "r", offset, shape, "F" if fortran_order else "C")
+
+
+def map_bytes(path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> np.ndarray:
+    """Map a plain file's bytes, uint8, *Shape:* ``(num_bytes,)``; errors as :func:`map_npy`'s."""
+    with open_plain_file(path, within) as file:
+        if not os.fstat(file.fileno()).st_size:
+            return np.zeros(0, np.uint8)
+        return np.memmap(file, np.uint8, "r")
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"format version {version}")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = read(file)
+    return shape, fortran_order, dtype

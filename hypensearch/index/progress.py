@@ -14,7 +14,8 @@ from typing import Any
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.formats.json_files import read_json
-from hypensearch.index.manifest import FORMAT, PROGRESS
+from hypensearch.formats.schema import Count, Digest, Dtype, Name, Number, Size, checked
+from hypensearch.index.manifest import FORMAT, PROGRESS, CorpusFacts
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,24 @@ class Progress:
     :param resume_at: Where the source goes on; its reader's business.
     """
 
-    shard: str
-    generation: int
+    shard: Name
+    generation: Number
     settings: dict[str, Any]
-    dim: int
-    dtype: str
+    dim: Size
+    dtype: Dtype
     model: dict[str, Any] | None
     documents: dict[str, Any] | None
-    num_docs: int = 0
-    docid_bytes: int = 0
-    documents_bytes: int = 0
-    blocks: list[str] = field(default_factory=list)
-    digests: dict[str, str] = field(default_factory=dict)
+    num_docs: Count = 0
+    docid_bytes: Count = 0
+    documents_bytes: Count = 0
+    blocks: list[Digest] = field(default_factory=list)
+    digests: dict[Name, str] = field(default_factory=dict)
     resume_at: dict[str, Any] | None = None
 
     def write(self, folder: str) -> None:
         """Put it into the index folder, at once and whole."""
         facts = {"format": FORMAT, **asdict(self)}
-        with replace_when_whole(os.path.join(folder, PROGRESS), "w") as file:
+        with replace_when_whole(os.path.join(folder, PROGRESS), "w", follow_link=False) as file:
             json.dump({**facts, "checksum": _checksum(facts)}, file)
 
     def after(self, **changes: Any) -> Progress:
@@ -68,15 +69,19 @@ def read_progress(folder: str) -> Progress | None:
     """
     path = os.path.join(folder, PROGRESS)
     try:
-        facts = read_json(path)
+        facts = read_json(path, within=folder)
         found = facts.pop("checksum", None)  # version 0.1 wrote none
         if facts["format"] != FORMAT or found not in (None, _checksum(facts)):
             raise ValueError
-        del facts["format"]
-        return Progress(**facts)
-    except FileNotFoundError:
+        progress = checked(facts, Progress)
+        if facts.keys() - {"format"} != asdict(progress).keys():
+            raise ValueError
+        if progress.documents is not None:
+            checked(progress.documents, CorpusFacts)
+        return progress
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise HypensearchError(f"{path}: damaged; encode again with --overwrite") from None
 
 

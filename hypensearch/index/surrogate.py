@@ -19,18 +19,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
+from msgspec import Meta
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.checked import check_once
-from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole, sha256_of
+from hypensearch.formats.door import make_folder
+from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole, sha256_of, size_of
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
+from hypensearch.formats.schema import Count, Digest, Name, checked
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import VECTORS, FileRecord
@@ -141,7 +145,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
             raise ValueError("errors of extremes that are none")
         _check_prior(*(arrays[name] for name in _PRIOR), code_size=arrays["codes"].shape[1], dim=index.dim)
     except (OSError, ValueError) as error:
-        raise HypensearchError(f"{folder}: damaged ({error}); {_again(folder)}") from None
+        raise HypensearchError(f"{folder}: damaged ({_reason(error)}); {_again(folder)}") from None
     arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS, *_PRIOR)}
     return Surrogate(folder, **arrays, facts=facts)
 
@@ -162,7 +166,7 @@ def write_surrogate(
     :raises HypensearchError: When another process is writing them.
     """
     folder = Path(index.folder) / FOLDER
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         try:
             paths = _write_codes(folder, blocks)
@@ -179,7 +183,7 @@ def write_surrogate(
                 **more_facts,
             }
             fsync_folder(folder)
-            with replace_when_whole(folder / _MANIFEST) as file:
+            with replace_when_whole(folder / _MANIFEST, follow_link=False) as file:
                 file.write(signed_json(manifest))
         finally:
             _remove_unnamed(folder)
@@ -199,6 +203,30 @@ def codes_digest(surrogate: Surrogate) -> str:
     return "-".join(str(surrogate.facts["files"][name]["sha256"]) for name in ("codes", "scales"))
 
 
+class _File(TypedDict):
+    name: Name
+    bytes: Count
+    sha256: Digest
+    shape: Annotated[list[Count], Meta(max_length=2)]
+
+
+class _Curve(TypedDict):
+    leverage: list[float]
+    error: list[float]
+
+
+class _Facts(TypedDict):
+    """What is read of the manifest."""
+
+    vectors: Digest
+    files: dict[str, _File]
+    error_growth: _Curve
+
+
+def _reason(error: Exception) -> object:
+    return getattr(error, "strerror", None) or error
+
+
 def _again(folder: Path) -> str:
     return f"remove {folder}, it is made again when needed"
 
@@ -206,7 +234,7 @@ def _again(folder: Path) -> str:
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / _MANIFEST
     try:
-        content = read_bounded(path)
+        content = read_bounded(path, within=folder.parent)
         facts: dict[str, Any] = parse_json(content)
         if facts["version"] != FORMAT_VERSION:
             raise HypensearchError(
@@ -217,7 +245,7 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
+        raise HypensearchError(f"{path}: damaged ({_reason(error)}); {_again(folder)}") from None
     return facts
 
 
@@ -226,19 +254,11 @@ def _check_facts(facts: Mapping[str, Any]) -> None:
 
     :raises ValueError: As KeyError and TypeError, when it is not what :func:`write_surrogate` writes.
     """
+    growth = checked(facts, _Facts)["error_growth"]
     if facts["files"].keys() != _DTYPES.keys():
         raise ValueError("files are missing, or more than there are")
-    for name, record in facts["files"].items():
-        file, size, digest, shape = record["name"], record["bytes"], record["sha256"], record["shape"]
-        if not all(isinstance(text, str) for text in (file, digest)) or os.path.basename(file) != file:
-            raise ValueError(f"{name} has no name, no digest or lies elsewhere")
-        if not isinstance(shape, list) or not all(type(count) is int and count >= 0 for count in (size, *shape)):
-            raise ValueError(f"{name} has no size")
-    if not isinstance(facts["vectors"], str):
-        raise ValueError("the vectors have no digest")
-    growth = facts["error_growth"]
-    numbers = np.array([growth["leverage"], growth["error"]], dtype=np.float64)
-    if numbers.ndim != 2 or not numbers.size or not np.isfinite(numbers).all():
+    leverage, error = growth["leverage"], growth["error"]
+    if len(leverage) != len(error) or not leverage or not all(map(math.isfinite, (*leverage, *error))):
         raise ValueError("error_growth is no curve")
 
 
@@ -260,7 +280,7 @@ def _kind(name: str, num_docs: int) -> tuple[str, int, int | None]:
 
 def _map(folder: Path, record: Mapping[str, Any], dtype: str, axes: int, length: int | None) -> np.ndarray:
     path = folder / record["name"]
-    found, array = path.stat().st_size, map_npy(path)
+    found, array = size_of(path, folder), map_npy(path, folder)
     if found != record["bytes"] or list(array.shape) != record["shape"]:
         raise ValueError(f"{path}: {array.shape} in {found:,} bytes, the manifest says otherwise")
     if array.dtype != dtype or array.ndim != axes or length not in (None, len(array)):

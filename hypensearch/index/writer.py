@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import make_folder
 from hypensearch.formats.files import FileLock, fsync_folder, sha256_of
-from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.ids import MAX_ID_BYTES, flaw_of_id
 from hypensearch.index.docids import Docids, SeenDocids, rank_docids
 from hypensearch.index.faiss_copy import FAISS_FILES, write_faiss_copy
 from hypensearch.index.manifest import (
@@ -310,7 +311,7 @@ class FlatIndexWriter:
         progress = self._progress
         assert progress is not None
         folder = os.path.join(self.folder, progress.shard)
-        os.makedirs(folder, exist_ok=True)
+        make_folder(folder)
         fsync_folder(self.folder)
         with self._told_of_damage():
             self._files = _ShardFiles(folder, progress)
@@ -452,10 +453,14 @@ def next_generation(folder: str) -> int:
 
 
 def _check_docids(docids: Sequence[str]) -> None:
+    if not docids:
+        return
     # One look at all of them first, for speed.
-    if not docids or (all(docids) and flaw_of_id("".join(docids)) is None):
+    if all(docids) and flaw_of_id("".join(docids)) is None and max(map(len, docids)) <= MAX_ID_BYTES // 4:
         return
     for row, docid in enumerate(docids):
+        if len(docid.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+            raise BadRow(row, f"the docid {docid[:40]!r}... is longer than {MAX_ID_BYTES:,} bytes")
         if (flaw := flaw_of_id(docid)) is not None:
             raise BadRow(row, f"the docid {flaw}")
 

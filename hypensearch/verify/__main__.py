@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.printing import visible, visible_line
 
 if TYPE_CHECKING:
     from hypensearch.verify.findings import Finding
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     codes = [EXIT_SOUND]
-    failed = cli.run(lambda: codes.append(_verify(args)))
+    failed = cli.run(lambda: codes.append(_verified(args)))
     return failed or codes[-1]
 
 
@@ -50,12 +51,23 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _verified(args: argparse.Namespace) -> int:
+    """Verify; whatever a library says of what nobody has met before, the answer is that it cannot be told."""
+    try:
+        return _verify(args)
+    except (HypensearchError, OSError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or "no reason given"
+        raise HypensearchError(f"{args.folder}: cannot tell ({type(error).__name__}: {reason})") from error
+
+
 def _verify(args: argparse.Namespace) -> int:
     findings = _look(args.folder, full=args.full or args.repair)
     for finding in findings:
-        print(f"damaged: {finding.text}")
+        print(visible_line(f"damaged: {finding.text}"))
     for advice in dict.fromkeys(finding.advice for finding in findings if finding.advice):
-        print(f"to do: {advice}")
+        print(visible_line(f"to do: {advice}"))
     if args.repair and any(finding.shard is not None for finding in findings):
         return _repair(args, findings)
     if findings:
@@ -86,7 +98,7 @@ def _repair(args: argparse.Namespace, findings: Sequence[Finding]) -> int:
     exactly = "every file is byte for byte what it was" if same else "encoded rows differ in their last bits"
     print(f"mended: {manifest.num_docs:,} documents in {args.folder}, {exactly}")
     for finding in left:  # graphs and codes, of which nothing could be said before
-        print(f"damaged: {finding.text}" + f"\nto do: {finding.advice}" * bool(finding.advice))
+        print(visible(f"damaged: {finding.text}" + f"\nto do: {finding.advice}" * bool(finding.advice)))
     return EXIT_DAMAGED if left else EXIT_SOUND
 
 

@@ -15,17 +15,18 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats import q_nets
+from hypensearch.formats.door import is_plain, read_plain, root_of_checkpoint, stat_plain
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.json_files import read_json
 from hypensearch.index.centroids import FOLDER as CENTROIDS
 from hypensearch.index.centroids import open_centroids
 from hypensearch.index.docids import Docids
 from hypensearch.index.faiss_copy import FAISS_FILES
-from hypensearch.index.flat import FlatIndex
+from hypensearch.index.flat import FlatIndex, check_folder
 from hypensearch.index.graph import GraphIndex, graph_names
 from hypensearch.index.integrity import Done, file_damages, shard_damages
 from hypensearch.index.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
-from hypensearch.index.npy import HEADER_BYTES
+from hypensearch.index.npy import map_bytes, map_npy
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models.checkpoint_folder import checkpoint_folder
 
@@ -58,13 +59,17 @@ def kind_of(folder: str) -> str:
     if not os.path.isdir(folder):
         raise HypensearchError(f"{folder}: no such folder; wanted an index, q-nets or a checkpoint")
     manifest = Path(folder) / MANIFEST
-    if manifest.is_file():
-        content = manifest.read_bytes()
+    if os.path.lexists(manifest):
+        try:
+            content = read_plain(manifest, q_nets.MAX_MANIFEST_BYTES, folder)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise HypensearchError(f"{manifest}: {reason}; it cannot be told what {folder} is") from None
         return "q-nets" if q_nets.FORMAT.encode() in content else "index"
     if (Path(folder) / "config.json").is_file():
         return "checkpoint"
     FlatIndex.open(folder)  # its message says what else the folder is
-    raise AssertionError("an index without a manifest")
+    raise HypensearchError(f"{folder}: wanted an index, q-nets or a checkpoint")
 
 
 def findings_of(folder: str, *, full: bool, done: Done = lambda count: None) -> Iterator[Finding]:
@@ -89,8 +94,15 @@ def size_of(folder: str) -> int:
     if kind_of(folder) == "index":
         with suppress(HypensearchError):
             roots += [os.path.join(folder, shard.folder) for shard in read_manifest(folder).shards]
-    paths = {os.path.realpath(path) for root in roots for path in Path(root).rglob("*") if path.is_file()}
-    return sum(os.path.getsize(path) for path in paths)
+    sizes = {os.path.realpath(path): _size(path) for root in roots for path in Path(root).rglob("*")}
+    return sum(sizes.values())
+
+
+def _size(path: Path) -> int:
+    try:
+        return stat_plain(path).st_size
+    except OSError:
+        return 0
 
 
 def _index_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
@@ -112,6 +124,11 @@ def _shard_findings(
     folder: str, number: int, record: ShardRecord, manifest: Manifest, full: bool, done: Done
 ) -> Iterator[Finding]:
     shard = os.path.join(folder, record.folder)
+    try:
+        check_folder(folder, record.folder)
+    except HypensearchError as error:
+        yield Finding(str(error))
+        return
     advice = f"mend it: python -m hypensearch.verify {folder} --repair; or copy it anew"
     for damage in shard_damages(shard, record, manifest.dim, manifest.dtype, full=full, done=done):
         docids = "" if damage.rows is None else _docids_of(shard, record, damage.rows)
@@ -123,11 +140,11 @@ def _docids_of(folder: str, record: ShardRecord, rows: range) -> str:
     try:
         if any(file_damages(os.path.join(folder, name), record.files[name]) for name in (DOCID, DOCID_OFFSETS)):
             return " (their docids are damaged too)"
-        offsets = np.memmap(os.path.join(folder, DOCID_OFFSETS), np.uint64, "r", HEADER_BYTES, (record.num_docs + 1,))
-        docids = Docids(np.memmap(os.path.join(folder, DOCID), np.uint8, "r"), offsets)
-    except (OSError, ValueError, KeyError):
+        offsets = map_npy(os.path.join(folder, DOCID_OFFSETS), folder)
+        docids = Docids(map_bytes(os.path.join(folder, DOCID), folder), offsets)
+        first, last = docids[rows.start], docids[rows[-1]]
+    except (OSError, ValueError, LookupError, HypensearchError):
         return ""
-    first, last = docids[rows.start], docids[rows[-1]]
     return f" (docids {first} to {last}, {len(rows):,} documents)"
 
 
@@ -139,6 +156,9 @@ def _beside(folder: str, manifest: Manifest, full: bool, done: Done) -> Iterator
         yield Finding(str(error))
         return
     with index:
+        if full:
+            for damage in (damage for shard in index.shards for damage in shard.nonsense()):
+                yield Finding(str(damage), "take the index from where you trust, or encode again with --overwrite")
         for name in graph_names(index):
             yield from _graph_findings(index, name, full, done)
         yield from _surrogate_findings(index, full, done)
@@ -188,7 +208,7 @@ def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Findin
     damages += file_damages(docids, shard.record.files[DOCID], full=full, done=done)
     yield from (Finding(str(damage), advice) for damage in damages)
     if full and not damages:
-        copy = np.memmap(vectors, np.float32, "r", len(header), (index.num_docs, index.dim))
+        copy = map_bytes(vectors, index.folder)[len(header) :].view(np.float32).reshape(index.num_docs, index.dim)
         for start in range(0, index.num_docs, _COPY_ROWS):
             block = slice(start, start + _COPY_ROWS)
             if not np.array_equal(copy[block], shard.vectors[block]):
@@ -208,11 +228,17 @@ def _q_nets_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
         path = stored.folder / name
         topics = list(stored.topics)[number * q_nets.BLOCK_QUERIES : (number + 1) * q_nets.BLOCK_QUERIES]
         concerned = f" (topics {topics[0]} to {topics[-1]})"
-        if not os.path.isfile(path):
-            yield Finding(f"{path}: is not there{concerned}", advice)
+        if not is_plain(path, folder):
+            what = "is no plain file" if os.path.lexists(path) else "is not there"
+            yield Finding(f"{path}: {what}{concerned}", advice)
         elif full:
-            if sha256_of(path) != digest:
-                yield Finding(f"{path}: its content has changed since it was written{concerned}", advice)
+            try:
+                if sha256_of(path, folder) != digest:
+                    yield Finding(f"{path}: its content has changed since it was written{concerned}", advice)
+                elif (flaw := stored.flaw(number)) is not None:
+                    yield Finding(f"{flaw}{concerned}")
+            except HypensearchError as error:
+                yield Finding(f"{error}{concerned}", advice)
             done(path.stat().st_size)
 
 
@@ -220,11 +246,12 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
     """Compare our own format's files with their checksums; released checkpoints have none."""
     path = checkpoint_folder(Path(folder)) / "config.json"
     try:
-        facts: Any = read_json(path)
+        facts: Any = read_json(path, within=root_of_checkpoint(path.parent))
         if not isinstance(facts, dict):
             raise ValueError("no JSON object")
-    except ValueError as error:
-        yield Finding(f"{path}: damaged ({error})", "copy the checkpoint anew")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        yield Finding(f"{path}: damaged ({reason})", "copy the checkpoint anew")
         return
     checksums = facts.get("checksums")
     if checksums is None:
@@ -232,7 +259,7 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
             f"{folder}: this checkpoint carries no checksums, as our own format does; it cannot tell"
         )
     for name in checksums if isinstance(checksums, dict) else ():
-        if not os.path.isfile(path.parent / os.path.basename(name)):  # False for names too long as well
+        if not is_plain(path.parent / os.path.basename(name), root_of_checkpoint(path.parent)):
             yield Finding(f"{path.parent / name}: is not there", "copy the checkpoint anew")
     if full:
         from hypensearch.models.checkpoint import check_files
@@ -241,4 +268,4 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
             check_files(facts, path.parent)
         except HypensearchError as error:
             yield Finding(str(error))
-        done(sum(entry.stat().st_size for entry in path.parent.iterdir() if entry.is_file()))
+        done(sum(map(_size, path.parent.iterdir())))

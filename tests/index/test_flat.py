@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
 from hypensearch.index import FlatIndex
-from hypensearch.index.manifest import FileRecord, Manifest, ShardRecord
+from hypensearch.index.manifest import FileRecord, Manifest, ShardRecord, read_manifest
 from hypensearch.index.npy import npy_header
 
 from .test_docids import docids
@@ -64,9 +64,10 @@ def test_opening_the_size_of_ms_marco_takes_no_time(tmp_path):
         with open(tmp_path / name, "wb") as file:  # a file with a hole: it takes no room on the disk
             file.write(header)
             file.truncate(len(header) + np.dtype(dtype).itemsize * int(np.prod(shape)))
-        files[name] = FileRecord(os.path.getsize(tmp_path / name), "")
+        files[name] = FileRecord(os.path.getsize(tmp_path / name), "0" * 64)
+    files["vectors.npy"] = FileRecord(files["vectors.npy"].bytes, ["0" * 64] * -(-num_docs // 8192))
     (tmp_path / "docid").write_bytes(b"1\n")
-    files["docid"] = FileRecord(2, "")
+    files["docid"] = FileRecord(2, "0" * 64)
     Manifest(dim, "float32", num_docs, None, [ShardRecord(".", num_docs, files)]).write(str(tmp_path))
     begun = time.perf_counter()
     assert FlatIndex.open(tmp_path).num_docs == num_docs
@@ -74,10 +75,12 @@ def test_opening_the_size_of_ms_marco_takes_no_time(tmp_path):
 
 
 @pytest.mark.parametrize("name", [300 * "9", "docid/offsets.npy"])
-def test_names_that_no_file_can_have_are_those_of_missing_files(tmp_path, name):
-    (tmp_path / "docid").write_bytes(b"1\n")
-    Manifest(4, "float32", 1, None, [ShardRecord(".", 1, {name: FileRecord(2, "")})]).write(str(tmp_path))
-    with pytest.raises(HypensearchError, match="named by .*manifest.json, but not there"):
+def test_names_that_no_file_can_have_are_refused(tmp_path, name):
+    write_index(tmp_path)
+    manifest = read_manifest(str(tmp_path))
+    manifest.shards[0].files[name] = FileRecord(2, "0" * 64)
+    manifest.write(str(tmp_path))
+    with pytest.raises(HypensearchError, match=r"manifest.json: damaged \(Expected"):
         FlatIndex.open(tmp_path)
 
 

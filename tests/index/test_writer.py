@@ -70,7 +70,8 @@ def test_finished_blocks_are_not_written_again(tmp_path):
 
 
 def test_digests_do_not_depend_on_the_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr("hypensearch.index.writer.BLOCK_ROWS", 3)
+    for module in ("manifest", "writer"):
+        monkeypatch.setattr(f"hypensearch.index.{module}.BLOCK_ROWS", 3)
     records = []
     for block_rows in (1, 2, 3, 7):
         shard = write_index(tmp_path / str(block_rows), DOCIDS, block_rows=block_rows).shards[0]

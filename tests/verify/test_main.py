@@ -24,7 +24,7 @@ NUM_DOCS = 11
 @pytest.fixture
 def index(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index of blocks of four rows, encoded in batches of two and windows of four, with a graph."""
-    for module in ("writer", "integrity", "faiss_copy"):
+    for module in ("manifest", "writer", "integrity", "faiss_copy"):
         monkeypatch.setattr(f"hypensearch.index.{module}.BLOCK_ROWS", 4)
     corpus = write_corpus(tmp_path / "corpus.jsonl", {f"d{n}": f"a text on river number {n}" for n in range(NUM_DOCS)})
     folder = tmp_path / "index"
