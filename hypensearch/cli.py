@@ -22,23 +22,51 @@ from hypensearch.printing import visible, visible_line
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+_MANY_FLAGS = 12
+
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, "") or action.default == []:
+            return action.help
+        return super()._get_help_string(action)
+
+
 class CommandParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line, as all errors of hypensearch are."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
-        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+
+    def format_help(self) -> str:
+        """Give the help; of many flags, the usage names those that must be given."""
+        usage, flags = self.usage, [action for action in self._actions if action.help != argparse.SUPPRESS]
+        if usage is None and len(flags) > _MANY_FLAGS:
+            needed = [action for action in flags if action.required]
+            self.usage = " ".join(["%(prog)s", *map(_as_used, needed), "[...]"])
+        try:
+            return super().format_help()
+        finally:
+            self.usage = usage
 
     def error(self, message: str) -> NoReturn:
         """Print ``error: message`` and exit with code 2."""
         print(visible_line(f"error: {message} (see {self.prog} --help)"), file=sys.stderr)
         raise SystemExit(EXIT_BAD_INPUT)
+
+
+def _as_used(action: argparse.Action) -> str:
+    value = str(action.metavar or action.dest.upper())
+    several = f" [{value} ...]" if action.nargs in ("+", "*") else ""
+    return " ".join([*action.option_strings[:1], value]) + several
 
 
 def run(body: Callable[[], None]) -> int:

@@ -1,8 +1,11 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one error type that reaches users."""
+"""The one error type that reaches users, and how messages name a command to run."""
 
 from __future__ import annotations
+
+import os
+import shlex
 
 __all__ = ["HypensearchError"]
 
@@ -13,6 +16,14 @@ class HypensearchError(Exception):
     The message is one line: what was found (file, line or flag), what was wanted, and what to do.
     Commands print it as ``error: ...`` and exit with code 2.
     """
+
+
+def as_typed(module: str, *words: str | os.PathLike[str]) -> str:
+    """Give the command line that runs a module, quoted for the shell: names may hold spaces and quotes.
+
+    :param words: Its arguments; placeholders are words in capitals, which need no quotes.
+    """
+    return shlex.join(["python", "-m", module, *(os.fspath(word) for word in words)])
 
 
 def __dir__() -> list[str]:

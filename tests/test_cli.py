@@ -92,6 +92,35 @@ def test_defaults_stand_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(default: 1000)" in " ".join(capsys.readouterr().out.split())
 
 
+SCREEN = 24  # lines of a terminal, 80 columns wide
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_in_groups_and_shows_defaults_that_say_something(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main_exit([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: python -m hypensearch" in shown
+    for nothing in ("None", "False", "[]", "none", ""):
+        assert f"(default: {nothing})" not in " ".join(shown.split()), nothing
+    longest = max(shown.split("\n\n"), key=lambda part: part.count("\n"))
+    assert longest.count("\n") < SCREEN, longest
+
+
+def test_usage_of_many_flags_names_those_that_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = cli.CommandParser(prog="toy")
+    parser.add_argument("words", nargs="+", metavar="WORD")
+    parser.add_argument("--needed", required=True)
+    for number in range(20):
+        parser.add_argument(f"--flag-{number}")
+    assert parser.format_help().startswith("usage: toy WORD [WORD ...] --needed NEEDED [...]\n")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["word"])
+    assert "--needed (see toy --help)" in capsys.readouterr().err
+
+
 def test_console_script_reaches_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     usage = capsys.readouterr().out

@@ -44,35 +44,43 @@ def build_parser() -> argparse.ArgumentParser:
         description="Measure searches of an index against each other: overlap with exhaustive search, documents "
         "scored, latency of single queries (their q-nets given), throughput, effectiveness where there are qrels.",
     )
-    parser.add_argument("--index", help="index folder")
-    parser.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
-    parser.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
-    parser.add_argument("--qrels", help="qrels file, for effectiveness")
-    parser.add_argument("--metrics", nargs="+", default=["nDCG@10", "RR@10"], help="measures of effectiveness")
-    parser.add_argument("--encoder", help="checkpoint; the index's own model by default")
-    parser.add_argument("--hits", nargs="+", type=cli.positive_int, default=[10, 100], help="values of k")
-    parser.add_argument("--max-topics", type=cli.positive_int, default=100, help="topics measured, at most")
-    parser.add_argument(
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--index", help="index folder")
+    what.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
+    what.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
+    what.add_argument("--encoder", help="checkpoint; the index's own model by default")
+    what.add_argument("--hits", nargs="+", type=cli.positive_int, default=[10, 100], help="values of k")
+    what.add_argument("--max-topics", type=cli.positive_int, default=100, help="topics measured, at most")
+    what.add_argument(
         "--searches",
         nargs="+",
         choices=SEARCHES,
         default=list(SEARCHES),
         help="what to measure; entries: graph search from centroids, bi-encoder and surrogate",
     )
-    parser.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
-    parser.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=["scan"], help="of surrogate search")
-    parser.add_argument(
+    what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    judged = parser.add_argument_group("effectiveness, where there are judgements")
+    judged.add_argument("--qrels", help="qrels file, for effectiveness")
+    judged.add_argument("--metrics", nargs="+", default=["nDCG@10", "RR@10"], help="measures of effectiveness")
+    written = parser.add_argument_group("what is written")
+    written.add_argument("--output", help="JSON file to write")
+    written.add_argument("--picture", help="PNG file to draw: overlap against latency (needs matplotlib)")
+    settings = parser.add_argument_group("settings of each search")
+    settings.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
+    settings.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
+    settings.add_argument("--engines", nargs="+", choices=ENGINES, default=["scan"], help="of surrogate search")
+    settings.add_argument(
         "--graph-settings",
         nargs="+",
         type=_setting,
         metavar="E/C/I",
         help="entry points, candidates and iterations; by default two small ones and the paper's Efficient 1 and 2",
     )
-    parser.add_argument("--entry-settings", nargs="+", type=_setting, metavar="E/C/I", help="the same of entries")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["released"], help="of graph search")
-    parser.add_argument("--ef-search", nargs="*", type=cli.positive_int, help="of Faiss' HNSW; none to leave it out")
-    parser.add_argument(
+    settings.add_argument("--entry-settings", nargs="+", type=_setting, metavar="E/C/I", help="the same of entries")
+    settings.add_argument("--variants", nargs="+", choices=VARIANTS, default=["released"], help="of graph search")
+    faiss = parser.add_argument_group("the bi-encoder in Faiss")
+    faiss.add_argument("--ef-search", nargs="*", type=cli.positive_int, help="of Faiss' HNSW; none to leave it out")
+    faiss.add_argument(
         "--reranked",
         nargs="*",
         type=cli.positive_int,
@@ -80,10 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="also score the best N of Faiss' flat scan with the q-nets",
     )
-    parser.add_argument("--no-faiss", action="store_true", help="leave the bi-encoder in Faiss out")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--output", help="JSON file to write")
-    parser.add_argument("--picture", help="PNG file to draw: overlap against latency (needs matplotlib)")
+    faiss.add_argument("--no-faiss", action="store_true", help="leave the bi-encoder in Faiss out")
     synthetic = parser.add_argument_group("exhaustive scoring of synthetic documents, instead of an index")
     synthetic.add_argument("--exhaustive", action="store_true", help="measure scorers against the machine's limits")
     synthetic.add_argument("--documents", type=cli.positive_int, default=50_000, help="how many")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import shlex
 import shutil
 import sys
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypensearch import cli
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 
 if TYPE_CHECKING:
     from hypensearch.demo.folder import DemoFolder
@@ -204,14 +203,26 @@ def say_what_is_there(args: argparse.Namespace, folder: DemoFolder) -> None:
 def say_what_next(folder: DemoFolder, model: DualEncoder, seconds: float) -> None:
     """Say where everything lies and what to try."""
     step(f"Done in {int(seconds) // 60} min {int(seconds) % 60} s")
-    again = "python -m hypensearch.demo" + ("" if str(folder.root) == "demo" else f" --output {shown(folder.root)}")
+    output = [] if str(folder.root) == "demo" else ["--output", shown(folder.root)]
+    again = as_typed("hypensearch.demo", *output, "--query", "remove duplicates from a list")
+    encode = [
+        "input",
+        "--corpus",
+        "my.jsonl",
+        "output",
+        "--embeddings",
+        "indexes/my",
+        "encoder",
+        "--encoder",
+        model.name,
+    ]
+    search = ["--index", "indexes/my", "--topics", "my-topics.tsv", "--output", "runs/my.txt"]
     print(
         f"Model: {model.name}\n\n"
-        f"Ask it something else:\n  {again} --query 'remove duplicates from a list'\n\n"
+        f"Ask it something else:\n  {again}\n\n"
         'Your own corpus, one document a line such as {"id": "d1", "text": "..."}, and topics, id TAB query:\n'
-        f"  python -m hypensearch.encode input --corpus my.jsonl output --embeddings indexes/my encoder --encoder "
-        f"{shlex.quote(model.name)}\n"
-        "  python -m hypensearch.search --index indexes/my --topics my-topics.tsv --output runs/my.txt\n\n"
+        f"  {as_typed('hypensearch.encode', *encode, 'encoder', '--encoder', model.name)}\n"
+        f"  {as_typed('hypensearch.search', *search)}\n\n"
         f"Corpus, topics.tsv, qrels.txt, index and runs are in {shown(folder.root)}{os.sep}",
         flush=True,
     )
@@ -248,7 +259,7 @@ def run(module: str, arguments: Sequence[str]) -> None:
 
 def show(module: str, arguments: Sequence[str]) -> None:
     """Print a command as one types it."""
-    print(f"$ python -m {module} {shlex.join(arguments)}", flush=True)
+    print(f"$ {as_typed(module, *arguments)}", flush=True)
 
 
 def show_pyserini(module: str, *arguments: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hypensearch import cli
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 
 if TYPE_CHECKING:
     from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions, OutputOptions, TextOptions
@@ -215,10 +215,11 @@ def output_options(args: argparse.Namespace) -> OutputOptions:
 
 def last_line(folder: str, manifest: Manifest) -> str:
     """Say where the index lies and how to search it."""
-    model = "" if manifest.model else " --encoder MODEL"
+    model = [] if manifest.model else ["--encoder", "MODEL"]
+    search = as_typed("hypensearch.search", "--index", folder, *model, "--topics", "TOPICS", "--output", "RUN")
     return (
-        f"{manifest.num_docs:,} document vectors ({manifest.dim} wide, {manifest.dtype}) are in {folder}; search them: "
-        f"python -m hypensearch.search --index {folder}{model} --topics TOPICS --output RUN"
+        f"{manifest.num_docs:,} document vectors ({manifest.dim} wide, {manifest.dtype}) are in {folder}; "
+        f"search them: {search}"
     )
 
 
@@ -276,7 +277,7 @@ def _add_encoder(group: cli.CommandParser) -> cli.CommandParser:
         metavar="CLASS",
         help="accepted for auto, hypencoder and biencoder: the checkpoint knows its class",
     )
-    add("--fields", nargs="+", default=None, help="the same as input --fields, if given")
+    add = group.add_argument_group("how").add_argument
     add("--batch-size", type=cli.positive_int, default=64, help="texts encoded at a time")
     add("--max-length", type=cli.positive_int, default=256, help="tokens kept of each text")
     add("--dimension", type=cli.positive_int, default=None, help="size of the vectors, if it shall be checked")
@@ -295,11 +296,11 @@ def _add_encoder(group: cli.CommandParser) -> cli.CommandParser:
         action="store_true",
         help="pool as the released code: padding counts, vectors depend on batches",
     )
+    add = group.add_argument_group("Pyserini's, without effect or refused").add_argument
+    add("--fields", nargs="+", default=None, help="the same as input --fields, if given")
     add("--explicit-truncate", action="store_true", help="no effect: texts are always cut at --max-length")
-    add("--add-sep", action="store_true", help="refused: not for Hypencoder")
-    add("--l2-norm", action="store_true", help="refused: not for Hypencoder")
-    add("--multimodal", action="store_true", help="refused: not for Hypencoder")
-    add("--use-openai", action="store_true", help="refused: not for Hypencoder")
+    for flag in ("--add-sep", "--l2-norm", "--multimodal", "--use-openai"):
+        add(flag, action="store_true", help="refused: not for Hypencoder")
     add("--rate-limit", type=int, default=3500, help="no effect: belongs to --use-openai")
     return group
 

@@ -65,7 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="relevance judgements: a file in TREC's form or BEIR's, or one of Pyserini's names",
     )
     parser.add_argument("--run", nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files")
-    parser.add_argument(
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument(
         "-m",
         "--metrics",
         nargs="+",
@@ -75,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="ir_measures' or trec_eval's names, such as nDCG@10 \"R(rel=2)@1000\" recall.1000 set_P official "
         f"judged.10 (default: {' '.join(DEFAULT_MEASURES)})",
     )
-    parser.add_argument(
+    measured.add_argument(
         "-l",
         "--relevance-level",
         type=cli.positive_int,
@@ -84,7 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="least grade that binary measures (P, RR, R, AP, ...) count as relevant; "
         "TREC Deep Learning and the paper's figures on it need 2, not 1",
     )
-    parser.add_argument(
+    measured.add_argument(
         "--dl",
         dest="relevance_level",
         action="store_const",
@@ -92,14 +93,14 @@ def build_parser() -> argparse.ArgumentParser:
         default=suppress,
         help="the same as --relevance-level 2, for TREC Deep Learning",
     )
-    parser.add_argument(
+    measured.add_argument(
         "-c",
         "--complete",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="count judged topics without hits as 0, as trec_eval -c; else average over the topics that have hits",
     )
-    parser.add_argument(
+    measured.add_argument(
         "-M",
         "--max-hits",
         type=cli.positive_int,
@@ -107,18 +108,19 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="HITS",
         help="look at so many hits of each topic, as trec_eval -M",
     )
-    parser.add_argument(
+    measured.add_argument(
         "-remove-unjudged",
         "--remove-unjudged",
         action="store_true",
         default=suppress,
         help="leave out hits that are not judged, as Pyserini's command does",
     )
-    parser.add_argument(
+    shown = parser.add_argument_group("what is shown")
+    shown.add_argument(
         "-q", "--per-query", action="store_true", default=suppress, help="print each topic's values as well"
     )
-    parser.add_argument("--output-format", choices=list(RENDERERS), default="table", help="how results are printed")
-    parser.add_argument(
+    shown.add_argument("--output-format", choices=list(RENDERERS), default="table", help="how results are printed")
+    shown.add_argument(
         "--baseline",
         default=suppress,
         metavar="FILE",

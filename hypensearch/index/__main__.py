@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hypensearch import cli
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.topics import TOPICS_FORMATS
 from hypensearch.index.codes_in_faiss import FORMS
 from hypensearch.index.flat import FlatIndex
@@ -44,22 +44,24 @@ def build_parser() -> argparse.ArgumentParser:
     )
     suppress = argparse.SUPPRESS
     parser.add_argument("--index", required=True, default=suppress, help="index folder")
-    parser.add_argument("--distance", choices=DISTANCES, default="l2", help="what near means; l2 in the paper")
-    parser.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")
-    parser.add_argument(
+    parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    graph = parser.add_argument_group("graph search")
+    graph.add_argument("--distance", choices=DISTANCES, default="l2", help="what near means; l2 in the paper")
+    graph.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")
+    graph.add_argument(
         "--builder",
         choices=["exact", "faiss", "cuvs"],
         default="exact",
         help="exact: look at every pair (on a GPU with --device cuda); faiss: an inverted file, cuvs: NN-descent on a "
         "GPU, their recall measured",
     )
-    parser.add_argument(
+    graph.add_argument(
         "--min-recall",
         type=_share,
         default=0.95,
         help="share of the exact neighbours that --builder faiss and cuvs are to find",
     )
-    parser.add_argument(
+    graph.add_argument(
         "--centroids",
         metavar="N",
         type=cli.positive_int,
@@ -68,11 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"instead of a graph: find the documents nearest to N k-means centroids ({_CENTROIDS:,}), where graph "
         "search may start (--entry centroids); needs Faiss",
     )
-    parser.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
-    parser.add_argument("--name", help="name of the graph; tells distance and degree by default")
-    parser.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
-    parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
-    parser.add_argument(
+    graph.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
+    graph.add_argument("--name", help="name of the graph; tells distance and degree by default")
+    graph.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
+    graph.add_argument(
         "--block-rows", type=cli.positive_int, help="documents between two safe points; changes memory use only"
     )
     codes = parser.add_argument_group("surrogate search")
@@ -107,10 +108,8 @@ def _make_engine(args: argparse.Namespace) -> None:
         if surrogate is None:
             raise HypensearchError(f"{args.index} has no codes for --engine {args.engine}: give --surrogate as well")
         path = build_codes_in_faiss(args.engine, index, surrogate)
-    print(
-        f"{path} holds the codes of {len(surrogate.codes):,} documents; search: python -m hypensearch.search "
-        f"--searcher surrogate --engine {args.engine} --index {args.index} --topics TOPICS --output RUN"
-    )
+    search = _search("surrogate", "--engine", args.engine, index=args.index)
+    print(f"{path} holds the codes of {len(surrogate.codes):,} documents; search: {search}")
 
 
 def _make_surrogate(args: argparse.Namespace) -> None:
@@ -127,10 +126,8 @@ def _make_surrogate(args: argparse.Namespace) -> None:
         else:
             queries = typical_queries(searcher.index, count)
         build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)
-    print(
-        f"codes of {searcher.num_docs:,} documents are in {args.index}; search: python -m hypensearch.search "
-        f"--searcher surrogate --index {args.index} --topics TOPICS --output RUN"
-    )
+    search = _search("surrogate", index=args.index)
+    print(f"codes of {searcher.num_docs:,} documents are in {args.index}; search: {search}")
 
 
 def _make_centroids(args: argparse.Namespace) -> None:
@@ -141,8 +138,7 @@ def _make_centroids(args: argparse.Namespace) -> None:
         found = len(build_centroids(index, args.centroids))
         print(
             f"the {found:,} documents of {index.num_docs:,} that are nearest to centroids are named in {args.index}; "
-            f"search: python -m hypensearch.search --searcher graph --entry centroids --index {args.index} "
-            "--topics TOPICS --output RUN"
+            f"search: {_search('graph', '--entry', 'centroids', index=args.index)}"
         )
 
 
@@ -195,9 +191,14 @@ def _summary(index: FlatIndex, graph: GraphIndex) -> str:
     )
     return (
         f"{facts.degree} {facts.distance} neighbours ({facts.builder}{measured}) of {facts.num_docs:,} documents "
-        f"are in {graph.folder}; search: python -m hypensearch.search --searcher graph --index {index.folder} "
-        "--topics TOPICS --output RUN"
+        f"are in {graph.folder}; search: {_search('graph', index=index.folder)}"
     )
+
+
+def _search(searcher: str, *more: str, index: str) -> str:
+    """Give the command that searches with what was made."""
+    where = ["--index", index, "--topics", "TOPICS", "--output", "RUN"]
+    return as_typed("hypensearch.search", "--searcher", searcher, *more, *where)
 
 
 def _share(text: str) -> float:

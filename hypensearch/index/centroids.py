@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.door import make_folder
 from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
@@ -52,7 +52,7 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
     :raises HypensearchError: When there are none, or they are damaged or of other vectors; says what to do.
     """
     folder = os.path.join(index.folder, FOLDER)
-    again = f"make them with: python -m hypensearch.index --index {index.folder} --centroids"
+    again = f"make them with: {as_typed('hypensearch.index', '--index', index.folder, '--centroids')}"
     try:
         content = read_bounded(os.path.join(folder, _MANIFEST), within=index.folder)
         facts = parse_json(content)

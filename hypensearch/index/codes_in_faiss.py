@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.checked import check_once
 from hypensearch.formats.files import replace_when_whole, sha256_of
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
@@ -63,7 +63,7 @@ def open_codes_in_faiss(form: str, index: FlatIndex, surrogate: Surrogate) -> An
     :raises HypensearchError: When there is none, it is damaged or of other codes, or Faiss is not installed.
     """
     library, path = _faiss(), _path(form, index)
-    make = f"make it with: python -m hypensearch.index --index {index.folder} --engine {form}"
+    make = f"make it with: {as_typed('hypensearch.index', '--index', index.folder, '--engine', form)}"
     try:
         content = read_bounded(path.with_suffix(".json"))
         facts = parse_json(content)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.checked import check_once
 from hypensearch.formats.door import NotPlain
 from hypensearch.formats.files import size_of
@@ -345,7 +346,7 @@ def _read(folder: str) -> Manifest:
 def _why_no_index(folder: str) -> str:
     encode = "python -m hypensearch.encode"
     if not os.path.exists(folder):
-        return f"{folder}: no such index folder; {encode} makes one (output --embeddings {folder})"
+        return f"{folder}: no such index folder; {encode} makes one (output --embeddings {shlex.quote(folder)})"
     if not os.path.isdir(folder):
         return f"{folder}: is a file, an index is a folder that {encode} makes"
     if (progress := read_progress(folder)) is not None:
@@ -356,10 +357,8 @@ def _why_no_index(folder: str) -> str:
     names = os.listdir(folder)
     for wanted, kind in ((["index", "docid"], "Faiss index"), (["embeddings.jsonl"], "folder of vectors")):
         if set(wanted) <= set(names):
-            return (
-                f"{folder}: is Pyserini's {kind}, not an index of hypensearch; import it with: "
-                f"{encode} input --vectors {folder} output --embeddings NEW_FOLDER"
-            )
+            load = as_typed("hypensearch.encode", "input", "--vectors", folder, "output", "--embeddings", "NEW_FOLDER")
+            return f"{folder}: is Pyserini's {kind}, not an index of hypensearch; import it with: {load}"
     return f"{folder}: not an index (no manifest.json in it); {encode} makes one"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import Meta
 
 import hypensearch
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.checked import check_once
 from hypensearch.formats.files import replace_when_whole, size_of
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
@@ -35,7 +35,7 @@ GRAPH = "graph.json"
 NEIGHBOURS = "neighbours.npy"
 DISTANCES = ("l2", "ip", "cosine")
 NO_NEIGHBOUR = -1
-_BUILD = "python -m hypensearch.index"
+_BUILD = "hypensearch.index"
 _CHECKED_ROWS = 65536
 
 
@@ -224,7 +224,7 @@ def _only_name(index: FlatIndex) -> str:
         return names[0]
     if names:
         raise HypensearchError(f"{index.folder}: has several graphs ({', '.join(names)}): name the one to search")
-    raise HypensearchError(f"{index.folder}: has no graph; make one with: {_BUILD} --index {index.folder}")
+    raise HypensearchError(f"{index.folder}: has no graph; make one with: {as_typed(_BUILD, '--index', index.folder)}")
 
 
 def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
@@ -235,10 +235,8 @@ def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
         raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
     except (FileNotFoundError, NotADirectoryError):
         known = ", ".join(graph_names(index)) or "none"
-        raise HypensearchError(
-            f"{folder}: no such graph (there: {known}); make one with: {_BUILD} --index {index.folder} "
-            f"--name {os.path.basename(folder)}"
-        ) from None
+        build = as_typed(_BUILD, "--index", index.folder, "--name", os.path.basename(folder))
+        raise HypensearchError(f"{folder}: no such graph (there: {known}); make one with: {build}") from None
     except OSError as error:
         raise HypensearchError(f"{path}: cannot be read ({error.strerror}); {_again(folder)}") from None
     return _parse(content, path)
@@ -290,4 +288,5 @@ def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
 
 def _again(folder: str) -> str:
     index = os.path.dirname(os.path.dirname(folder))
-    return f"make it again: {_BUILD} --index {index} --name {os.path.basename(folder)} --overwrite"
+    build = as_typed(_BUILD, "--index", index, "--name", os.path.basename(folder), "--overwrite")
+    return f"make it again: {build}"

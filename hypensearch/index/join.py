@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from hypensearch import cli
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats.files import FileLock
 from hypensearch.index.docids import SeenDocids
 from hypensearch.index.flat import FlatIndex
@@ -48,9 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
 def join(args: argparse.Namespace) -> None:
     """Join, and say where the index lies."""
     num_docs = join_indexes(args.indexes, args.output, overwrite=args.overwrite).num_docs
+    search = as_typed("hypensearch.search", "--index", args.output, "--topics", "TOPICS", "--output", "RUN")
     sys.stdout.write(
-        f"{num_docs:,} document vectors of {len(args.indexes)} indexes are in {args.output}; search them: "
-        f"python -m hypensearch.search --index {args.output} --topics TOPICS --output RUN\n"
+        f"{num_docs:,} document vectors of {len(args.indexes)} indexes are in {args.output}; search them: {search}\n"
     )
 
 

@@ -33,21 +33,18 @@ def build_parser() -> argparse.ArgumentParser:
         description="Make training records: judged documents as positives, others that a first stage ranks high as "
         "hard negatives. The first stage is one of --index, --sparse-index and --run. A stopped command goes on.",
     )
-    add = parser.add_argument
+    add = parser.add_argument_group("what is made of what").add_argument
     add("--topics", required=True, help="training queries, or the name of a topic set known to Pyserini")
     add("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics; by its name and content")
     add("--qrels", required=True, help="their judgements")
-    add("--index", help="first stage: an index, searched with its model, a Hypencoder or a bi-encoder")
-    add("--sparse-index", help="first stage: BM25 in this Lucene index (needs Pyserini), made of --corpus if missing")
-    add("--run", help="first stage: what something else has found, a TREC run")
     add("--corpus", help="the documents, JSON lines or a folder of them; with --index those that it was made of")
     add("--fields", nargs="+", default=["contents"], help="fields of a document's text in --corpus")
     add("--output", required=True, help="file of training records")
-    add("--negatives", type=cli.positive_int, default=8, help="negatives drawn for each query")
-    add("--depth", type=cli.positive_int, default=100, help="last rank to draw from")
-    add("--skip", type=int, default=0, help="first ranks not to draw from: they may be answers nobody judged")
-    add("--relevance-level", type=int, default=1, help="least grade of a positive")
-    add("--seed", type=int, default=42, help="of the draw")
+    add = parser.add_argument_group("the first stage, one of three").add_argument
+    add("--index", help="first stage: an index, searched with its model, a Hypencoder or a bi-encoder")
+    add("--sparse-index", help="first stage: BM25 in this Lucene index (needs Pyserini), made of --corpus if missing")
+    add("--run", help="first stage: what something else has found, a TREC run")
+    add = parser.add_argument_group("the search of the first stage").add_argument
     add("--encoder", help="checkpoint to search --index with; the one it was made with if left out")
     add(
         "--searcher", choices=("auto", "exhaustive", "graph", "surrogate"), default="auto", help="how to search --index"
@@ -55,10 +52,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--query-length", type=cli.positive_int, default=64, help="tokens of a query for --index")
     add("--threads", type=cli.positive_int, help="CPU threads of the search; all cores if left out")
     add("--search-batch-size", type=cli.positive_int, default=128, help="topics searched, and kept, at once")
+    add("--device", default="cpu", help="where search and teacher run")
+    add = parser.add_argument_group("what is drawn").add_argument
+    add("--negatives", type=cli.positive_int, default=8, help="negatives drawn for each query")
+    add("--depth", type=cli.positive_int, default=100, help="last rank to draw from")
+    add("--skip", type=int, default=0, help="first ranks not to draw from: they may be answers nobody judged")
+    add("--relevance-level", type=int, default=1, help="least grade of a positive")
+    add("--seed", type=int, default=42, help="of the draw")
+    add = parser.add_argument_group("the teacher").add_argument
     add("--teacher", help="cross-encoder that scores all texts: folder or hub name of a sequence classifier")
     add("--max-length", type=cli.positive_int, default=256, help="tokens of query and text for the teacher")
     add("--batch-size", type=cli.positive_int, default=32, help="texts the teacher scores at once")
-    add("--device", default="cpu", help="where search and teacher run")
     return parser
 
 

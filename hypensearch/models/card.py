@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hypensearch.errors import as_typed
 from hypensearch.formats.files import replace_when_whole
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ def usage(name: str) -> list[str]:
 
     :param name: What to load it as.
     """
+    encode = ["input", "--corpus", "CORPUS", "output", "--embeddings", "INDEX"]
     return [
         "Use it with hypensearch:",
         "",
-        f"    python -m hypensearch.encode input --corpus CORPUS output --embeddings INDEX encoder --encoder {name}",
+        f"    {as_typed('hypensearch.encode', *encode, 'encoder', '--encoder', name)}",
         "    python -m hypensearch.search --index INDEX --topics TOPICS --output RUN",
         "",
     ]

@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     encoder.add_argument("--pooling", choices=POOLINGS, help="checked against the documents' pooling")
     _add_scoring_flags(parser.add_argument_group("scoring"))
     _add_search_flags(parser.add_argument_group("the way to search"))
+    _add_graph_flags(parser.add_argument_group("graph search"))
     add_refused_flags(parser, _REFUSED)
     return parser
 
@@ -223,6 +224,14 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         help="what finds the documents that a surrogate likes best: a scan of all; Faiss (needs python -m "
         "hypensearch.index --engine); a walk through the graph",
     )
+    group.add_argument(
+        "--no-check",
+        action="store_true",
+        help="do not compare the index with its checksums, as the first search after a copy does",
+    )
+
+
+def _add_graph_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--graph", help="name of the graph, where the index has several")
     group.add_argument(
         "--variant",
@@ -248,8 +257,3 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--max-iter", type=positive_int, default=16, help="iterations, at most")
     group.add_argument("--no-early-stop", action="store_true", help="walk on when no hit was found in an iteration")
     group.add_argument("--seeds", metavar="RUN", help="run whose documents graph search starts from as well")
-    group.add_argument(
-        "--no-check",
-        action="store_true",
-        help="do not compare the index with its checksums, as the first search after a copy does",
-    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import torch
 
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.hits import Hit
 from hypensearch.index.surrogate import open_surrogate
 from hypensearch.search.exhaustive import ExhaustiveSearch
@@ -257,8 +257,8 @@ def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOpt
     surrogate = open_surrogate(index)
     if surrogate is None:
         raise HypensearchError(
-            f"{index.folder} has no codes for surrogate search; make them with: python -m hypensearch.index --index "
-            f"{index.folder} --surrogate"
+            f"{index.folder} has no codes for surrogate search; make them with: "
+            + as_typed("hypensearch.index", "--index", index.folder, "--surrogate")
         )
     if options.check:
         surrogate.check_once()

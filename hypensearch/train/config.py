@@ -32,6 +32,18 @@ _AT_LEAST_ONE = (
     "keep_checkpoints",
 )
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
+#: Titles in the help, by the first setting below each.
+_GROUPS = {
+    "train": "data and output",
+    "architecture": "the model",
+    "start": "where it starts",
+    "freeze_encoder": "frozen encoders",
+    "losses": "losses and texts",
+    "max_steps": "steps",
+    "bf16": "speed and memory",
+    "eval_steps": "validation",
+    "blend": "the end of the run",
+}
 _MAX_YAML_BYTES = 2**20
 _MAY_CHANGE = frozenset(
     {
@@ -192,9 +204,13 @@ def differences(config: TrainingConfig, earlier: Mapping[str, Any]) -> list[str]
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser one flag for each setting; those not given stay out of the namespace."""
     hints = typing.get_type_hints(TrainingConfig)
+    group: argparse._ArgumentGroup | None = None
     for setting in dataclasses.fields(TrainingConfig):
+        if setting.name in _GROUPS:
+            group = parser.add_argument_group(_GROUPS[setting.name])
+        assert group is not None
         flag, kind = "--" + setting.name.replace("_", "-"), hints[setting.name]
-        default = "" if _is_required(setting) else f" (default: {_shown(_default(setting))})"
+        default = "" if _is_required(setting) else _shown_default(_default(setting))
         options: dict[str, Any] = {"help": setting.metadata["help"] + default, "default": argparse.SUPPRESS}
         if kind is bool:
             options["action"] = argparse.BooleanOptionalAction
@@ -204,7 +220,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             options |= {"nargs": "+", "type": _weighted, "metavar": "NAME[=WEIGHT]"}
         else:
             options |= {"type": kind, "metavar": kind.__name__.upper()}
-        parser.add_argument(flag, **options)
+        group.add_argument(flag, **options)
 
 
 def backbone_name(config: TrainingConfig) -> str:
@@ -327,6 +343,12 @@ def _default(setting: dataclasses.Field[Any]) -> Any:
         return setting.default
     assert setting.default_factory is not dataclasses.MISSING
     return setting.default_factory()
+
+
+def _shown_default(value: Any) -> str:
+    if value is False or value in ("", []):
+        return ""
+    return f" (default: {'yes' if value is True else _shown(value)})"
 
 
 def _shown(value: Any) -> str:

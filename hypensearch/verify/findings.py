@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hypensearch.errors import HypensearchError
+from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.formats import q_nets
 from hypensearch.formats.door import is_plain, read_plain, root_of_checkpoint, stat_plain
 from hypensearch.formats.files import sha256_of
@@ -129,7 +129,7 @@ def _shard_findings(
     except HypensearchError as error:
         yield Finding(str(error))
         return
-    advice = f"mend it: python -m hypensearch.verify {folder} --repair; or copy it anew"
+    advice = f"repair it: {as_typed('hypensearch.verify', folder, '--repair')}; or copy it again"
     for damage in shard_damages(shard, record, manifest.dim, manifest.dtype, full=full, done=done):
         docids = "" if damage.rows is None else _docids_of(shard, record, damage.rows)
         yield Finding(f"{damage}{docids}", advice, number, damage.rows)
@@ -178,7 +178,7 @@ def _graph_findings(index: FlatIndex, name: str, full: bool, done: Done) -> Iter
 
 
 def _surrogate_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
-    again = f"make them again: python -m hypensearch.index --index {index.folder} --surrogate"
+    again = f"make them again: {as_typed('hypensearch.index', '--index', index.folder, '--surrogate')}"
     try:
         codes = open_surrogate(index)
         if codes is not None and full:

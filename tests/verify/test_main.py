@@ -70,7 +70,7 @@ def test_vectors_are_found_by_block_with_rows_and_docids(index: Path) -> None:
     said = damaged(index, "--full")
     assert "vectors of rows 8 to 10 have changed" in said[0]
     assert "(docids d8 to d10, 3 documents)" in said[0]
-    assert said[1].startswith("to do: mend it: python -m hypensearch.verify")
+    assert said[1].startswith("to do: repair it: python -m hypensearch.verify")
 
 
 @pytest.mark.parametrize(
