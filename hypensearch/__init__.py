@@ -16,6 +16,8 @@ import importlib
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from hypensearch.threads import wait_passively as _wait_passively
+
 if TYPE_CHECKING:
     from hypensearch import (
         encode,
@@ -58,3 +60,6 @@ def __getattr__(name: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+_wait_passively()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
 from hypensearch.printing import visible, visible_line
+from hypensearch.threads import limited
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -69,10 +70,11 @@ def _as_used(action: argparse.Action) -> str:
     return " ".join([*action.option_strings[:1], value]) + several
 
 
-def run(body: Callable[[], None]) -> int:
+def run(body: Callable[[], None], *, threads: int | None = None) -> int:
     """Run a command's body and turn what users can mend into one line on stderr.
 
     :param body: The command, its arguments already parsed.
+    :param threads: The value of ``--threads``; see :func:`add_threads_flag`.
     :return: The exit code: 0, 2 for bad input, 130 when interrupted (Ctrl-C), 143 when asked to end (SIGTERM).
     """
     _open_standard_streams()
@@ -80,7 +82,7 @@ def run(body: Callable[[], None]) -> int:
     quiet_libraries()
     _print_whatever_comes()
     try:
-        with _ended_by_sigterm():
+        with _ended_by_sigterm(), limited(threads):
             body()
         sys.stdout.flush()
     except HypensearchError as error:
@@ -147,6 +149,22 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in ("faiss", "httpx", "urllib3", "filelock", "transformers"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def add_threads_flag(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--threads``, which means the same in every command; its value is for :func:`run`."""
+    parser.add_argument(
+        "--threads",
+        type=positive_int,
+        default=argparse.SUPPRESS,
+        help="CPU threads of all that is computed: encoding, q-nets, scoring, building; by default one for each CPU "
+        "that the process may use",
+    )
+
+
+def threads_of(args: argparse.Namespace) -> int | None:
+    """Return the value of ``--threads``, None where it was left out."""
+    return getattr(args, "threads", None)
 
 
 def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

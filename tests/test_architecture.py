@@ -28,12 +28,13 @@ HEAVY = (
 
 # Part of the package -> the parts it may import; upward never.
 ALLOWED: dict[str, set[str]] = {
-    "": set(),
+    "": {"threads"},
     "errors": set(),
     "hits": set(),
     "printing": set(),
     "resources": set(),
-    "cli": BASE,
+    "threads": set(),
+    "cli": BASE | {"threads"},
     "device": BASE,
     "stages": BASE,
     "java": BASE,
@@ -47,8 +48,8 @@ ALLOWED: dict[str, set[str]] = {
     "runs": BASE | {"formats", "tables"},
     "pyserini": BASE | {"cli", "device", "index", "models", "pyserini_bridge", "search"},
     "topics": BASE | {"formats", "pyserini_bridge"},
-    "encode": BASE | {"cli", "device", "formats", "index", "models", "topics"},
-    "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "topics"},
+    "encode": BASE | {"cli", "device", "formats", "index", "models", "threads", "topics"},
+    "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "threads", "topics"},
     "rerank": BASE | {"cli", "device", "formats", "index", "models", "search", "topics"},
     "bench": BASE | {"cli", "device", "eval", "formats", "index", "models", "search", "stages", "topics"},
     "mine": BASE | {"cli", "formats", "pyserini_bridge", "search", "topics"},
@@ -78,6 +79,7 @@ LIBRARIES = {
             "rerank",
             "pyserini",
             "verify",
+            "threads",
         )
     },
     "transformers": {"models", "train", "mine"},

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _bench(args))
+    return cli.run(lambda: _bench(args), threads=cli.threads_of(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="what to measure; entries: graph search from centroids, bi-encoder and surrogate",
     )
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    cli.add_threads_flag(what)
     judged = parser.add_argument_group("effectiveness, where there are judgements")
     judged.add_argument("--qrels", help="qrels file, for effectiveness")
     judged.add_argument("--metrics", nargs="+", default=["nDCG@10", "RR@10"], help="measures of effectiveness")

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: run_demo(args))
+    return cli.run(lambda: run_demo(args), threads=cli.threads_of(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="documents in the corpus, at most (default: as many as it has, 7000 when it is made)",
     )
+    cli.add_threads_flag(parser)
     parser.add_argument("--no-bm25", action="store_true", default=suppress, help="leave BM25 out")
     return parser
 

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = parse_args(sys.argv[1:] if argv is None else argv)
-    return cli.run(lambda: encode(args))
+    return cli.run(lambda: encode(args), threads=cli.threads_of(args.encoder))
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -282,6 +282,7 @@ def _add_encoder(group: cli.CommandParser) -> cli.CommandParser:
     add("--max-length", type=cli.positive_int, default=256, help="tokens kept of each text")
     add("--dimension", type=cli.positive_int, default=None, help="size of the vectors, if it shall be checked")
     add("--device", default="auto", help="auto (CUDA if there is, else CPU), cpu, cuda or cuda:N")
+    cli.add_threads_flag(group)
     add("--fp16", action="store_true", help="compute in float16")
     add("--bf16", action="store_true", help="compute in bfloat16")
     add("--pooling", choices=["cls", "mean", "last", "eos"], default=None, help="checked against the model's pooling")

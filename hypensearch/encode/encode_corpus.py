@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -25,6 +26,7 @@ from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vecto
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
 from hypensearch.index import BadRow, FlatIndexWriter, Manifest
 from hypensearch.index.manifest import POSITION_DTYPE
+from hypensearch.threads import on_cores
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,10 @@ class DocumentEncoder(Protocol):
         """Identifies the weights."""
 
     def encode_documents(self, texts: Sequence[str], *, max_length: int = 256) -> np.ndarray:
-        """Encode one padded batch, shape ``(len(texts), dim)``, float32."""
+        """Encode one padded batch, shape ``(len(texts), dim)``, float32.
+
+        An encoder whose ``concurrent_batches`` is more than 1 is given so many batches at a time, each by a thread.
+        """
 
 
 @dataclass(frozen=True)
@@ -337,11 +342,21 @@ def _encode_window(
     if encoding.sort_by_length:
         order.sort(key=lambda row: -len(window[row].text))
     vectors = np.empty((len(window), encoder.dim), dtype=np.float32)
-    for start in range(0, len(order), encoding.batch_size):
+    counting = threading.Lock()
+
+    def encode(start: int) -> None:
         rows = order[start : start + encoding.batch_size]
         texts = [_with_prefix(window[row].text, encoding.prefix) for row in rows]
         vectors[rows] = _encode_batch(texts, encoder, encoding)
-        bar.add(len(rows), sum(window[row].length for row in rows))
+        with counting:
+            bar.add(len(rows), sum(window[row].length for row in rows))
+
+    starts = range(0, len(order), encoding.batch_size)
+    if (at_once := getattr(encoder, "concurrent_batches", 1)) > 1:
+        on_cores(at_once, encode, starts)
+    else:
+        for start in starts:
+            encode(start)
     return vectors
 
 

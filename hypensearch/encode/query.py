@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder", required=True, help="checkpoint folder or hub name")
     parser.add_argument("--output", required=True, help="folder to write the q-nets to")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    cli.add_threads_flag(parser)
     parser.add_argument("--max-length", type=cli.positive_int, default=256, help="tokens kept of a query")
     parser.add_argument(
         "--compact",
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _encode_queries(args))
+    return cli.run(lambda: _encode_queries(args), threads=cli.threads_of(args))
 
 
 def _encode_queries(args: argparse.Namespace) -> None:

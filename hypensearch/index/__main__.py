@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make = _make_centroids
     if args.surrogate or args.engine:
         make = _make_codes
-    return cli.run(lambda: make(args))
+    return cli.run(lambda: make(args), threads=cli.threads_of(args))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     suppress = argparse.SUPPRESS
     parser.add_argument("--index", required=True, default=suppress, help="index folder")
     parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    cli.add_threads_flag(parser)
     graph = parser.add_argument_group("graph search")
     graph.add_argument("--distance", choices=DISTANCES, default="l2", help="what near means; l2 in the paper")
     graph.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")

@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--searcher", choices=("auto", "exhaustive", "graph", "surrogate"), default="auto", help="how to search --index"
     )
     add("--query-length", type=cli.positive_int, default=64, help="tokens of a query for --index")
-    add("--threads", type=cli.positive_int, help="CPU threads of the search; all cores if left out")
+    cli.add_threads_flag(parser)
     add("--search-batch-size", type=cli.positive_int, default=128, help="topics searched, and kept, at once")
     add("--device", default="cpu", help="where search and teacher run")
     add = parser.add_argument_group("what is drawn").add_argument
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _mine(args))
+    return cli.run(lambda: _mine(args), threads=cli.threads_of(args))
 
 
 def _mine(args: argparse.Namespace) -> None:
@@ -150,10 +150,10 @@ def _first_stage(
     if args.run:
         return with_ids_of(topics, read_run(args.run), args.run)
     if searcher is not None:
-        search = index_search(searcher, hits=args.depth, threads=args.threads)
+        search = index_search(searcher, hits=args.depth, threads=None)
         model = searcher.query_encoder.query_fingerprint
     else:
-        search = bm25_search(args.sparse_index, args.corpus, hits=args.depth, threads=args.threads)
+        search = bm25_search(args.sparse_index, args.corpus, hits=args.depth, threads=cli.threads_of(args))
         model = "bm25"
     described = {
         "searched": args.index or args.sparse_index,

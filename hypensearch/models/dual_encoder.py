@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,14 @@ from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
 from hypensearch.stages import stage
+from hypensearch.threads import Item, Result, default_threads, map_on_cores, torch_threads
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 DEFAULT_MAX_LENGTH = 256
 QUERY_TOKENS_MULTIPLE = 16
+PIECE_TEXTS = 16  # that one core encodes at a time
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # no characters, which tokenizers refuse
 _TOKENIZING = threading.Lock()  # a tokenizer keeps the length to cut to, so threads would cut at each other's
@@ -70,15 +72,16 @@ class QueryEncoder(nn.Module):
         self.transformer = transformer
         self.hyper_head = hyper_head
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> QNets:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, *, threads: int | None = None) -> QNets:
         """Generate the q-nets of a padded batch of queries; every token counts, [CLS] and [SEP] included.
 
         :param input_ids: *Shape:* ``(num_queries, seq_len)``.
         :param attention_mask: *Shape:* ``(num_queries, seq_len)``.
+        :param threads: Of the hyper head; see :meth:`HyperHead.forward`.
         """
         states = token_states(self.transformer, input_ids, attention_mask)
         with stage("generate"):
-            q_nets: QNets = self.hyper_head(states, attention_mask)
+            q_nets: QNets = self.hyper_head(states, attention_mask, threads=threads)
         return q_nets
 
 
@@ -167,16 +170,32 @@ class DualEncoder(nn.Module):
     def _vocabulary(self) -> list[tuple[str, int]]:
         return sorted(self.tokenizer.get_vocab().items()) if self.tokenizer is not None else []
 
+    @property
+    def concurrent_batches(self) -> int:
+        """How many calls of :meth:`encode_documents` are best made at the same time: on a CPU one for each thread."""
+        return default_threads() if self.device.type == "cpu" else 1
+
     @torch.inference_mode()
     def encode_documents(self, texts: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> np.ndarray:
-        """Encode texts as one padded batch.
+        """Encode texts as one padded batch; on a CPU in pieces of 16, each padded by itself and computed on one core.
+
+        So the number of threads changes no bit. Other batches do change last bits: texts are padded to another length.
 
         :param texts: The documents, title and text already joined.
         :param max_length: Tokens kept of each text, special ones included.
         :return: float32, *Shape:* ``(len(texts), dim)``.
         :raises HypensearchError: When ``max_length`` is more than the transformer takes.
         """
-        batch = self._tokenize(list(texts), max_length, self.passage_encoder.transformer)
+        pieces = [list(texts)]
+        if self.device.type != "cpu":
+            return self._encode_piece(pieces[0], max_length)
+        if len(texts) > PIECE_TEXTS and not self.passage_encoder.count_padding:
+            pieces = [list(texts[start : start + PIECE_TEXTS]) for start in range(0, len(texts), PIECE_TEXTS)]
+        encode = partial(self._encode_piece, max_length=max_length)
+        return np.concatenate(map_on_cores(default_threads(), encode, pieces))
+
+    def _encode_piece(self, texts: list[str], max_length: int) -> np.ndarray:
+        batch = self._tokenize(texts, max_length, self.passage_encoder.transformer)
         vectors: np.ndarray = self.passage_encoder(**batch).float().cpu().numpy()
         return vectors
 
@@ -189,13 +208,27 @@ class DualEncoder(nn.Module):
         :raises ValueError: When there is no query.
         :raises HypensearchError: When ``max_length`` is more than the transformer takes.
         """
-        return QNets.concat([self._encode_query(query, max_length) for query in queries])
+        return QNets.concat(self._each_on_one_core(partial(self._encode_query, max_length=max_length), queries))
 
-    def _encode_query(self, query: str, max_length: int) -> QNets:
+    def _each_on_one_core(self, encode: Callable[[Item, int | None], Result], queries: Sequence[Item]) -> list[Result]:
+        """Encode each query on one core of a CPU, several at a time, so that the number of threads changes no bit.
+
+        :param encode: Takes a query and how many threads may generate tensors of its q-net.
+        """
+        if self.device.type != "cpu":
+            return [encode(query, None) for query in queries]
+        threads = default_threads()
+        if len(queries) > 1:
+            return map_on_cores(threads, lambda query: encode(query, 1), queries)
+        with torch_threads(1):
+            return [encode(query, threads) for query in queries]
+
+    def _encode_query(self, query: str, threads: int | None, max_length: int) -> QNets:
         batch = self._tokenize([query], max_length, self._query_transformer)
         if not getattr(self.query_encoder, "count_padding", False):
             batch = self._padded(batch, limit=max_positions(self._query_transformer))
-        encoded = self.query_encoder(**batch)
+        options = {"threads": threads} if isinstance(self.query_encoder, QueryEncoder) else {}
+        encoded = self.query_encoder(**batch, **options)
         if isinstance(encoded, Tensor):
             return QNets.from_vectors(encoded.float())
         return encoded if self.width is None else encoded.truncated(self.width)
@@ -209,9 +242,9 @@ class DualEncoder(nn.Module):
         :raises HypensearchError: For a bi-encoder, which has no hyper head; otherwise as :meth:`encode_queries`.
         """
         self._check_has_head()
-        return [self._query_states(query, max_length) for query in queries]
+        return self._each_on_one_core(partial(self._query_states, max_length=max_length), queries)
 
-    def _query_states(self, query: str, max_length: int) -> Tensor:
+    def _query_states(self, query: str, threads: int | None, max_length: int) -> Tensor:
         batch = self._tokenize([query], max_length, self._query_transformer)
         padded = self._padded(batch, limit=max_positions(self._query_transformer))
         return token_states(self._query_transformer, **padded)[0, : batch["input_ids"].shape[1]].float()
@@ -230,10 +263,10 @@ class DualEncoder(nn.Module):
             raise HypensearchError(
                 f"token states of {min(sizes)} dimensions do not fit {self.name}, which has {wanted}"
             )
-        q_nets = QNets.concat([self._generate_q_net(of_query) for of_query in states])
+        q_nets = QNets.concat(self._each_on_one_core(self._generate_q_net, states))
         return q_nets if width is None else q_nets.truncated(width)
 
-    def _generate_q_net(self, states: Tensor) -> QNets:
+    def _generate_q_net(self, states: Tensor, threads: int | None) -> QNets:
         tokens = torch.ones((1, len(states)), dtype=torch.long, device=self.device)
         padded = self._padded(
             {"input_ids": tokens, "attention_mask": tokens}, limit=max_positions(self._query_transformer)
@@ -243,7 +276,7 @@ class DualEncoder(nn.Module):
         whole = torch.zeros((1, mask.shape[1], states.shape[1]), device=self.device)
         whole[0, : len(states)] = states
         with stage("generate"):
-            q_nets: QNets = self.query_encoder.hyper_head(whole, mask)  # type: ignore[operator]
+            q_nets: QNets = self.query_encoder.hyper_head(whole, mask, threads=threads)  # type: ignore[operator]
         return q_nets
 
     def _check_has_head(self) -> None:

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from operator import call
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
+from hypensearch.threads import map_on_cores
 
 
 class HyperHead(nn.Module):
@@ -68,16 +71,21 @@ class HyperHead(nn.Module):
             vector.zero_()
             query.normal_(std=10, generator=generator)
 
-    def forward(self, states: Tensor, mask: Tensor) -> QNets:
+    def forward(self, states: Tensor, mask: Tensor, *, threads: int | None = None) -> QNets:
         """Generate the q-nets of a batch of queries.
 
         :param states: Token states, *Shape:* ``(num_queries, seq_len, hidden_size)``.
         :param mask: 1 for tokens and 0 for padding, *Shape:* ``(num_queries, seq_len)``.
+        :param threads: CPU threads that generate tensors, each on one core, so that the number of threads changes no
+            bit; None to compute as torch is set, as training does.
         :return: The q-nets, weights of *Shape:* ``(num_queries, in, out)``.
         """
-        weights = [self.generate_weight(i, states, mask) for i in range(len(self.hyper_base_matrices))]
-        biases = [self.generate_bias(i, states, mask) for i in range(len(self.hyper_base_vectors))]
-        return QNets(self.q_net, weights, biases)
+        makers = [
+            *(partial(self.generate_weight, i, states, mask) for i in range(len(self.hyper_base_matrices))),
+            *(partial(self.generate_bias, i, states, mask) for i in range(len(self.hyper_base_vectors))),
+        ]
+        tensors = [make() for make in makers] if threads is None else map_on_cores(threads, call, makers)
+        return QNets(self.q_net, tensors[: self.q_net.num_blocks + 1], tensors[self.q_net.num_blocks + 1 :])
 
     def generate_weight(self, layer: int, states: Tensor, mask: Tensor) -> Tensor:
         """Generate one layer's weights, *Shape:* ``(num_queries, in, out)``; parameters as :meth:`forward`'s."""

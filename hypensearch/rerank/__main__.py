@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _rerank(args))
+    return cli.run(lambda: _rerank(args), threads=cli.threads_of(args))
 
 
 def _rerank(args: argparse.Namespace) -> None:
@@ -156,7 +156,7 @@ def _rerank_batches(
         for start in range(0, len(ids), args.batch_size):
             batch = ids[start : start + args.batch_size]
             queries = [topics[topic] for topic in batch] if stored is None else stored(batch)
-            found = reranker.batch_rerank(queries, batch, run, threads=args.threads)
+            found = reranker.batch_rerank(queries, batch, run)
             bar.update(len(batch))
             yield from found.items()
 

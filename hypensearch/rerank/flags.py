@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 
-from hypensearch.cli import CommandParser, positive_int
+from hypensearch.cli import CommandParser, add_threads_flag, positive_int
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.topics import TOPICS_FORMAT_HELP
 from hypensearch.search.flags import add_encoder_flags, add_run_flags, check_shared
@@ -88,7 +88,7 @@ def _add_rerank_flags(group: argparse._ArgumentGroup) -> None:
 def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     group.add_argument("--batch-size", type=positive_int, default=1, help="topics encoded together")
-    group.add_argument("--threads", type=positive_int, help="CPU threads that score; as many as cores by default")
+    add_threads_flag(group)
 
 
 def _add_text_flags(group: argparse._ArgumentGroup) -> None:

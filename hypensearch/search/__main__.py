@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _search(args))
+    return cli.run(lambda: _search(args), threads=cli.threads_of(args))
 
 
 def _search(args: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def _search_batches(
             batch = ids[start : start + args.batch_size]
             with stage("encode"):
                 queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
-            found = searcher.batch_search(queries, batch, k, args.threads)
+            found = searcher.batch_search(queries, batch, k)
             reports.update(zip(batch, searcher.report, strict=True))
             bar.update(len(batch))
             yield from found.items()

@@ -22,7 +22,8 @@ from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.search.precision import DTYPES
-from hypensearch.search.scorer import CPU_TILE_ROWS, CUDA_TILE_ROWS, as_tensor, core_pool
+from hypensearch.search.scorer import CPU_TILE_ROWS, CUDA_TILE_ROWS, as_tensor
+from hypensearch.threads import core_pool, default_threads
 
 _compiling = threading.Lock()  # the compiler is not made for several threads
 
@@ -57,7 +58,7 @@ class CompiledScorer:
         self._dtype = DTYPES[precision]
         self._q_nets = q_nets.to(device, self._dtype)
         self._rows = CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS
-        self._pool = core_pool(threads or torch.get_num_threads()) if device.type == "cpu" else None
+        self._pool = core_pool(threads or default_threads()) if device.type == "cpu" else None
         self._compiled = _compiled(q_nets.config)
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:

@@ -5,8 +5,8 @@
 A row of some hundred numbers stays in the first cache while it is gone through: memory is read and written once. Numba
 compiles the loops when they are first used, and keeps them for later processes.
 
-Sums are taken in several parts at once (``reassoc``), always in the same way for rows of the same width: a row's result
-depends on the row alone.
+Every operation is done in the order that is written here: a row's result depends on the row alone, to the last bit,
+whether the loops were just compiled, loaded from Numba's cache, or are run without compiling.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _EPS = np.float32(1e-5)
 _ZERO = np.float32(128)  # what 0 is among unsigned bytes
 _HALF = np.float32(0.5)
 _NOTHING, _ONE = np.float32(0), np.float32(1)
+_FEW = 16  # numbers that are added up one by one
 _WORD = ir.IntType(32)
 _HALF_WORD = _WORD(16)
 _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "leaky_relu": functional.leaky_relu_}
@@ -36,12 +37,11 @@ _IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_
 
 def _loops(function: Callable[..., Any]) -> Callable[..., Any]:
     """Have a function compiled when it is first called."""
-    # No "nnan" or "ninf": what is not finite has to be seen.
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "contract", "nsz"}}
+    # No "fastmath": a compiler that may change the order of operations uses that differently in each process.
     try:
-        return njit(cache=True, **options)(function)
+        return njit(cache=True, nogil=True)(function)
     except RuntimeError:  # no folder to keep it in
-        return njit(**options)(function)
+        return njit(nogil=True)(function)
 
 
 class Epilogue:
@@ -168,31 +168,30 @@ def _kept(context, number, like):  # type: ignore[no-untyped-def]
 
 @_loops
 def _finish(outputs, inputs, relu, norm_before, residual, norm_after):  # type: ignore[no-untyped-def]
-    row = np.empty(outputs.shape[1], np.float32)
+    row, work = np.empty(outputs.shape[1], np.float32), np.empty(outputs.shape[1], np.float32)
     for place in range(outputs.shape[0]):
-        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, True)
+        _finish_row(outputs[place], inputs[place], row, work, relu, norm_before, residual, norm_after, True)
 
 
 @_loops
 def _finish_to_scores(  # type: ignore[no-untyped-def]
     outputs, inputs, relu, norm_before, residual, norm_after, weights, scores
 ):
-    row = np.empty(outputs.shape[1], np.float32)
+    row, work = np.empty(outputs.shape[1], np.float32), np.empty(outputs.shape[1], np.float32)
     for place in range(outputs.shape[0]):
-        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, False)
-        total = _NOTHING
+        _finish_row(outputs[place], inputs[place], row, work, relu, norm_before, residual, norm_after, False)
         for unit in range(row.shape[0]):
-            total += row[unit] * weights[unit]
-        scores[place] = total
+            work[unit] = row[unit] * weights[unit]
+        scores[place] = _sum(work)
 
 
 @_loops
 def _finish_to_bytes(  # type: ignore[no-untyped-def]
     outputs, inputs, relu, norm_before, residual, norm_after, inverse, into
 ):
-    row = np.empty(outputs.shape[1], np.float32)
+    row, work = np.empty(outputs.shape[1], np.float32), np.empty(outputs.shape[1], np.float32)
     for place in range(outputs.shape[0]):
-        _finish_row(outputs[place], inputs[place], row, relu, norm_before, residual, norm_after, True)
+        _finish_row(outputs[place], inputs[place], row, work, relu, norm_before, residual, norm_after, True)
         _row_to_bytes(row, inverse, into[place])
 
 
@@ -204,21 +203,22 @@ def _to_bytes(states, inverse, into):  # type: ignore[no-untyped-def]
 
 @_loops
 def _finish_row(  # type: ignore[no-untyped-def]
-    outputs, inputs, row, relu, norm_before, residual, norm_after, keep
+    outputs, inputs, row, work, relu, norm_before, residual, norm_after, keep
 ):
-    """Finish one row of outputs into ``row``, in float32, and in place as well if they are to be kept there."""
-    total = _NOTHING
+    """Finish one row of outputs into ``row``, in float32, and in place as well if they are to be kept there.
+
+    ``work`` is memory for as many numbers.
+    """
     for place in range(row.shape[0]):
         value = _number(outputs[place])
         if relu and value < _NOTHING:  # what is not a number stays so
             value = _NOTHING
         if residual and not norm_before:
             value += _number(inputs[place])
-        row[place] = value
-        total += value
+        row[place] = work[place] = value
     mean, inverse = _NOTHING, _ONE
     if norm_before or norm_after:
-        mean, inverse = _moments(row, total)
+        mean, inverse = _moments(row, work)
     for place in range(row.shape[0]):
         value = (row[place] - mean) * inverse
         if residual and norm_before:
@@ -229,14 +229,34 @@ def _finish_row(  # type: ignore[no-untyped-def]
 
 
 @_loops
-def _moments(row, total):  # type: ignore[no-untyped-def]
-    """Return the mean, and what makes the variance 1; deviations are squared, which keeps small ones exact."""
+def _moments(row, work):  # type: ignore[no-untyped-def]
+    """Return the mean of a row, and what makes its variance 1; deviations are squared, which keeps small ones exact.
+
+    ``work`` is a copy of the row; it is written over.
+    """
     width = np.float32(row.shape[0])
-    mean = total / width
-    squares = _NOTHING
+    mean = _sum(work) / width
     for place in range(row.shape[0]):
-        squares += (row[place] - mean) * (row[place] - mean)
-    return mean, _ONE / np.sqrt(squares / width + _EPS)
+        work[place] = (row[place] - mean) * (row[place] - mean)
+    return mean, _ONE / np.sqrt(_sum(work) / width + _EPS)
+
+
+@_loops
+def _sum(numbers):  # type: ignore[no-untyped-def]
+    """Add numbers up: the second half onto the first, while there are many, then one by one. They are written over.
+
+    Most of it is elementwise, so that a compiler can use vectors without changing the order of additions.
+    """
+    count = numbers.shape[0]
+    while count > _FEW:
+        half = (count + 1) // 2
+        for place in range(count - half):
+            numbers[place] += numbers[half + place]
+        count = half
+    total = _NOTHING
+    for place in range(count):
+        total += numbers[place]
+    return total
 
 
 @_loops
@@ -245,21 +265,21 @@ def _back(outputs, places, slopes, into, norm):  # type: ignore[no-untyped-def]
 
     Of y = (x - mean) / deviation, the gradient is (g - mean of g - y * mean of g * y) / deviation.
     """
-    row = np.empty(outputs.shape[1], np.float32)
+    row, work = np.empty(outputs.shape[1], np.float32), np.empty(outputs.shape[1], np.float32)
     width = np.float32(row.shape[0])
     for place in range(places.shape[0]):
         output, slope, back = outputs[places[place]], slopes[min(place, slopes.shape[0] - 1)], into[place]
-        total = _NOTHING
         for unit in range(row.shape[0]):
-            row[unit] = max(output[unit], _NOTHING)
-            total += row[unit]
+            row[unit] = work[unit] = max(output[unit], _NOTHING)
         mean, inverse, level, tilt = _NOTHING, _ONE, _NOTHING, _NOTHING
         if norm:
-            mean, inverse = _moments(row, total)
+            mean, inverse = _moments(row, work)
             for unit in range(row.shape[0]):
-                level += slope[unit]
-                tilt += slope[unit] * (row[unit] - mean)
-            level, tilt = level / width, tilt * inverse * inverse / width
+                work[unit] = slope[unit]
+            level = _sum(work) / width
+            for unit in range(row.shape[0]):
+                work[unit] = slope[unit] * (row[unit] - mean)
+            tilt = _sum(work) * inverse * inverse / width
         for unit in range(row.shape[0]):
             value = (slope[unit] - level - (row[unit] - mean) * tilt) * inverse
             back[unit] = value if output[unit] > _NOTHING else _NOTHING

@@ -8,7 +8,14 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from hypensearch.cli import CommandParser, add_model_arguments, add_refused_flags, check_refused_flags, positive_int
+from hypensearch.cli import (
+    CommandParser,
+    add_model_arguments,
+    add_refused_flags,
+    add_threads_flag,
+    check_refused_flags,
+    positive_int,
+)
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import flaw_of_id
 from hypensearch.formats.topics import TOPICS_FORMAT_HELP, TOPICS_FORMATS
@@ -187,11 +194,7 @@ def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
 def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
-    group.add_argument(
-        "--threads",
-        type=positive_int,
-        help="CPU threads of the search; as many as cores by default (Pyserini: 1)",
-    )
+    add_threads_flag(group)
     group.add_argument(
         "--precision",
         help="of the scan over all documents: fp32 (default), bf16, fp16 or int8; hits have exact scores in each",

@@ -19,7 +19,8 @@ from torch import Tensor
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, to_bytes
-from hypensearch.search.scorer import as_tensor, core_pool, on_cores
+from hypensearch.search.scorer import as_tensor
+from hypensearch.threads import core_pool, default_threads, on_cores
 
 TILE_ROWS = 512
 _SAMPLE = 256  # documents that the scales of states are taken from
@@ -44,7 +45,7 @@ class Int8Scorer:
 
     def __init__(self, q_nets: QNets, *, threads: int | None = None) -> None:
         self._q_nets = [q_net.to("cpu", torch.float32) for q_net in q_nets]
-        self._threads = threads or torch.get_num_threads()
+        self._threads = threads or default_threads()
         self._quantised: list[_Int8QNet] | None = None
         self._quantising = threading.Lock()
 

@@ -9,13 +9,9 @@ its document vector alone, not on its neighbours, the block, the batch or the nu
 from __future__ import annotations
 
 import functools
-import os
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -27,6 +23,7 @@ from hypensearch.search.gradients import Tape
 from hypensearch.search.linear import LinearMap, linear_map
 from hypensearch.search.precision import DTYPES
 from hypensearch.stages import stage
+from hypensearch.threads import default_threads, on_cores
 
 CPU_TILE_ROWS = 384
 CUDA_TILE_ROWS = 16384
@@ -50,7 +47,7 @@ class Scorer:
     :param precision: A key of :data:`hypensearch.search.precision.DTYPES`; sums inside a matrix product are in float32
         at least.
     :param tile_rows: Rows of a tile; None for the device's default.
-    :param threads: CPU threads; None for as many as torch uses.
+    :param threads: CPU threads; None for :func:`hypensearch.threads.default_threads`.
     """
 
     def __init__(
@@ -68,7 +65,7 @@ class Scorer:
         self._q_nets = q_nets.to(device, self.dtype)
         self._maps = self._linear_maps()
         self._for_many = False  # whether they are laid out for many documents
-        self._threads = 1 if device.type == "cuda" else threads or torch.get_num_threads()
+        self._threads = 1 if device.type == "cuda" else threads or default_threads()
         self._buffers = _Buffers()
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
@@ -295,79 +292,3 @@ def as_tensor(vectors: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(vectors)
-
-
-@contextmanager
-def torch_threads(threads: int | None) -> Iterator[None]:
-    """Let torch use so many CPU threads within, in the thread that calls; None for as many as before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-Item = TypeVar("Item")
-_pools: dict[int, ThreadPoolExecutor] = {}
-_pools_lock = threading.Lock()
-
-
-def _forget_threads() -> None:
-    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back."""
-    global _pools_lock
-    _pools_lock = threading.Lock()
-    _pools.clear()
-
-
-os.register_at_fork(after_in_child=_forget_threads)
-
-
-def _compute_on_one_core() -> None:
-    torch.get_num_threads()  # without it torch sets its usual number at the thread's first operation
-    torch.set_num_threads(1)
-
-
-def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) -> None:
-    """Do something with every item, on so many cores; the caller takes part, which spares waking one more thread.
-
-    :param do: Told an item, computes on one core.
-    """
-    items = list(items)
-    left = iter(items)  # taking the next one is atomic
-
-    def work() -> None:
-        try:
-            for item in left:
-                do(item)
-        finally:
-            for _ in left:  # after an error, or Ctrl-C, nobody goes on
-                pass
-
-    others = [core_pool(threads).submit(work) for _ in range(min(threads, len(items)) - 1)]
-    try:
-        with torch_threads(1):
-            work()
-    finally:
-        waited = [other for other in others if not other.cancel()]  # who has not begun is not needed any more
-        wait(waited)
-    for other in waited:
-        other.result()
-
-
-def core_pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads that each compute on one core; torch's own number of threads is left as it is."""
-    with _pools_lock:
-        if threads not in _pools:
-            before = torch.get_num_threads()
-            everyone = threading.Barrier(threads)
-            pool = ThreadPoolExecutor(threads, "scorer", initializer=_compute_on_one_core)
-            try:
-                list(pool.map(lambda _: everyone.wait(), range(threads)))
-            except BaseException:  # Ctrl-C: whoever waits for the others would wait for ever
-                everyone.abort()
-                raise
-            finally:
-                torch.set_num_threads(before)  # what threads made later start with
-            _pools[threads] = pool
-        return _pools[threads]

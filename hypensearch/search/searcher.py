@@ -27,6 +27,7 @@ from hypensearch.search.lucene_documents import LuceneDocuments
 from hypensearch.search.report import OfThisThread, QueryReport, SearchStats
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
 from hypensearch.stages import clocked, stage
+from hypensearch.threads import available_cpus, default_threads, torch_threads
 
 if TYPE_CHECKING:
     from hypensearch.index import IndexedDocument
@@ -253,7 +254,8 @@ class HypencoderSearcher:
 
         :param query: The query's text, or its q-net.
         :param k: Hits wanted; fewer where the index has fewer documents.
-        :param threads: CPU threads of the search; None for as many as torch uses.
+        :param threads: CPU threads that compute: query encoder, q-nets and scores; they change no bit. None for as
+            many as torch uses, or as there are CPUs for this process if these are fewer.
         :param remove_dups: As in Pyserini; an index has no repeated docid, so nothing is ever removed.
         :param return_vector: Whether to return the q-net and hits with their document vectors.
         :return: Hits, best first.
@@ -366,13 +368,14 @@ class HypencoderSearcher:
         self._check_open()
         if k < 1:
             raise HypensearchError(f"k is {k}: wanted at least 1 hit")
-        threads = _checked_threads(threads)
-        q_nets = self._as_q_nets(queries)
         texts = [query for query in queries if isinstance(query, str)]
-        with self._clocked(), stage("search"):
-            hits, report = self._strategy.search(
-                Batch(q_nets, min(k, self.num_docs), threads, ids, texts if len(texts) == len(queries) else None)
-            )
+        threads = _checked_threads(threads)
+        with torch_threads(threads):
+            q_nets = self._as_q_nets(queries)
+            with self._clocked(), stage("search"):
+                hits, report = self._strategy.search(
+                    Batch(q_nets, min(k, self.num_docs), threads, ids, texts if len(texts) == len(queries) else None)
+                )
         self.report = report
         with self._counting:
             self.stats.queries += len(q_nets)
@@ -515,9 +518,9 @@ def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence
     return q_ids if q_ids is not None else qids  # type: ignore[return-value]
 
 
-def _checked_threads(threads: int | None) -> int | None:
+def _checked_threads(threads: int | None) -> int:
     if threads is None:
-        return None
+        return default_threads()
     if threads < 1:
         raise HypensearchError(f"threads is {threads}: wanted at least 1")
-    return min(threads, os.cpu_count() or 1)  # more never help
+    return min(threads, available_cpus())  # more never help

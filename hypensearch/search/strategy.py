@@ -20,7 +20,6 @@ from hypensearch.search.flags import ENTRIES, SEARCHERS
 from hypensearch.search.precision import usable_precision
 from hypensearch.search.ranks import ALONE, Ranks, ranks_of
 from hypensearch.search.report import QueryReport
-from hypensearch.search.scorer import torch_threads
 
 if TYPE_CHECKING:
     from hypensearch.index.flat import FlatIndex
@@ -154,8 +153,7 @@ class _Surrogate:
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         _check_dim(self._search.index, batch.q_nets)
-        with torch_threads(batch.threads):
-            hits = self._search.search(batch.q_nets, batch.k)
+        hits = self._search.search(batch.q_nets, batch.k)
         report = [
             QueryReport(stats.documents_scored, stats.rounds, stats.estimated_recall) for stats in self._search.stats
         ]
@@ -192,11 +190,10 @@ class _Graph:
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         rows, before = None, [0] * len(batch.q_nets)
-        with torch_threads(batch.threads):
-            if self._entries is not None:
-                rows = self._entries.find(batch.q_nets, batch.texts, batch.k)
-                before = self._entries.scored
-            hits = self._search.search(batch.q_nets, batch.k, batch.topic_ids, rows)
+        if self._entries is not None:
+            rows = self._entries.find(batch.q_nets, batch.texts, batch.k)
+            before = self._entries.scored
+        hits = self._search.search(batch.q_nets, batch.k, batch.topic_ids, rows)
         return hits, [
             QueryReport(stats.documents_scored + scored, stats.iterations)
             for stats, scored in zip(self._search.stats, before, strict=True)

@@ -20,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     names = ", ".join(recipes())
     parser.add_argument("--config", help=f"YAML file of settings, or a recipe: {names}; flags come last", default=None)
+    cli.add_threads_flag(parser)
     add_flags(parser)
     return parser
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     flags = vars(build_parser().parse_args(argv))
-    path = flags.pop("config")
+    path, threads = flags.pop("config"), flags.pop("threads", None)
 
     def body() -> None:
         config = read_config(path, flags)
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         train(config)
 
-    return cli.run(body)
+    return cli.run(body, threads=threads)
 
 
 if __name__ == "__main__":

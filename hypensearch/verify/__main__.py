@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = build_parser().parse_args(argv)
     codes = [EXIT_SOUND]
-    failed = cli.run(lambda: codes.append(_verified(args)))
+    failed = cli.run(lambda: codes.append(_verified(args)), threads=cli.threads_of(args))
     return failed or codes[-1]
 
 
@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="of --repair: auto (CUDA if there is one), cpu, cuda or cuda:N"
     )
+    cli.add_threads_flag(parser)
     return parser
 
 

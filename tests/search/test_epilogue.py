@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,3 +132,36 @@ def test_loops_without_a_file_to_keep_them_beside() -> None:
     names: dict[str, Any] = {}
     exec("def twice(x):\n    return 2 * x", names)  # Numba finds no folder for it
     assert epilogue._loops(names["twice"])(3) == 6
+
+
+PROCESS = """
+import hashlib, sys
+import numba
+if sys.argv[1] == "without":
+    usual = numba.njit
+    def njit(*given, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return usual(*given, **options)
+    numba.njit = njit
+import torch
+from hypensearch.models import QNetConfig
+from hypensearch.search.epilogue import Epilogue
+rng = torch.Generator().manual_seed(0)
+outputs, inputs, weights = (torch.randn(*shape, generator=rng) for shape in ((64, 200), (64, 200), (200,)))
+epilogue = Epilogue(QNetConfig(dims=(200, 200, 200, 1)), 0)
+scores = epilogue.finish_to_scores(outputs.clone(), inputs, weights)
+print(hashlib.sha256(scores.numpy().tobytes() + epilogue.finish(outputs, inputs).numpy().tobytes()).hexdigest())
+"""
+
+
+def test_loops_compute_the_same_bits_while_they_are_compiled_and_from_the_cache(tmp_path: Path) -> None:
+    def digest(how: str) -> str:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        arguments = [sys.executable, "-c", PROCESS, how]
+        return subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
+
+    compiled = digest("with")
+    assert list(tmp_path.rglob("*.nbc"))
+    assert digest("with") == compiled
+    assert digest("without") == compiled

@@ -2,11 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -14,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.models import QNetConfig
-from hypensearch.search import scorer as scorer_module
-from hypensearch.search.scorer import Scorer, core_pool, on_cores
+from hypensearch.search.scorer import Scorer
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
 
 CPU = torch.device("cpu")
@@ -70,61 +64,6 @@ def test_lower_precisions_come_close(precision: str, atol: float) -> None:
     torch.testing.assert_close(rough, exact, rtol=0, atol=atol * float(exact.std()) * 2)
 
 
-def test_interrupted_while_threads_are_made_none_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C comes when one of two threads has started: the other never will, and the process must end all the same."""
-    started: list[ThreadPoolExecutor] = []
-
-    class Interrupted(ThreadPoolExecutor):
-        def map(self, call: Any, *items: Any, **options: Any) -> Any:
-            started.append(self)
-            super().submit(call, 0)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(scorer_module, "ThreadPoolExecutor", Interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        core_pool(61)
-    (pool,) = started
-    pool.shutdown(wait=True)
-    monkeypatch.undo()
-    assert 61 not in scorer_module._pools
-
-
-def test_each_thread_computes_on_one_core() -> None:
-    square = torch.ones(64, 64)
-
-    def threads_after_a_product(_: int) -> int:
-        square.mm(square)
-        return torch.get_num_threads()
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        assert set(core_pool(5).map(threads_after_a_product, range(50))) == {1}
-        assert torch.get_num_threads() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_every_item_is_worked_on_once(threads: int) -> None:
-    done: list[int] = []
-    on_cores(threads, done.append, range(500))
-    assert sorted(done) == list(range(500))
-
-
-def test_an_error_ends_the_work_of_all_threads() -> None:
-    done: list[int] = []
-
-    def do(item: int) -> None:
-        done.append(item)
-        if item == 3:
-            raise ValueError(item)
-
-    with pytest.raises(ValueError, match="3"):
-        on_cores(2, do, range(200_000))
-    assert len(done) < 200_000
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("num_docs", [1, 700, 3000, 9000])
 def test_tiles_cover_all_documents(precision: str, num_docs: int) -> None:
@@ -134,14 +73,3 @@ def test_tiles_cover_all_documents(precision: str, num_docs: int) -> None:
     wanted = q_nets(torch.from_numpy(vectors))
     atol = 1e-4 if precision == "fp32" else 0.05 * float(wanted.abs().max())
     torch.testing.assert_close(found, wanted, rtol=0, atol=atol)
-
-
-def test_a_forked_child_has_threads_of_its_own() -> None:
-    core_pool(2)
-    with scorer_module._pools_lock:
-        pid = os.fork()
-        if pid == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(30)
-            os._exit(sum(core_pool(2).map(int, [3, 4])))
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7

@@ -1,0 +1,232 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""CPU threads: how many there are for us, and work in pieces that each compute on one core.
+
+A matrix product that several threads share may add up in another order than one thread does, and all its threads wait
+for the slowest. So work is cut into pieces that do not depend on the number of threads, and each piece is computed on
+one core: the results are the same to the last bit for any number of threads, and on a busy machine nobody waits for a
+thread that has no core at the moment.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    pass
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_OWN_CGROUPS = Path("/proc/self/cgroup")
+_WAITING, _NUMBER = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
+
+
+def wait_passively() -> None:
+    """Have OpenMP's threads sleep, not spin, while they wait for work: beside other programs spinning is very slow.
+
+    Takes effect in processes that have not loaded torch yet, and where the user has not chosen.
+    """
+    if "torch" not in sys.modules:
+        os.environ.setdefault(_WAITING, "PASSIVE")
+
+
+@functools.cache
+def available_cpus(cgroups: Path = _CGROUPS, own_cgroups: Path = _OWN_CGROUPS) -> int:
+    """Return how many CPUs this process may use: those of its affinity, or fewer where a container's quota says so.
+
+    :param cgroups: Where control groups are mounted.
+    :param own_cgroups: The file that names those of this process.
+    """
+    get_affinity = getattr(os, "sched_getaffinity", None)  # only on Linux
+    cpus = len(get_affinity(0)) if get_affinity else os.cpu_count() or 1
+    return max(1, min([cpus, *(math.ceil(quota) for quota in _quotas(cgroups, own_cgroups))]))
+
+
+def default_threads() -> int:
+    """Return how many threads to compute with: torch's number, which the user may have set, or the CPUs if fewer."""
+    import torch
+
+    return min(torch.get_num_threads(), available_cpus())
+
+
+@contextmanager
+def limited(threads: int | None) -> Iterator[None]:
+    """Let all libraries of a command use so many CPU threads.
+
+    Those that are loaded within read it from the environment, where it stays; torch, if it is loaded already, is set
+    for the time.
+
+    :param threads: None for as many as there are CPUs for the process, unless ``OMP_NUM_THREADS`` is set.
+    """
+    if threads is None and _NUMBER in os.environ:
+        yield
+        return
+    number = threads or available_cpus()
+    if "torch" in sys.modules:
+        with torch_threads(number):
+            yield
+        return
+    os.environ[_NUMBER] = str(number)
+    yield
+
+
+@contextmanager
+def torch_threads(threads: int | None) -> Iterator[None]:
+    """Let torch use so many CPU threads within, in the thread that calls; None for as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) -> None:
+    """Do something with every item, on so many cores; the caller takes part, which spares waking one more thread.
+
+    :param do: Computes on one core, in the caller's inference mode and autocast.
+    """
+    items = list(items)
+    left = iter(items)  # taking the next one is atomic
+
+    def work() -> None:
+        try:
+            for item in left:
+                do(item)
+        finally:
+            for _ in left:  # after an error, or Ctrl-C, nobody goes on
+                pass
+
+    helpers = min(threads, len(items)) - 1
+    with torch_threads(1):
+        if helpers < 1:
+            work()
+            return
+        as_caller = _modes_of_caller(work)
+        others = [core_pool(threads).submit(as_caller) for _ in range(helpers)]
+        try:
+            work()
+        finally:
+            waited = [other for other in others if not other.cancel()]  # who has not begun is not needed any more
+            wait(waited)
+    for other in waited:
+        other.result()
+
+
+def map_on_cores(threads: int, call: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Return what a function gives for each item; see :func:`on_cores`."""
+    results: dict[int, Result] = {}
+
+    def keep(place: int) -> None:
+        results[place] = call(items[place])
+
+    on_cores(threads, keep, range(len(items)))
+    return [results[place] for place in range(len(items))]
+
+
+def core_pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that each compute on one core; torch's own number of threads is left as it is."""
+    import torch
+
+    with _pools_lock:
+        if threads not in _pools:
+            before = torch.get_num_threads()
+            everyone = threading.Barrier(threads)
+            pool = ThreadPoolExecutor(threads, "core", initializer=_compute_on_one_core)
+            try:
+                list(pool.map(lambda _: everyone.wait(), range(threads)))
+            except BaseException:  # Ctrl-C: whoever waits for the others would wait for ever
+                everyone.abort()
+                raise
+            finally:
+                torch.set_num_threads(before)  # what threads made later start with
+            _pools[threads] = pool
+        return _pools[threads]
+
+
+_pools: dict[int, ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
+
+
+def _forget_threads() -> None:
+    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back."""
+    global _pools_lock
+    _pools_lock = threading.Lock()
+    _pools.clear()
+
+
+os.register_at_fork(after_in_child=_forget_threads)
+
+
+def _compute_on_one_core() -> None:
+    import torch
+
+    torch.get_num_threads()  # without it torch sets its usual number at the thread's first operation
+    torch.set_num_threads(1)
+
+
+def _modes_of_caller(work: Callable[[], None]) -> Callable[[], None]:
+    """Return the same work for another thread; inference mode and autocast are each thread's own."""
+    import torch
+
+    inference = torch.is_inference_mode_enabled()
+    autocast, dtype = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def as_caller() -> None:
+        with torch.inference_mode(inference), torch.autocast("cpu", dtype, enabled=autocast):
+            work()
+
+    return as_caller
+
+
+def _quotas(cgroups: Path, own_cgroups: Path) -> Iterator[float]:
+    """Give the CPUs that quotas allow: those of the process's control groups and of all groups above them."""
+    for line in _read(own_cgroups).splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        parents = ["", *_above(path)]
+        if not controllers:  # version 2
+            yield from _each_quota(cgroups / parent / "cpu.max" for parent in parents)
+            yield from _each_quota(cgroups / "unified" / parent / "cpu.max" for parent in parents)
+        elif "cpu" in controllers.split(","):
+            for parent in parents:
+                folder = cgroups / "cpu" / parent
+                quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+                yield from _quota(f"{quota} {period}")
+
+
+def _above(path: str) -> list[str]:
+    """Give a group's path and those above it, relative to where groups are mounted."""
+    parts = [part for part in path.split("/") if part not in ("", "..")]
+    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _each_quota(files: Iterable[Path]) -> Iterator[float]:
+    for file in files:
+        yield from _quota(_read(file))
+
+
+def _quota(text: str) -> Iterator[float]:
+    """Give the quotient of ``quota period``, if there is a quota: it may be ``max``, -1 or nothing."""
+    numbers = [int(part) for part in text.split() if part.isdecimal()]
+    if len(numbers) == 2 and all(numbers):
+        yield numbers[0] / numbers[1]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""
