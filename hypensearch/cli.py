@@ -12,11 +12,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.offline import go_offline
 from hypensearch.printing import visible, visible_line
 from hypensearch.threads import limited
 
@@ -167,8 +168,29 @@ def threads_of(args: argparse.Namespace) -> int | None:
     return getattr(args, "threads", None)
 
 
+class _Offline(argparse.Action):
+    """Forbids the network as soon as the flag is read, before a library looks whether it may be reached."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=options.get("help"))
+
+    def __call__(self, parser: object, namespace: argparse.Namespace, values: object, flag: str | None = None) -> None:
+        setattr(namespace, self.dest, True)
+        go_offline()
+
+
+def add_offline_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add the flag of every command that may reach the network."""
+    parser.add_argument(
+        "--offline",
+        action=_Offline,
+        help="never reach the network: what has a name must be on this machine already (as with HF_HUB_OFFLINE=1)",
+    )
+
+
 def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the flags that say how a checkpoint is loaded."""
+    add_offline_argument(parser)
     parser.add_argument(
         "--backbone-config",
         metavar="PATH",

@@ -31,6 +31,7 @@ from hypensearch.formats.files import is_pipe
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
 from hypensearch.hits import Hit
+from hypensearch.offline import check_may_download
 
 #: trec_eval's name for the value over all topics.
 ALL_TOPICS = "all"
@@ -414,6 +415,7 @@ def _explain_import(error: ImportError) -> NoReturn:
 @contextlib.contextmanager
 def _fetched(kind: str, name: str, instead: str) -> Iterator[None]:
     """Say what to do when a named set cannot be had."""
+    check_may_download(f"{kind} {name}")
     try:
         yield
     except Exception as error:

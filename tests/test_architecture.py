@@ -20,7 +20,7 @@ import hypensearch
 from hypensearch.__main__ import COMMANDS
 
 PACKAGE = Path(hypensearch.__file__).parent
-BASE = {"", "errors", "hits", "printing"}  # "" is hypensearch itself, for its version
+BASE = {"", "errors", "hits", "offline", "printing"}  # "" is hypensearch itself, for its version
 HEAVY = (
     *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
     "triton",
@@ -32,6 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "hits": set(),
     "printing": set(),
+    "offline": set(),
     "resources": set(),
     "threads": set(),
     "cli": BASE | {"threads"},

@@ -203,3 +203,21 @@ def test_control_characters_are_shown_and_not_obeyed(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         cli.CommandParser(prog="toy").parse_args(["\x1b[2J"])
     assert "\x1b" not in capsys.readouterr().err
+
+
+OFFLINE = """
+import os, sys
+from hypensearch.__main__ import main
+try:
+    main([*sys.argv[1:], "--offline", "--help"])
+except SystemExit:
+    print(os.environ["HF_HUB_OFFLINE"], os.environ["TRANSFORMERS_OFFLINE"], os.environ["HYPENSEARCH_OFFLINE"])
+"""
+
+
+@pytest.mark.parametrize(
+    "command", ["encode encoder", *COMMANDS.keys() - {"encode", "index.join", "convert.run", "pyserini"}]
+)
+def test_every_command_that_may_reach_the_network_can_be_told_not_to(command: str) -> None:
+    done = subprocess.run([sys.executable, "-c", OFFLINE, *command.split()], capture_output=True, text=True)
+    assert done.stdout.endswith("1 1 1\n"), done.stderr

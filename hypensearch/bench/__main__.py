@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
     what.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     what.add_argument("--encoder", help="checkpoint; the index's own model by default")
+    cli.add_offline_argument(what)
     what.add_argument("--hits", nargs="+", type=cli.positive_int, default=[10, 100], help="values of k")
     what.add_argument("--max-topics", type=cli.positive_int, default=100, help="topics measured, at most")
     what.add_argument(

@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--revision", help="branch, tag or commit of --encoder on the hub")
     add("--push-to-hub", metavar="USER/NAME", help="repository on the hub to upload --output to")
     add("--private", action="store_true", help="make a new repository a private one")
+    cli.add_offline_argument(parser)
     return parser
 
 

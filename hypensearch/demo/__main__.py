@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     cli.add_threads_flag(parser)
     parser.add_argument("--no-bm25", action="store_true", default=suppress, help="leave BM25 out")
+    cli.add_offline_argument(parser)
     return parser
 
 

@@ -303,6 +303,7 @@ def _add_encoder(group: cli.CommandParser) -> cli.CommandParser:
     for flag in ("--add-sep", "--l2-norm", "--multimodal", "--use-openai"):
         add(flag, action="store_true", help="refused: not for Hypencoder")
     add("--rate-limit", type=int, default=3500, help="no effect: belongs to --use-openai")
+    cli.add_offline_argument(group)
     return group
 
 

@@ -65,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="relevance judgements: a file in TREC's form or BEIR's, or one of Pyserini's names",
     )
     parser.add_argument("--run", nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files")
+    cli.add_offline_argument(parser)
     measured = parser.add_argument_group("what is measured")
     measured.add_argument(
         "-m",

@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--teacher", help="cross-encoder that scores all texts: folder or hub name of a sequence classifier")
     add("--max-length", type=cli.positive_int, default=256, help="tokens of query and text for the teacher")
     add("--batch-size", type=cli.positive_int, default=32, help="texts the teacher scores at once")
+    cli.add_offline_argument(parser)
     return parser
 
 

@@ -10,14 +10,15 @@ never guessed.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import is_plain
 from hypensearch.formats.json_files import read_json
+from hypensearch.offline import is_offline
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,7 +91,12 @@ WELL_KNOWN: Mapping[str, Mapping[str, Any]] = {
 
 
 def find_backbone_config(
-    name: str, *, checkpoint: Path, embedded: Mapping[str, Any] | None = None, given: str | None = None
+    name: str,
+    *,
+    checkpoint: Path,
+    embedded: Mapping[str, Any] | None = None,
+    given: str | None = None,
+    network: bool = True,
 ) -> PretrainedConfig:
     """Find a transformer's configuration.
 
@@ -102,6 +108,7 @@ def find_backbone_config(
     :param checkpoint: The checkpoint's folder.
     :param embedded: The configuration the checkpoint embeds.
     :param given: Hub name, folder or ``config.json`` file given by the user.
+    :param network: Whether the hub may be asked for the checkpoint's ``name``; its cache is looked at anyway.
     :raises HypensearchError: When none can be had; names the flag to give it with.
     """
     if given:
@@ -111,15 +118,15 @@ def find_backbone_config(
     folder = local_folder(name, checkpoint)
     if folder:
         return _from_file(folder / "config.json")
-    config = _from_hub(name)
+    config = _from_hub(name, network=network)
     if config is None and canonical_name(name) in WELL_KNOWN:
         logger.info("The hub cannot be reached: taking the built-in configuration of %s", name)
         config = _from_dict(WELL_KNOWN[canonical_name(name)], f"table of well-known backbones: {name}")
     if config is None:
         raise HypensearchError(
-            f"{checkpoint}: the configuration of its backbone {name!r} is neither in a folder of that name, nor on "
-            f"the hub (not reachable, or no such model), nor among the {len(WELL_KNOWN)} well-known ones: give it "
-            f"with {BACKBONE_FLAG} FOLDER_OR_CONFIG_JSON"
+            f"{checkpoint}: the configuration of its backbone {name!r} is neither in a folder of that name, nor "
+            f"{'on the hub (not reachable, or no such model)' if network else _NOT_ASKED}, nor among the "
+            f"{len(WELL_KNOWN)} well-known ones: give it with {BACKBONE_FLAG} FOLDER_OR_CONFIG_JSON"
         )
     return config
 
@@ -133,7 +140,7 @@ def local_folder(name: str, checkpoint: Path) -> Path | None:
         return None
     given = Path(name).expanduser()
     places = [given] if given.is_absolute() else [checkpoint.parent / given, checkpoint / given, given]
-    return next((place for place in places if (place / "config.json").is_file()), None)
+    return next((place for place in places if is_plain(place / "config.json")), None)
 
 
 def canonical_name(name: str) -> str:
@@ -152,7 +159,7 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
 
     try:
         with torch.random.fork_rng(devices=[]), _without_init():
-            transformer = AutoModel.from_config(config, dtype=torch.float32)
+            transformer = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # whatever transformers and torch raise for sizes that cannot be
         raise HypensearchError(
             f"no transformer can be built from its configuration of model_type {config.model_type!r} ({_reason(error)})"
@@ -184,7 +191,7 @@ def _given(given: str) -> PretrainedConfig:
         return _from_file(path)
     if path.is_dir():
         return _from_file(path / "config.json")
-    config = _from_hub(given)
+    config = _from_hub(given, network=True)
     if config is None and canonical_name(given) in WELL_KNOWN:
         config = _from_dict(WELL_KNOWN[canonical_name(given)], given)
     if config is None:
@@ -205,7 +212,8 @@ def _from_dict(raw: Mapping[str, Any], where: str) -> PretrainedConfig:
 
     if not isinstance(raw, Mapping) or not isinstance(raw.get("model_type"), str):
         raise HypensearchError(f"{where}: not the configuration of a transformer, model_type is missing")
-    options = {key: value for key, value in raw.items() if key not in ("model_type", "auto_map")}
+    options = {key: value for key, value in _harmless(raw).items() if key != "model_type"}
+    _check_numbers(options, where)
     try:
         return AutoConfig.for_model(raw["model_type"], **options)
     except Exception as error:  # transformers raises many kinds for values that it does not take
@@ -214,17 +222,49 @@ def _from_dict(raw: Mapping[str, Any], where: str) -> PretrainedConfig:
         ) from None
 
 
+def _harmless(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what would have transformers load code, or weights of other kinds."""
+    return {
+        key: _harmless(value) if isinstance(value, Mapping) else value
+        for key, value in facts.items()
+        if key not in _LOADS_MORE
+    }
+
+
+_LOADS_MORE: tuple[str, ...] = (
+    "auto_map",
+    "attn_implementation",
+    "_attn_implementation",
+    "_attn_implementation_internal",
+)
+_LOADS_MORE += ("experts_implementation", "_experts_implementation", "quantization_config", "custom_pipelines")
+
+
+def _check_numbers(facts: Mapping[str, Any], where: str) -> None:
+    """Refuse sizes that would have a transformer built for hours before they are compared with any weights."""
+    for key, value in facts.items():
+        numbers = [number for number in (value if isinstance(value, list) else [value]) if type(number) is int]
+        most = next((most for word, most in _MOST.items() if word in key), 2**26)
+        if max(map(abs, numbers), default=0) > most or (isinstance(value, list) and len(value) > _MOST_VALUES):
+            raise HypensearchError(f"{where}: {key} is {str(value)[:40]}: no transformer has more than {most:,}")
+        if isinstance(value, Mapping):
+            _check_numbers(value, where)
+
+
+_MOST = {"layer": 1024, "block": 1024, "group": 1024, "expert": 1024, "depth": 1024, "position": 2**20}
+_MOST_VALUES = 4096
+_NOT_ASKED = "in the hub's cache (the hub itself is asked only for checkpoints that are named by their hub names)"
+
+
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _from_hub(name: str) -> PretrainedConfig | None:
+def _from_hub(name: str, *, network: bool) -> PretrainedConfig | None:
     """Return a configuration from the hub's cache or the hub, None when neither has it."""
     from huggingface_hub import hf_hub_download
 
-    for local_only in (True, False):
-        if not local_only and os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
-            continue
+    for local_only in (True, False) if network and not is_offline() else (True,):
         try:
             return _from_file(Path(hf_hub_download(name, "config.json", local_files_only=local_only)))
         except HypensearchError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import is_plain, root_of_checkpoint
 from hypensearch.formats.files import replace_when_whole, sha256_of
 from hypensearch.formats.json_files import parse_json, read_json
 from hypensearch.models import bundled
 from hypensearch.models.checkpoint_folder import CONFIG, checkpoint_folder
 from hypensearch.models.compact import METADATA_KEY, expand
+from hypensearch.offline import is_offline
 
 COMPACT = "weights.compact.safetensors"
 CHECKSUMS = "checksums"
+_MOST_NAMES = 1000
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin", COMPACT)
 CHECKED_FILES = (
     *WEIGHT_FILES,
@@ -36,15 +40,16 @@ _RENAMES = ((re.compile(r"^query_encoder\.hyper_head\."), "query_encoder."),)
 _IGNORED = re.compile(r"\.transformer\.(pooler\.|embeddings\.(position_ids|token_type_ids)$)")
 
 
-def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
+def find_checkpoint(name_or_path: str, revision: str | None = None, *, network: bool = True) -> Path:
     """Return the folder of a checkpoint: a local one, or the hub's, downloaded once.
 
     :param name_or_path: A folder, a hub name such as ``jfkback/hypencoder.6_layer``, or ``bundled``, the model inside
         the package (a folder of that name comes first).
     :param revision: Branch, tag or commit on the hub.
+    :param network: Whether the hub may be asked, or its cache on this machine alone: for names out of files.
     :raises HypensearchError: When there is no such folder and the hub does not give it.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = _folder(name_or_path)
     if folder.is_dir():
         if not (folder / CONFIG).is_file():
             raise HypensearchError(f"{folder}: no {CONFIG} in this folder, so it is not a checkpoint")
@@ -55,7 +60,21 @@ def find_checkpoint(name_or_path: str, revision: str | None = None) -> Path:
         return bundled.bundled_model()
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name_or_path) or name_or_path.startswith("."):
         raise HypensearchError(f"{name_or_path}: no such folder, and not a hub name such as jfkback/hypencoder.6_layer")
-    return _download(name_or_path, revision)
+    return _download(name_or_path, revision, network=network and not is_offline())
+
+
+def is_local(name_or_path: str) -> bool:
+    """Tell whether :func:`find_checkpoint` finds a name without the hub."""
+    return _folder(name_or_path).exists() or name_or_path == bundled.NAME
+
+
+def _folder(name_or_path: str) -> Path:
+    try:
+        folder = Path(name_or_path).expanduser()
+        folder.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, nobody's home, a null byte
+        raise HypensearchError(f"{name_or_path[:100]!r}: no such folder, and no hub name ({error})") from None
+    return folder
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -65,9 +84,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        raw = read_json(path)
+        raw = read_json(path, within=root_of_checkpoint(folder))
     except (OSError, ValueError) as error:
-        raise HypensearchError(f"{path}: not readable as JSON ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise HypensearchError(f"{path}: not readable as JSON ({reason})") from None
     if not isinstance(raw, dict):
         raise HypensearchError(f"{path}: wanted a JSON object, found {type(raw).__name__}")
     return raw
@@ -80,7 +100,8 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
 
     :raises HypensearchError: When there is no weight file, or it is damaged, or it holds more than tensors.
     """
-    path = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
+    root = root_of_checkpoint(folder)
+    path = next((folder / name for name in WEIGHT_FILES if is_plain(folder / name, root)), None)
     if path is None:
         raise HypensearchError(f"{folder}: no weights, wanted {' or '.join(WEIGHT_FILES)}")
     try:
@@ -90,7 +111,27 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
         raise HypensearchError(f"{path}: damaged, or not a file of plain tensors ({reason})") from None
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise HypensearchError(f"{path}: holds something else than named tensors")
+    for name, tensor in weights.items():
+        if (flaw := _flaw_of(name, tensor)) is not None:
+            raise HypensearchError(f"{path}: {str(name)[:200]}: {flaw}; wanted named, dense tensors of floats")
     return dict(weights), path
+
+
+def _flaw_of(name: object, tensor: Tensor) -> str | None:
+    """Say what keeps a tensor from being copied into a model; None when nothing does."""
+    if not isinstance(name, str):
+        return f"has a {type(name).__name__} as its name"
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        kind = "quantised" if tensor.is_quantized else "without content" if tensor.is_meta else tensor.layout
+        return f"is {kind}"
+    if tensor.dtype not in _FLOATS and not _IGNORED.search(name):
+        return f"is of {tensor.dtype}"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return f"says that it is {tuple(tensor.shape)}, and has no room for that"
+    return None
+
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool = False) -> None:
@@ -135,7 +176,8 @@ def check_files(raw: Mapping[str, Any], folder: Path) -> None:
     for name, digest in checksums.items():
         if name not in (CONFIG, *CHECKED_FILES):
             raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} names {name!r}")
-        if (_digest_of(facts) if name == CONFIG else sha256_of(folder / name)) != digest:
+        root = root_of_checkpoint(folder)
+        if (_digest_of(facts) if name == CONFIG else sha256_of(folder / name, root)) != digest:
             raise HypensearchError(
                 f"{folder / name}: has changed since the checkpoint was written; copy the checkpoint anew (or, when "
                 f"the change is meant, remove {CHECKSUMS!r} from its {CONFIG})"
@@ -155,6 +197,25 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], *, share
     :param where: The file, for messages.
     :raises HypensearchError: Lists by name every missing, unknown or misshapen tensor.
     """
+    found, wanted = check_fit(model, weights, shared=shared, where=where)
+    not_finite = [name for name in wanted if not torch.isfinite(found[name]).all()]
+    if not_finite:
+        raise HypensearchError(f"{where}: NaN or infinity in {_listed(not_finite)}")
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def check_fit(
+    model: torch.nn.Module, weights: Mapping[str, Tensor], *, shared: bool, where: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Compare a file's tensors with a model's, which may be one without memory (on the device ``meta``).
+
+    Parameters as :func:`load_weights`'s.
+
+    :return: The file's tensors and the model's, by the same names.
+    :raises HypensearchError: Lists by name every missing, unknown or misshapen tensor.
+    """
     weights = _merge_shared(weights, where) if shared else dict(weights)
     wanted = {released_name(name): tensor for name, tensor in model.state_dict().items()}
     wanted = {name: tensor for name, tensor in wanted.items() if not _IGNORED.search(name)}
@@ -162,9 +223,7 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], *, share
         wanted = {name: tensor for name, tensor in wanted.items() if not name.startswith("passage_encoder.")}
     found = {name: tensor for name, tensor in weights.items() if not _IGNORED.search(name)}
     _check_names(found, wanted, where)
-    with torch.no_grad():
-        for name, tensor in wanted.items():
-            tensor.copy_(found[name])
+    return found, wanted
 
 
 def released_name(name: str) -> str:
@@ -201,14 +260,16 @@ def _check_names(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], wher
             ],
         ),
     ]
-    listed = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems if names]
+    listed = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems if names]
     if listed:
         raise HypensearchError(
             f"{where}: the weights do not fit the model that config.json describes; {'; '.join(listed)}"
         )
-    not_finite = [name for name in wanted if not torch.isfinite(found[name]).all()]
-    if not_finite:
-        raise HypensearchError(f"{where}: NaN or infinity in {', '.join(sorted(not_finite))}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Name all tensors of any model there is; a stranger's file may have more."""
+    return ", ".join(name[:200] for name in sorted(names)[:_MOST_NAMES])
 
 
 def _merge_shared(weights: Mapping[str, Tensor], where: Path) -> dict[str, Tensor]:
@@ -240,16 +301,19 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_bin(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # files older than torch 1.6 are no zip archives and cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True)
+    is_archive = zipfile.is_zipfile(path)  # not so before torch 1.6; such files cannot be mapped
+    if is_archive:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("packed, which torch never does")
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
 
 
-def _download(name: str, revision: str | None) -> Path:
+def _download(name: str, revision: str | None, *, network: bool) -> Path:
     from huggingface_hub import snapshot_download
 
-    for local_only in (True, False):
+    reason = "it is not in the hub's cache on this machine"
+    for local_only in (True, False) if network else (True,):
         try:
             for weights in WEIGHT_FILES:
                 patterns = [*_HUB_FILES, weights]
@@ -260,6 +324,11 @@ def _download(name: str, revision: str | None) -> Path:
                     return folder
         except Exception as error:  # the hub's client raises many kinds
             reason = " ".join(str(error).split())[:160]
+    if not network:
+        raise HypensearchError(
+            f"{name}: no such folder here, and the hub does not give it (not in its cache on this machine; the hub "
+            "itself is not asked offline, or for a name out of a file): name it with --encoder, or give a folder"
+        )
     raise HypensearchError(
         f"{name}: no such folder here, and the hub does not give it ({reason}): give the folder of a checkpoint"
     )

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import root_of_checkpoint, stat_plain
 from hypensearch.formats.files import (
     FileLock,
     fsync_folder,
@@ -26,7 +28,7 @@ from hypensearch.formats.files import (
     replace_when_whole,
     set_usual_permissions,
 )
-from hypensearch.formats.json_files import read_json
+from hypensearch.formats.json_files import MAX_BYTES, read_json
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -37,11 +39,32 @@ _HIDDEN = re.compile(r"\.checkpoint-[0-9a-f]{8}")
 def checkpoint_folder(folder: Path) -> Path:
     """Give the folder that a checkpoint's files are in: the one given, or the hidden one that its config.json names."""
     try:
-        facts = read_json(folder / CONFIG)
+        facts = read_json(folder / CONFIG, within=root_of_checkpoint(folder))
     except (OSError, ValueError):  # told by who reads the configuration
         return folder
     name = facts.get(_LIES_IN) if isinstance(facts, dict) else None
     return folder / name if isinstance(name, str) and _HIDDEN.fullmatch(name) else folder
+
+
+def check_plain_files(folder: Path) -> None:
+    """Check what libraries will read in a folder: plain files of it, of a size that such files have.
+
+    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large.
+    """
+    root = root_of_checkpoint(folder)
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in _READ_BY_LIBRARIES or (path.is_dir() and not path.is_symlink()):
+            continue
+        try:
+            size = stat_plain(path, root).st_size
+        except OSError as error:
+            raise HypensearchError(f"{path}: {error.strerror}; take the checkpoint from where you trust") from None
+        if size > MAX_BYTES and path.suffix not in _WEIGHTS:
+            raise HypensearchError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has such a file")
+
+
+_WEIGHTS = (".safetensors", ".bin")
+_READ_BY_LIBRARIES = (".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken", *_WEIGHTS)
 
 
 def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[str]) -> None:
@@ -62,7 +85,7 @@ def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[s
                 set_usual_permissions(hidden)
             _sync(hidden)
             if (folder / CONFIG).exists():
-                with replace_when_whole(folder / CONFIG, "w") as file:
+                with replace_when_whole(folder / CONFIG, "w", follow_link=False) as file:
                     json.dump({_LIES_IN: hidden.name}, file)
             _move_out(hidden, folder, names)
         finally:

@@ -9,16 +9,26 @@ Vectors and small tensors stay float32. Reading gives float32 again, so nothing 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal, TypedDict
 
 import torch
+from msgspec import Meta
 from torch import Tensor
+
+from hypensearch.formats.schema import Count, checked
 
 BITS = (6, 8)
 METADATA_KEY = "hypensearch_compact"
 _SCALE = ".scale"
 _LEAST_NUMEL = 4096
+
+
+class _Fact(TypedDict):
+    bits: Literal[6, 8]
+    shape: Annotated[list[Count], Meta(min_length=2, max_length=4)]
 
 
 def save_compact(weights: Mapping[str, Tensor], path: Path, *, bits: int = 8, embedding_bits: int = 6) -> None:
@@ -46,13 +56,20 @@ def expand(stored: Mapping[str, Tensor], facts: Mapping[str, Mapping[str, object
 
     :param stored: The file's tensors.
     :param facts: What its metadata says of them.
+    :raises ValueError: When a tensor is not what they say; as KeyError, when one lacks its scale.
     """
     tensors = {}
+    given = checked(facts, dict[str, _Fact])
     for name, tensor in stored.items():
-        if name in facts:
-            numbers = unpack(tensor, int(facts[name]["bits"]), facts[name]["shape"])  # type: ignore[call-overload, arg-type]
-            tensors[name] = numbers.float() * stored[name + _SCALE].unsqueeze(-1)
-        elif not (name.endswith(_SCALE) and name.removesuffix(_SCALE) in facts):
+        if name in given:
+            bits, shape = given[name]["bits"], given[name]["shape"]
+            scale = stored[name + _SCALE]
+            if list(scale.shape) != shape[:-1] or tensor.dtype != torch.uint8 or tensor.dim() != 1:
+                raise ValueError(f"{name}: no compact tensor of the shape {shape}")
+            if len(tensor) != (math.prod(shape) if bits == 8 else -(-math.prod(shape) // 4) * 3):
+                raise ValueError(f"{name}: {len(tensor)} bytes are not {shape} numbers of {bits} bits")
+            tensors[name] = unpack(tensor, bits, shape).float() * scale.float().unsqueeze(-1)
+        elif not (name.endswith(_SCALE) and name.removesuffix(_SCALE) in given):
             tensors[name] = tensor
     return tensors
 

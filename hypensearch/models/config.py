@@ -17,6 +17,7 @@ from hypensearch.errors import HypensearchError
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
 POOLINGS = ("cls", "mean")
 MAX_WIDTH = 2**16
+MAX_WIDTHS = 256
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ class QNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if len(self.dims) < 2 or min(self.dims) < 1 or max(self.dims) > MAX_WIDTH or self.dims[-1] != 1:
+        if (
+            not 2 <= len(self.dims) <= MAX_WIDTHS
+            or min(self.dims) < 1
+            or max(self.dims) > MAX_WIDTH
+            or self.dims[-1] != 1
+        ):
             raise HypensearchError(
                 f"vector_dimensions {list(self.dims)} do not describe a q-net: "
                 f"wanted at least two widths of 1 to {MAX_WIDTH:,}, the last one 1"

@@ -20,19 +20,21 @@ from torch.nn import functional
 from hypensearch.errors import HypensearchError
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
-from hypensearch.models.checkpoint_folder import write_whole
+from hypensearch.models.checkpoint_folder import check_plain_files, write_whole
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
+from hypensearch.offline import is_offline
 from hypensearch.stages import stage
 from hypensearch.threads import Item, Result, default_threads, map_on_cores, torch_threads
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 DEFAULT_MAX_LENGTH = 256
 QUERY_TOKENS_MULTIPLE = 16
 PIECE_TEXTS = 16  # that one core encodes at a time
+_TRIED_TOKENS = 8
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")  # no characters, which tokenizers refuse
 _TOKENIZING = threading.Lock()  # a tokenizer keeps the length to cut to, so threads would cut at each other's
@@ -317,6 +319,7 @@ class DualEncoder(nn.Module):
         length = batch["input_ids"].shape[1]
         missing = min(-length % QUERY_TOKENS_MULTIPLE, max(0, limit - length))
         pad_token = int(getattr(self.tokenizer, "pad_token_id", 0) or 0)
+        pad_token = pad_token if 0 <= pad_token < _num_embeddings(self._query_transformer) else 0  # masked anyway
         return {
             "input_ids": functional.pad(batch["input_ids"], (0, missing), value=pad_token),
             "attention_mask": functional.pad(batch["attention_mask"], (0, missing), value=0),
@@ -331,7 +334,19 @@ class DualEncoder(nn.Module):
         texts = [_LONE_SURROGATES.sub("\ufffd", text) for text in texts]
         with _TOKENIZING:
             batch = self.tokenizer(texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt")
+        self._check_tokens(batch["input_ids"], transformer)
         return {key: batch[key].to(self.device) for key in ("input_ids", "attention_mask")}
+
+    def _check_tokens(self, input_ids: Tensor, transformer: nn.Module) -> None:
+        """Refuse tokens that the transformer has no embeddings of: tokenizer and weights are of different models."""
+        if not input_ids.numel():
+            raise HypensearchError(f"{self.name}: its tokenizer makes no tokens of a text; is its vocabulary empty?")
+        known = _num_embeddings(transformer)
+        if not 0 <= int(input_ids.min()) <= int(input_ids.max()) < known:
+            raise HypensearchError(
+                f"{self.name}: its tokenizer makes token {int(input_ids.max())}, its transformer knows {known:,}: "
+                "are tokenizer and weights of the same model?"
+            )
 
     def save_pretrained(self, folder: str | Path, *, compact: bool = False) -> None:
         """Write the checkpoint in our own format: loading it needs no other file and no hub.
@@ -396,6 +411,7 @@ def load_model(
     width: int | None = None,
     count_padding: bool = False,
     device: str | torch.device = "cpu",
+    network: bool = True,
 ) -> DualEncoder:
     """Load a checkpoint in the released layout, a bi-encoder's, a Matryoshka one or one in our own format.
 
@@ -406,23 +422,31 @@ def load_model(
     :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
     :param count_padding: Mean pooling as in the released code; see :class:`TextEncoder`.
     :param device: Where to put the weights.
+    :param network: Whether the hub may be asked; False for a name that comes out of a file. For a folder it never is,
+        whatever other names are in it.
     :return: The model, float32, in evaluation mode.
     :raises HypensearchError: When files, configuration or weights do not fit together; says what to do.
     """
-    folder = checkpoints.find_checkpoint(name_or_path, revision)
+    folder = checkpoints.find_checkpoint(name_or_path, revision, network=network)
     try:
         raw, weights, weight_file = _read(folder)
     except HypensearchError:
-        newer = checkpoints.find_checkpoint(name_or_path, revision)
+        newer = checkpoints.find_checkpoint(name_or_path, revision, network=network)
         raw, weights, weight_file = _read(newer)  # another process may have replaced it meanwhile
         folder = newer
     config = parse_config(raw, str(folder / checkpoints.CONFIG))
-    model = build_model(config, folder, backbone_config=backbone_config, count_padding=count_padding)
+    network = network and not checkpoints.is_local(name_or_path)
+    transformers = _find_transformers(config, folder, backbone_config, network=network)
+    with torch.device("meta"):  # takes no memory for what weights must have first
+        sketch = _assemble(config, folder, transformers, count_padding=count_padding)
+    checkpoints.check_fit(sketch, weights, shared=config.shared_encoder, where=weight_file)
+    model = _assemble(config, folder, transformers, count_padding=count_padding)
     checkpoints.load_weights(model, weights, shared=config.shared_encoder, where=weight_file)
-    model.tokenizer = _load_tokenizer(folder, config)
+    model.tokenizer = _load_tokenizer(folder, config, network=network)
     model.name, model.revision = name_or_path, revision
     model.width = _checked_width(width, config)
-    return model.to(device).eval()
+    _try(model.eval(), folder)
+    return model.to(device)
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
@@ -434,16 +458,41 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
 def build_model(
     config: ModelConfig, folder: Path, *, backbone_config: str | None = None, count_padding: bool = False
 ) -> DualEncoder:
-    """Build a model whose weights are still to be loaded.
+    """Build a model whose weights are still to be loaded; the hub is not asked.
 
     :param folder: The checkpoint's folder, for the transformers' configurations.
     :raises HypensearchError: When the transformers' sizes do not fit the q-net's.
     """
-    query_transformer = _transformer(config, "query", config.query_backbone, folder, backbone_config)
-    if config.shared_encoder:
-        document_transformer = query_transformer
-    else:
-        document_transformer = _transformer(config, "document", config.document_backbone, folder, backbone_config)
+    transformers = _find_transformers(config, folder, backbone_config, network=False)
+    return _assemble(config, folder, transformers, count_padding=count_padding)
+
+
+def _try(model: DualEncoder, folder: Path) -> None:
+    """Encode a word on both sides: configurations and vocabularies that do not work are told of here, once.
+
+    :raises HypensearchError: When it fails, whatever transformers says.
+    """
+    if model.tokenizer is None:
+        return
+    try:
+        model.encode_documents(["a"], max_length=_TRIED_TOKENS)
+        model.encode_queries(["a"], max_length=_TRIED_TOKENS)
+    except Exception as error:  # transformers and torch raise many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise HypensearchError(f"{folder}: cannot encode a word with this checkpoint ({reason})") from None
+
+
+def _assemble(
+    config: ModelConfig, folder: Path, transformers: Sequence[PretrainedConfig], *, count_padding: bool
+) -> DualEncoder:
+    """Build a model whose weights are still to be loaded.
+
+    :param folder: The checkpoint's folder, for messages.
+    :param transformers: Configuration of the query side's transformer, and of the document side's where it has one.
+    :raises HypensearchError: When the transformers' sizes do not fit the q-net's.
+    """
+    query_transformer = build_transformer(transformers[0])
+    document_transformer = build_transformer(transformers[1]) if len(transformers) > 1 else query_transformer
     passage_encoder = TextEncoder(document_transformer, config.document_pooling, count_padding=count_padding)
     query_encoder: nn.Module
     if config.q_net is None:
@@ -476,6 +525,11 @@ def pool(states: Tensor, attention_mask: Tensor, pooling: str, *, count_padding:
     return total / mask.sum(dim=1)
 
 
+def _num_embeddings(transformer: nn.Module) -> int:
+    embeddings: nn.Module = transformer.get_input_embeddings()  # type: ignore[operator]
+    return len(embeddings.weight)  # type: ignore[arg-type]
+
+
 def hidden_size(transformer: nn.Module) -> int:
     """Return the size of a transformer's token states."""
     return int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
@@ -499,11 +553,21 @@ def _hyper_head(config: ModelConfig) -> HyperHead:
     return HyperHead(config.q_net, config.hidden_size, generator)
 
 
-def _transformer(config: ModelConfig, side: str, name: str, folder: Path, given: str | None) -> nn.Module:
-    embedded: Mapping[str, Any] | None = config.backbone_configs.get(side)
-    if given and "," in given and not Path(given).expanduser().exists():
-        given = _divided(given)[side == "document"]
-    return build_transformer(find_backbone_config(name, checkpoint=folder, embedded=embedded, given=given))
+def _find_transformers(
+    config: ModelConfig, folder: Path, given: str | None, *, network: bool
+) -> list[PretrainedConfig]:
+    """Find the transformers' configurations, one where both sides share it."""
+    sides = {"query": config.query_backbone}
+    if not config.shared_encoder:
+        sides["document"] = config.document_backbone
+    found = []
+    for side, name in sides.items():
+        embedded: Mapping[str, Any] | None = config.backbone_configs.get(side)
+        of_side = given
+        if given and "," in given and not Path(given).expanduser().exists():
+            of_side = _divided(given)[side == "document"]
+        found.append(find_backbone_config(name, checkpoint=folder, embedded=embedded, given=of_side, network=network))
+    return found
 
 
 def _divided(given: str) -> tuple[str, str]:
@@ -545,7 +609,11 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _load_tokenizer(folder: Path, config: ModelConfig) -> PreTrainedTokenizerBase:
+def _load_tokenizer(folder: Path, config: ModelConfig, *, network: bool = False) -> PreTrainedTokenizerBase:
+    """Load a tokenizer, of the checkpoint or of its backbone; code that comes with one is never run.
+
+    :param network: Whether the hub may be asked for the backbone's.
+    """
     from transformers import AutoTokenizer
 
     sources: list[tuple[str | Path, bool]] = [(folder, True)]
@@ -558,7 +626,11 @@ def _load_tokenizer(folder: Path, config: ModelConfig) -> PreTrainedTokenizerBas
         if is_local and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
             continue
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source)
+            if is_local:
+                check_plain_files(Path(source))
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                source, trust_remote_code=False, local_files_only=is_local or not network or is_offline()
+            )
             return tokenizer
         except Exception as error:  # transformers and the hub raise many kinds
             reason = " ".join(str(error).split())[:160]

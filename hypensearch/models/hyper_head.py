@@ -56,6 +56,8 @@ class HyperHead(nn.Module):
 
         :param generator: Source of chance; torch's global one when None.
         """
+        if self.hyper_base_matrices[0].is_meta:
+            return
         for linears in (self.bias_hyper_projection, self.key_projections, self.value_projections):
             for linear in linears:
                 _reset_linear(linear, generator)
@@ -114,7 +116,8 @@ def _parameters(shapes: list[tuple[int, ...]]) -> nn.ParameterList:
 
 
 def _linears(sizes: list[tuple[int, int]]) -> nn.ModuleList:
-    return nn.ModuleList([nn.utils.skip_init(nn.Linear, into, out) for into, out in sizes])
+    device = torch.get_default_device()
+    return nn.ModuleList([nn.utils.skip_init(nn.Linear, into, out, device=device) for into, out in sizes])
 
 
 def _reset_linear(linear: nn.Module, generator: torch.Generator | None) -> None:

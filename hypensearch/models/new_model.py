@@ -12,11 +12,14 @@ import torch
 from torch import nn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import is_plain
 from hypensearch.models import bundled
 from hypensearch.models.checkpoint import CONFIG, read_config
+from hypensearch.models.checkpoint_folder import check_plain_files
 from hypensearch.models.config import QNetConfig, parse_config
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
 from hypensearch.models.hyper_head import HyperHead
+from hypensearch.offline import is_offline
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,10 +37,11 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
         model = load_model(name_or_path)
         assert model.tokenizer is not None
         return model.passage_encoder.transformer, model.tokenizer
+    options = loading_options(name_or_path)
     try:
         with torch.random.fork_rng(devices=[]):
-            transformer = AutoModel.from_pretrained(name_or_path, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path)
+            transformer = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **options)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(
@@ -48,8 +52,19 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
     return transformer.eval(), tokenizer
 
 
+def loading_options(name_or_path: str) -> dict[str, Any]:
+    """Give what transformers is told whatever it loads: no code of others, no network for a folder.
+
+    :raises HypensearchError: When the folder holds what must not be read.
+    """
+    folder = Path(name_or_path).expanduser()
+    if folder.is_dir():
+        check_plain_files(folder)
+    return {"trust_remote_code": False, "local_files_only": folder.exists() or is_offline()}
+
+
 def _is_dual_encoder(folder: Path) -> bool:
-    return (folder / CONFIG).is_file() and "passage_encoder_kwargs" in read_config(folder)
+    return is_plain(folder / CONFIG) and "passage_encoder_kwargs" in read_config(folder)
 
 
 def new_hypencoder(

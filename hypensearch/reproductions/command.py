@@ -85,6 +85,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--indexes", default="indexes", help="folder of the indexes")
     parser.add_argument("--data", default="collections", help="folder of corpora, and of topics and qrels in files")
     parser.add_argument("--dry-run", action="store_true", help="run nothing")
+    cli.add_offline_argument(parser)
     parser.add_argument("--skip-eval", action="store_true", help="measure nothing")
     parser.add_argument("--display-commands", action="store_true", help="print the commands")
     return parser

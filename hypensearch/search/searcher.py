@@ -440,7 +440,13 @@ class HypencoderSearcher:
             options["backbone_config"] = options["backbone_config"] or made_by.get("backbone_config")
         count_padding = bool(made_by.get("count_padding"))
         try:
-            return load_model(name, count_padding=count_padding, device=self.device, **options)
+            return load_model(
+                name,
+                count_padding=count_padding,
+                device=self.device,
+                network=self._encoder_name is not None,  # a name that the user gave, and no index
+                **options,
+            )
         except HypensearchError as error:
             if self._encoder_name is not None:
                 raise

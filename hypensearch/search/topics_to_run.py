@@ -94,7 +94,9 @@ class StoredQueries:
             config, revision = made_by.get("backbone_config"), made_by.get("revision")
             try:
                 name = str(made_by.get("name"))
-                model = load_model(name, backbone_config=config, revision=revision, device=searcher.device)
+                model = load_model(
+                    name, backbone_config=config, revision=revision, device=searcher.device, network=False
+                )
             except HypensearchError as error:
                 raise HypensearchError(
                     f"{where} holds token states, and the model to make q-nets of them cannot be loaded ({error}); if "

@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", help=f"YAML file of settings, or a recipe: {names}; flags come last", default=None)
     cli.add_threads_flag(parser)
     add_flags(parser)
+    cli.add_offline_argument(parser)
     return parser
 
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     flags = vars(build_parser().parse_args(argv))
     path, threads = flags.pop("config"), flags.pop("threads", None)
+    flags.pop("offline", None)
 
     def body() -> None:
         config = read_config(path, flags)

@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="mend a damaged index: encode the damaged rows again, from the corpus (implies --full)",
     )
     parser.add_argument("--corpus", help="the corpus for --repair, where it has moved since it was encoded")
+    cli.add_offline_argument(parser)
     parser.add_argument(
         "--device", default="auto", help="of --repair: auto (CUDA if there is one), cpu, cuda or cuda:N"
     )

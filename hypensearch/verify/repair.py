@@ -160,6 +160,7 @@ def _load_encoder(folder: str, manifest: Manifest, device: torch.device) -> Docu
         backbone_config=facts.get("backbone_config"),
         count_padding=bool(facts.get("count_padding")),
         device=device,
+        network=False,
     )
     if model.fingerprint != facts["fingerprint"]:
         raise HypensearchError(f"{facts['name']}: is not the model any more that made the vectors in {folder}")

@@ -14,6 +14,7 @@ import pytest
 from hypensearch.errors import HypensearchError
 from hypensearch.index import FlatIndex
 from hypensearch.index.prebuilt import find_prebuilt_index, prebuilt_indexes
+from tests.fuzzing import memory_bounded
 from tests.search.strategies import save_index
 
 
@@ -88,3 +89,117 @@ def test_a_record_of_pyserinis(registry: Path, capfd: pytest.CaptureFixture[str]
 
     assert folder.parent.name == f"toy.{record['md5']}"
     assert f"toy.{record['md5']}.tar: 100%" in capfd.readouterr().err
+
+
+def _hostile(folder: Path, kind: str) -> Path:
+    """An archive that wants to write outside of its folder, or more than there is room for."""
+    archive = folder / "hostile.tar"
+    packing = {"zeros": "w:xz", "a long header": "w:gz"}.get(kind, "w")
+    with tarfile.open(archive, packing, format=tarfile.PAX_FORMAT) as tar:
+        if kind == "a chain of links":
+            _add_chain(tar)
+        elif kind == "zeros":
+            member = tarfile.TarInfo("toy/vectors.npy")
+            member.size = 2**28
+            tar.addfile(member, _Zeros())
+        elif kind == "a long header":
+            tar.addfile(tarfile.TarInfo("toy/manifest.json"))
+            header = tarfile.TarInfo("x")
+            header.type, header.size = tarfile.XHDTYPE, 2**26
+            tar.addfile(header, _Zeros())
+        elif kind == "the same twice":
+            tar.addfile(tarfile.TarInfo("toy/a"))
+            tar.addfile(tarfile.TarInfo("toy/a"))
+        elif kind == "an absolute path":
+            tar.addfile(tarfile.TarInfo(str(folder / "outside")))
+        else:
+            member = tarfile.TarInfo("toy/a")
+            member.type = {"a link": tarfile.SYMTYPE, "a hard link": tarfile.LNKTYPE, "a pipe": tarfile.FIFOTYPE}[kind]
+            member.linkname = "../../../outside"
+            tar.addfile(member)
+    return archive
+
+
+def _add_chain(tar: tarfile.TarFile) -> None:
+    """Links to folders with long names, whose real path is too long to be told from one inside (CVE-2025-4517)."""
+    long, step = "d" * 247, ""
+    for letter in "abcdefghijklmnop":
+        folder = tarfile.TarInfo(f"{step}{long}")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        link = tarfile.TarInfo(f"{step}{letter}")
+        link.type, link.linkname = tarfile.SYMTYPE, long
+        tar.addfile(link)
+        step += f"{long}/"
+    path = "/".join("abcdefghijklmnop") + "/" + "l" * 254
+    link = tarfile.TarInfo(path)
+    link.type, link.linkname = tarfile.SYMTYPE, "../" * 16
+    tar.addfile(link)
+    escape = tarfile.TarInfo("escape")
+    escape.type, escape.linkname = tarfile.SYMTYPE, f"{path}/../../.."
+    tar.addfile(escape)
+    tar.addfile(tarfile.TarInfo("escape/outside"))
+
+
+class _Zeros(io.RawIOBase):
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return bytes(size)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("a chain of links", "a link", "a hard link", "a pipe", "the same twice", "an absolute path"),
+        *("zeros", "a long header"),
+    ],
+)
+def test_hostile_archives_leave_nothing(kind: str, registry: Path) -> None:
+    archive = _hostile(registry.parent, kind)
+    _register(registry, archive, hashlib.sha256(archive.read_bytes()).hexdigest())
+    before = set(registry.parent.rglob("*"))
+    with memory_bounded(2**27), pytest.raises(HypensearchError, match="cannot be unpacked") as refused:
+        find_prebuilt_index("toy")
+    assert "\n" not in str(refused.value)
+    cache = registry.parent / "cache"
+    assert set(registry.parent.rglob("*")) - before <= {cache, cache / "indexes"}
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ({"../../x": {}}, "is no name of an index"),
+        ({"a/b": {}}, "is no name of an index"),
+        ({"\x1b[2J": {}}, "is no name of an index"),
+        ({"toy": {"urls": [7], "sha256": "0" * 64}}, r"its record is damaged \(Expected `str`, got `int`"),
+        ({"toy": {"urls": "http://x", "sha256": "0" * 64}}, r"its record is damaged \(Expected `array`, got `str`"),
+        ({"toy": {"urls": [], "sha256": "../../x"}}, "its record is damaged"),
+        ({"toy": {"urls": ["gopher://x/y"], "sha256": "0" * 64}}, "wanted an address that begins with one of"),
+        ({"toy": {"urls": ["http://[x"], "sha256": "0" * 64}}, "an address that is none"),
+        ({"toy": {"urls": ["http://a:b@h:port/p?key=c"], "sha256": "0" * 64}}, r"http://h/p: the address is none"),
+    ],
+)
+def test_records_that_cannot_be(records: dict[str, object], said: str, registry: Path) -> None:
+    registry.write_text(json.dumps(records))
+    with pytest.raises(HypensearchError, match=said) as refused:
+        find_prebuilt_index("toy")
+    assert not {"a:b", "key=c"} & set(str(refused.value).split())
+    assert "a:b@" not in str(refused.value)
+    assert not list((registry.parent / "cache").rglob("*.tar"))
+
+
+def test_nothing_is_downloaded_offline(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPENSEARCH_OFFLINE", "1")
+    with pytest.raises(HypensearchError, match="prebuilt index toy: not on this machine, and nothing is downloaded"):
+        find_prebuilt_index("toy")
+
+
+def test_what_somebody_planted_is_not_taken_for_the_index(registry: Path) -> None:
+    folder = find_prebuilt_index("toy").parent
+    planted = registry.parent / "planted"
+    folder.rename(planted)
+    folder.symlink_to(planted)
+    with pytest.raises(HypensearchError, match="was not unpacked there by this user"):
+        find_prebuilt_index("toy")
