@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "java": BASE,
     "formats": BASE,
     "index": BASE | {"formats", "cli"},
-    "models": BASE | {"stages", "formats"},
+    "models": BASE | {"formats", "stages", "threads"},
     "eval": BASE | {"formats", "cli", "qrels"},
     "pyserini_bridge": BASE | {"formats", "java"},
     "tables": BASE,
