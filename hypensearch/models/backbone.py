@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import is_plain
 from hypensearch.formats.json_files import read_json
+from hypensearch.models.encoder_check import check_is_encoder, check_takes_text
 from hypensearch.offline import is_offline
 
 if TYPE_CHECKING:
@@ -152,11 +153,12 @@ def canonical_name(name: str) -> str:
 def build_transformer(config: PretrainedConfig) -> nn.Module:
     """Build a transformer without its pooler, its weights not yet meaningful.
 
-    :raises HypensearchError: When transformers does not know the architecture.
+    :raises HypensearchError: When transformers does not know the architecture, or it is no encoder of text.
     """
     import torch
     from transformers import AutoModel
 
+    check_is_encoder(config)
     try:
         with torch.random.fork_rng(devices=[]), _without_init():
             transformer = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
@@ -166,6 +168,7 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
         ) from None
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
+    check_takes_text(transformer)
     return transformer
 
 

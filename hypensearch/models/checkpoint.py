@@ -32,6 +32,11 @@ CHECKED_FILES = (
     *WEIGHT_FILES,
     *("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"),
 )
+SPLIT_FILES = {
+    "model.safetensors.index.json": "model-*.safetensors",
+    "pytorch_model.bin.index.json": "pytorch_model-*.bin",
+}
+_PART = re.compile(r"((?:pytorch_)?model)-(\d{5})-of-(\d{5})\.(safetensors|bin)")
 _HUB_FILES = (CONFIG, "tokenizer*", "vocab.txt", "special_tokens_map.json")
 
 # From our parameter names to the released ones, tried in order.
@@ -96,14 +101,80 @@ def read_config(folder: Path) -> dict[str, Any]:
 def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
     """Read a checkpoint's tensors, under the names of the file, and say from which file.
 
-    Safetensors is preferred; a ``pytorch_model.bin`` is read with ``weights_only``, which runs no code.
+    Safetensors is preferred; a ``pytorch_model.bin`` is read with ``weights_only``, which runs no code. Where there is
+    no such file, one that is split into parts is read, by its index if it has one.
 
-    :raises HypensearchError: When there is no weight file, or it is damaged, or it holds more than tensors.
+    :raises HypensearchError: When there is no weight file, or it is damaged, or it holds more than tensors; when parts
+        of a split one are missing, or do not hold what the index says.
     """
     root = root_of_checkpoint(folder)
     path = next((folder / name for name in WEIGHT_FILES if is_plain(folder / name, root)), None)
-    if path is None:
-        raise HypensearchError(f"{folder}: no weights, wanted {' or '.join(WEIGHT_FILES)}")
+    if path is not None:
+        return _read_file(path), path
+    for index in (folder / name for name in SPLIT_FILES):
+        if is_plain(index, root):
+            return _read_parts(folder, _parts_of_index(index, root), index), index
+    if parts := _numbered_parts(folder):
+        return _read_parts(folder, dict.fromkeys(parts), folder / parts[0]), folder / parts[0]
+    raise HypensearchError(f"{folder}: no weights, wanted {' or '.join(WEIGHT_FILES)}, or their parts with an index")
+
+
+def _parts_of_index(index: Path, root: Path) -> dict[str, set[str] | None]:
+    """Return the files that an index names, and the tensors that are said to be in each."""
+    try:
+        weight_map = read_json(index, within=root)["weight_map"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HypensearchError(f"{index}: no index of a split checkpoint ({type(error).__name__}: {error})") from None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise HypensearchError(f"{index}: its weight_map names no weights")
+    suffix = ".safetensors" if index.name.startswith("model.safetensors") else ".bin"
+    parts: dict[str, set[str] | None] = {}
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(suffix) or "\0" in name:
+            raise HypensearchError(f"{index}: {tensor} is said to be in {name!r}: wanted a {suffix} file beside it")
+        tensors = parts.setdefault(name, set())
+        assert tensors is not None
+        tensors.add(tensor)
+    return parts
+
+
+def _numbered_parts(folder: Path) -> list[str]:
+    """Return the parts of a checkpoint without an index, by their numbers."""
+    found = sorted(path.name for path in folder.iterdir() if _PART.fullmatch(path.name))
+    kinds = {_PART.sub(r"\1 \3 \4", name) for name in found}
+    if len(kinds) > 1:
+        raise HypensearchError(f"{folder}: parts of several checkpoints, such as {found[0]} and {found[-1]}")
+    for kind in kinds:
+        number = kind.split()[1]
+        if len(found) != int(number):
+            raise HypensearchError(
+                f"{folder}: {len(found)} of {int(number)} parts of its weights are there ({found[0]}, ...)"
+            )
+    return found
+
+
+def _read_parts(folder: Path, parts: Mapping[str, set[str] | None], index: Path) -> dict[str, Tensor]:
+    """Read the parts of a split checkpoint, in which each tensor has to be once.
+
+    :param parts: Names of files, with the tensors they have to hold; None for any.
+    """
+    root = root_of_checkpoint(folder)
+    if missing := sorted(name for name in parts if not is_plain(folder / name, root)):
+        raise HypensearchError(f"{index}: {len(missing)} of its {len(parts)} files are not there, such as {missing[0]}")
+    weights: dict[str, Tensor] = {}
+    for name, wanted in parts.items():
+        part = _read_file(folder / name)
+        wrong = set(part) ^ wanted if wanted is not None else set(part) & set(weights)
+        if wrong:
+            raise HypensearchError(
+                f"{folder / name}: does not hold just the weights that {index.name} says, or other parts hold "
+                f"them too; {len(wrong)} differ, such as {min(wrong)}"
+            )
+        weights |= part
+    return weights
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
     try:
         weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
     except Exception as error:  # both readers raise many kinds for damaged files
@@ -114,7 +185,7 @@ def read_weights(folder: Path) -> tuple[dict[str, Tensor], Path]:
     for name, tensor in weights.items():
         if (flaw := _flaw_of(name, tensor)) is not None:
             raise HypensearchError(f"{path}: {str(name)[:200]}: {flaw}; wanted named, dense tensors of floats")
-    return dict(weights), path
+    return dict(weights)
 
 
 def _flaw_of(name: object, tensor: Tensor) -> str | None:
@@ -315,8 +386,8 @@ def _download(name: str, revision: str | None, *, network: bool) -> Path:
     reason = "it is not in the hub's cache on this machine"
     for local_only in (True, False) if network else (True,):
         try:
-            for weights in WEIGHT_FILES:
-                patterns = [*_HUB_FILES, weights]
+            for weights in (*WEIGHT_FILES, *SPLIT_FILES):
+                patterns = [*_HUB_FILES, weights, *([SPLIT_FILES[weights]] if weights in SPLIT_FILES else [])]
                 folder = Path(
                     snapshot_download(name, revision=revision, allow_patterns=patterns, local_files_only=local_only)
                 )

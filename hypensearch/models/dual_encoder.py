@@ -22,6 +22,7 @@ from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
 from hypensearch.models.checkpoint_folder import check_plain_files, write_whole
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
+from hypensearch.models.encoder_check import check_encoder, check_pooling, prepared_tokenizer
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
 from hypensearch.offline import is_offline
@@ -442,11 +443,21 @@ def load_model(
     checkpoints.check_fit(sketch, weights, shared=config.shared_encoder, where=weight_file)
     model = _assemble(config, folder, transformers, count_padding=count_padding)
     checkpoints.load_weights(model, weights, shared=config.shared_encoder, where=weight_file)
-    model.tokenizer = _load_tokenizer(folder, config, network=network)
+    model.tokenizer = prepared_tokenizer(_load_tokenizer(folder, config, network=network), str(folder))
     model.name, model.revision = name_or_path, revision
     model.width = _checked_width(width, config)
+    _check_encoders(model, str(folder))
     _try(model.eval(), folder)
     return model.to(device)
+
+
+def _check_encoders(model: DualEncoder, where: str) -> None:
+    document, query = model.passage_encoder, model.query_encoder
+    pad_token = int(model.tokenizer.pad_token_id)  # type: ignore[union-attr]
+    check_pooling(document.transformer, document.pooling, model.tokenizer, where)
+    check_encoder(document.transformer, pad_token, document.pooling, where)
+    if query.transformer is not document.transformer:
+        check_encoder(query.transformer, pad_token, getattr(query, "pooling", None), where)  # type: ignore[arg-type]
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor], Path]:
@@ -538,7 +549,9 @@ def hidden_size(transformer: nn.Module) -> int:
 def max_positions(transformer: nn.Module) -> int:
     """Return the longest token sequence a transformer takes."""
     config: Any = transformer.config
-    positions = int(getattr(config, "max_position_embeddings", 0) or 1 << 20)
+    positions = int(getattr(config, "max_position_embeddings", 0) or 0)
+    if positions <= 0:  # relative ones have no end; XLNet says -1
+        return 1 << 20
     # RoBERTa and its kin number positions from pad_token_id + 1
     offset = int(config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
     return positions - offset

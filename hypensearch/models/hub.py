@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from hypensearch.errors import HypensearchError
-from hypensearch.models.checkpoint import WEIGHT_FILES
+from hypensearch.models.checkpoint import SPLIT_FILES, WEIGHT_FILES
 
 NOT_UPLOADED = ["training/*", "*.partial", ".*"]
 
@@ -52,7 +52,7 @@ def upload(folder: str | Path, repository: str, *, private: bool = False, revisi
             folder_path=str(folder),
             revision=revision,
             ignore_patterns=NOT_UPLOADED,
-            delete_patterns=list(WEIGHT_FILES),
+            delete_patterns=[*WEIGHT_FILES, *SPLIT_FILES, *SPLIT_FILES.values()],
             commit_message="Upload a checkpoint of hypensearch",
         )
     except Exception as error:  # the hub's client raises many kinds

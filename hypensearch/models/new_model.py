@@ -18,6 +18,7 @@ from hypensearch.models.checkpoint import CONFIG, read_config
 from hypensearch.models.checkpoint_folder import check_plain_files
 from hypensearch.models.config import QNetConfig, parse_config
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
+from hypensearch.models.encoder_check import check_encoder, check_is_encoder, check_takes_text, prepared_tokenizer
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.offline import is_offline
 
@@ -49,7 +50,12 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
         ) from None
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None
-    return transformer.eval(), tokenizer
+    check_is_encoder(transformer.config)
+    check_takes_text(transformer)
+    where = f"--backbone {name_or_path}"
+    prepared = prepared_tokenizer(tokenizer, where)
+    check_encoder(transformer, int(prepared.pad_token_id), None, where)
+    return transformer.eval(), prepared
 
 
 def loading_options(name_or_path: str) -> dict[str, Any]:
