@@ -7,7 +7,7 @@ SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensear
 .PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided faults mutants coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
-	$(BIN)/hypensearch demo
+	@$(BIN)/hypensearch demo
 
 test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
 	rm -rf build/tested && mkdir -p build/tested
@@ -66,13 +66,20 @@ clean:
 
 # The package is built (sdist, then wheel) and installed as users install it, never as an editable tree.
 $(VENV)/.installed: $(SOURCES)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt build
-	rm -rf build/lib dist && $(BIN)/python -m build --outdir dist . > $(VENV)/build.log || (cat $(VENV)/build.log; false)
-	$(BIN)/python -m pip install --quiet -c constraints.txt dist/*.whl
-	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "== Build the package (what the build says goes to $(VENV)/build.log)"
+	@date +%s > $(VENV)/begun
+	@$(BIN)/python -m pip install --quiet -c constraints.txt build
+	@rm -rf build/lib dist && $(BIN)/python -m build --outdir dist . > $(VENV)/build.log 2>&1 || (cat $(VENV)/build.log; false)
+	@echo "($$(($$(date +%s) - $$(cat $(VENV)/begun))) s)"
+	@echo "== Install it into $(VENV), with torch, transformers and Pyserini: gigabytes and minutes the first time"
+	@date +%s > $(VENV)/begun
+	@$(BIN)/python -m pip install --quiet -c constraints.txt dist/*.whl
+	@$(BIN)/python -m pip install --quiet --force-reinstall --no-deps dist/*.whl
+	@echo "($$(($$(date +%s) - $$(cat $(VENV)/begun))) s)"
+	@rm $(VENV)/begun
+	@touch $@
 
 $(VENV)/.tested-with: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"

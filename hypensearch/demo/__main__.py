@@ -10,7 +10,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,12 +107,12 @@ def make_ready(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder)
         say_what_is_there(args, folder)
         return
     with folder.lock():
-        step("The corpus: documentation strings of Python and of the packages beside hypensearch")
-        if not folder.has_corpus(max_docs):
-            folder.make_corpus(max_docs)
-        print(corpus_line(folder), flush=True)
-        step("Encode: documents to vectors")
-        encode(folder, model)
+        with step("The corpus: documentation strings of Python and of the packages beside hypensearch"):
+            if not folder.has_corpus(max_docs):
+                folder.make_corpus(max_docs)
+            print(corpus_line(folder), flush=True)
+        with step("Encode: documents to vectors"):
+            encode(folder, model)
 
 
 def encode(folder: DemoFolder, model: DualEncoder) -> None:
@@ -128,17 +129,17 @@ def encode(folder: DemoFolder, model: DualEncoder) -> None:
 
 def search_topics(folder: DemoFolder, model: DualEncoder) -> None:
     """Search the index with all topics, into a run; one that is there already is kept."""
-    step("Search: a q-net for every topic, every document scored")
-    where = ["--index", shown(folder.index), "--topics", shown(folder.topics), "--output", shown(folder.run)]
-    arguments = [*where, "--hits", str(RUN_HITS), "--batch-size", str(BATCH_SIZE)]
-    if os.path.abspath(model.name) != folder.known_model() != model.name:
-        arguments += ["--encoder", model.name]
-    if folder.has_run(model.query_fingerprint):
-        show("hypensearch.search", arguments)
-        print(f"The run is there already: {shown(folder.run)}", flush=True)
-        return
-    run("hypensearch.search", arguments)
-    folder.note_run(model.query_fingerprint)
+    with step("Search: a q-net for every topic, every document scored"):
+        where = ["--index", shown(folder.index), "--topics", shown(folder.topics), "--output", shown(folder.run)]
+        arguments = [*where, "--hits", str(RUN_HITS), "--batch-size", str(BATCH_SIZE)]
+        if os.path.abspath(model.name) != folder.known_model() != model.name:
+            arguments += ["--encoder", model.name]
+        if folder.has_run(model.query_fingerprint):
+            show("hypensearch.search", arguments)
+            print(f"The run is there already: {shown(folder.run)}", flush=True)
+            return
+        run("hypensearch.search", arguments)
+        folder.note_run(model.query_fingerprint)
 
 
 def run_bm25(folder: DemoFolder) -> bool:
@@ -146,38 +147,38 @@ def run_bm25(folder: DemoFolder) -> bool:
 
     :return: Whether it was made; when not, a line has said why.
     """
-    step("The baseline: BM25, by the jar inside Pyserini; by Pyserini itself it is")
-    from hypensearch import pyserini_bridge
-    from hypensearch.formats.run import open_run_writer, separate_ties
-    from hypensearch.formats.topics import read_topics
+    with step("The baseline: BM25, by the jar inside Pyserini; by Pyserini itself it is"):
+        from hypensearch import pyserini_bridge
+        from hypensearch.formats.run import open_run_writer, separate_ties
+        from hypensearch.formats.topics import read_topics
 
-    try:
-        if not folder.lucene.exists():
-            show_pyserini("index.lucene", *_lucene_flags(folder))
-            pyserini_bridge.index_lucene(folder.corpus, folder.lucene)
-        show_pyserini("search.lucene", *_bm25_flags(folder))
-        found = pyserini_bridge.bm25_run(folder.lucene, read_topics(folder.topics), RUN_HITS)
-    except HypensearchError as error:
-        print(f"BM25 is left out: {error}", flush=True)
-        return False
-    with open_run_writer(folder.bm25_run, tag="bm25", max_hits=RUN_HITS) as writer:
-        for topic_id, hits in found.items():
-            writer.write(topic_id, separate_ties(hits))
-    return True
+        try:
+            if not folder.lucene.exists():
+                show_pyserini("index.lucene", *_lucene_flags(folder))
+                pyserini_bridge.index_lucene(folder.corpus, folder.lucene)
+            show_pyserini("search.lucene", *_bm25_flags(folder))
+            found = pyserini_bridge.bm25_run(folder.lucene, read_topics(folder.topics), RUN_HITS)
+        except HypensearchError as error:
+            print(f"BM25 is left out: {error}", flush=True)
+            return False
+        with open_run_writer(folder.bm25_run, tag="bm25", max_hits=RUN_HITS) as writer:
+            for topic_id, hits in found.items():
+                writer.write(topic_id, separate_ties(hits))
+        return True
 
 
 def evaluate(folder: DemoFolder, runs: Sequence[Path]) -> None:
     """Print the table of results."""
-    step("Evaluate: does the document come back that the topic was taken from?")
-    run("hypensearch.eval", ["--qrels", shown(folder.qrels), "--run", *map(shown, runs), "--metrics", *MEASURES])
+    with step("Evaluate: does the document come back that the topic was taken from?"):
+        run("hypensearch.eval", ["--qrels", shown(folder.qrels), "--run", *map(shown, runs), "--metrics", *MEASURES])
 
 
 def show_example(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder) -> None:
     """Answer the example query."""
-    step("Ask")
-    output = [] if args.output == "demo" else ["--output", args.output]
-    show("hypensearch.demo", [*output, "--query", EXAMPLE_QUERY])
-    answer(folder, model, EXAMPLE_QUERY, min(args.hits, 3))
+    with step("Ask"):
+        output = [] if args.output == "demo" else ["--output", args.output]
+        show("hypensearch.demo", [*output, "--query", EXAMPLE_QUERY])
+        answer(folder, model, EXAMPLE_QUERY, min(args.hits, 3))
 
 
 def answer(folder: DemoFolder, model: DualEncoder, query: str, num_hits: int) -> None:
@@ -204,20 +205,10 @@ def say_what_is_there(args: argparse.Namespace, folder: DemoFolder) -> None:
 
 def say_what_next(folder: DemoFolder, model: DualEncoder, seconds: float) -> None:
     """Say where everything lies and what to try."""
-    step(f"Done in {int(seconds) // 60} min {int(seconds) % 60} s")
+    heading(f"Done in {int(seconds) // 60} min {int(seconds) % 60} s")
     output = [] if str(folder.root) == "demo" else ["--output", shown(folder.root)]
     again = as_typed("hypensearch.demo", *output, "--query", "remove duplicates from a list")
-    encode = [
-        "input",
-        "--corpus",
-        "my.jsonl",
-        "output",
-        "--embeddings",
-        "indexes/my",
-        "encoder",
-        "--encoder",
-        model.name,
-    ]
+    encode = ["input", "--corpus", "my.jsonl", "output", "--embeddings", "indexes/my"]
     search = ["--index", "indexes/my", "--topics", "my-topics.tsv", "--output", "runs/my.txt"]
     print(
         f"Model: {model.name}\n\n"
@@ -241,7 +232,16 @@ def corpus_line(folder: DemoFolder) -> str:
     )
 
 
-def step(title: str) -> None:
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Print a heading, and how long what stands below took."""
+    heading(title)
+    started = time.monotonic()
+    yield
+    print(f"({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def heading(title: str) -> None:
     """Print a heading."""
     print(f"\n== {title}", flush=True)
 

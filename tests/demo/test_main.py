@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -70,6 +71,12 @@ def test_a_second_run_uses_the_index_again(
     assert "The run is there already" in output
     assert "nDCG@10" in output
     assert "how do I parse a date" in output
+    headings = re.findall("^== (.*)", output, re.MULTILINE)
+    assert len(re.findall(r"^\(\d+\.\d s\)$", output, re.MULTILINE)) == len(headings) - 1 == 3
+    typed = [shlex.split(line) for line in output.splitlines() if line.startswith("  python -m ")]
+    assert [words[2] for words in typed] == ["hypensearch.demo", "hypensearch.encode", "hypensearch.search"]
+    assert encode_main.parse_args(typed[1][3:]).encoder.encoder == str(tiny_checkpoint)
+    assert typed[1].count("encoder") == 1
 
 
 def test_a_query_is_answered_by_the_model_the_index_knows(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
