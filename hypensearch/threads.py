@@ -162,10 +162,15 @@ _pools_lock = threading.Lock()
 
 
 def _forget_threads() -> None:
-    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back."""
+    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back.
+
+    OpenMP would wait for its threads for ever, so torch computes on one core there.
+    """
     global _pools_lock
     _pools_lock = threading.Lock()
     _pools.clear()
+    if (torch := sys.modules.get("torch")) is not None and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(1)
 
 
 os.register_at_fork(after_in_child=_forget_threads)

@@ -57,4 +57,5 @@ def check_signed(content: bytes, facts: Mapping[str, Any]) -> None:
 
 
 def _dump(facts: Mapping[str, Any]) -> bytes:
-    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape")
+    # Bytes of names that are not UTF-8 are lone surrogates in Python, which JSON has as \\udcXX.
+    return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")

@@ -128,6 +128,9 @@ class HypencoderSearcher:
         check: bool = SearchOptions.check,
         shared: bool = SearchOptions.shared,
     ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        #: What a copy in another process is made of: it opens the index by itself.
+        self._given = {**given, "index_dir": os.path.abspath(index_dir)}
         self.index = FlatIndex.open(os.fspath(index_dir))
         self.prebuilt_index_name = prebuilt_index_name
         self.device = resolve_device(device)
@@ -354,6 +357,27 @@ class HypencoderSearcher:
             f"dimensions, {self._strategy.name} search on {self.device}, queries by {model or 'an unknown model'}>"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy is made of, for ``pickle``: not the index, which the copy opens again, nor a loaded model.
+
+        :raises HypensearchError: When the searcher was given a model that has no name to load it by.
+        """
+        encoder = self._given["query_encoder"]
+        model = getattr(encoder, "model", encoder)
+        if isinstance(model, DualEncoder):
+            if not model.name:
+                raise HypensearchError(
+                    "this searcher's model is of no folder and no hub name, so another process cannot load it: save it "
+                    "with save_pretrained, and give the searcher the folder"
+                )
+            options = {"query_encoder": _absolute(model.name), "revision": model.revision, "width": model.width}
+            return {**self._given, **options}
+        return {**self._given, "query_encoder": _absolute(encoder)}
+
+    def __setstate__(self, given: Mapping[str, Any]) -> None:
+        """Open the index again."""
+        self.__init__(**given)  # type: ignore[misc]
+
     def __enter__(self) -> HypencoderSearcher:
         return self
 
@@ -505,6 +529,11 @@ def _signature_of_prebuilt() -> inspect.Signature:
 
 
 HypencoderSearcher.from_prebuilt_index.__func__.__signature__ = _signature_of_prebuilt()  # type: ignore[attr-defined]
+
+
+def _absolute(name: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    """Return a folder's whole path: another process may run elsewhere; other names stay."""
+    return os.path.abspath(name) if name is not None and os.path.isdir(name) else name
 
 
 def _checkpoint_name(query_encoder: object) -> str | None:
