@@ -54,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "rerank": BASE | {"cli", "device", "formats", "index", "models", "search", "topics"},
     "bench": BASE | {"cli", "device", "eval", "formats", "index", "models", "search", "stages", "topics"},
     "mine": BASE | {"cli", "formats", "pyserini_bridge", "search", "topics"},
-    "train": BASE | {"cli", "device", "eval", "formats", "models", "search"},
+    "train": BASE | {"threads", "cli", "device", "eval", "formats", "models", "search"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini_bridge"},
     "2cr": BASE | {"reproductions"},
     "convert": BASE | {"cli", "formats", "models"},

@@ -27,6 +27,7 @@ from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_si
 from hypensearch.models.hub import check_may_upload, upload
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
 from hypensearch.models.warm_start import LinearMaps, scale_products, warm_start
+from hypensearch.threads import default_threads, torch_threads
 from hypensearch.train.config import TrainingConfig, backbone_name, differences, to_json
 from hypensearch.train.data import Examples, RecordFile, epoch_order
 from hypensearch.train.embedding_cache import EmbeddingCache
@@ -63,7 +64,10 @@ def train(config: TrainingConfig) -> DualEncoder:
         _check_same_run(config, folder)
     if config.push_to_hub:
         check_may_upload(config.push_to_hub)
-    with untouched_randomness():
+    # Setting the number of threads, even to what it is, ends MKL's own choice of fewer for small products, and so may
+    # change their last bits: without this, validation would do it, before the first step of a new run but not of a
+    # resumed one.
+    with torch_threads(default_threads()), untouched_randomness():
         run = _prepare(config)
         config = run.config
         if run.validation is not None:

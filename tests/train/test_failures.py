@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -18,12 +17,12 @@ from safetensors.torch import load_file
 
 from hypensearch.device import computes_in
 from hypensearch.errors import HypensearchError
-from hypensearch.models import load_model
 from hypensearch.train.config import TrainingConfig, to_json
 from hypensearch.train.report import read_history
 from hypensearch.train.run import _check_same_run, train
 from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint
 from tests.commands import content, refuse, succeed
+from tests.train.toy import make_settings
 
 # Kills its own process, as kill -9 does, before a step or between the files of a checkpoint.
 KILLED = """
@@ -43,25 +42,37 @@ main(arguments)
 """
 
 
-@pytest.mark.parametrize("place", ["compute_loss", "_save", "evaluate"])
-def test_killed_and_resumed_ends_with_the_same_weights(settings: Any, tmp_path: Path, place: str) -> None:
-    step = random.SystemRandom().randint(5, 11)
-    print(f"killed in {place} at step {step}")
-    options = {"max_steps": 12, "eval_steps": 4, "dropout": 0.1, "batch_size": 64, "scheduler": "linear"}
-    (tmp_path / "w.json").write_text(to_json(settings(**options, output=str(tmp_path / "whole"))))
-    in_own_process = [sys.executable, "-m", "hypensearch.train"]  # each, so that none finds what another left
-    subprocess.run([*in_own_process, "--config", str(tmp_path / "w.json")], check=True, capture_output=True)
-    whole = load_model(str(tmp_path / "whole"))
-    config = settings(**options, output=str(tmp_path / "cut"))
-    (tmp_path / "c.json").write_text(to_json(config))
-    command = [sys.executable, "-c", KILLED, str(step), place, "--config", str(tmp_path / "c.json")]
+LONG = {"max_steps": 12, "eval_steps": 4, "dropout": 0.1, "batch_size": 64, "scheduler": "linear"}
+
+
+def train_in_own_process(config: TrainingConfig, path: Path, *more: str) -> None:
+    """Train in a process that finds nothing of what another left."""
+    path.write_text(to_json(config))
+    command = [sys.executable, "-m", "hypensearch.train", "--config", str(path), *more]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(backbone: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    train_in_own_process(make_settings(backbone, data, folder, **LONG), folder / "config.json")
+    return folder / "model"
+
+
+@pytest.mark.parametrize(("place", "step"), [("compute_loss", 6), ("_save", 9), ("evaluate", 8)])
+def test_killed_and_resumed_ends_with_the_same_weights(
+    settings: Any, uninterrupted: Path, tmp_path: Path, place: str, step: int
+) -> None:
+    config, path, model = settings(**LONG), tmp_path / "config.json", tmp_path / "model"
+    path.write_text(to_json(config))
+    command = [sys.executable, "-c", KILLED, str(step), place, "--config", str(path)]
     killed = subprocess.run(command, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
-    assert not (tmp_path / "cut" / "model.safetensors").exists()
-    subprocess.run([*in_own_process, "--config", str(tmp_path / "c.json"), "--resume"], check=True, capture_output=True)
-    resumed = load_model(str(tmp_path / "cut"))
-    for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
-        assert torch.equal(a, b), name
+    assert not (model / "model.safetensors").exists()
+    train_in_own_process(config, path, "--resume")
+    for name in ("model.safetensors", "training/checkpoint-12/model.safetensors"):  # the best weights, and the last
+        whole, resumed = load_file(uninterrupted / name), load_file(model / name)
+        assert all(torch.equal(whole[key], resumed[key]) for key in whole | resumed), name
 
 
 def test_a_half_written_checkpoint_does_not_count(settings: Any, tmp_path: Path) -> None:
