@@ -212,7 +212,7 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         "--searcher",
         default="auto",
         help="exhaustive, or simple: score every document; graph: walk a graph; surrogate: score the highest-ranked "
-        "predictions of a fit; auto: surrogate where the index has codes for it, else exhaustive",
+        "predictions of a fit; auto: the faster of exhaustive and surrogate, where the index has codes for the latter",
     )
     group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
     group.add_argument(

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar, overload
 
@@ -51,18 +51,20 @@ class QueryReport:
     :param documents_scored: Exact scores computed.
     :param rounds: Passes over documents, iterations of graph search, or fits of surrogate search.
     :param estimated_recall: Surrogate search's own estimate; None for the others.
+    :param searcher: Which one "auto" took; empty for the others.
     """
 
     documents_scored: int
     rounds: int = 1
     estimated_recall: float | None = None
+    searcher: str = ""
 
 
 @dataclass
 class SearchStats:
     """What a searcher did since it was made.
 
-    :param searcher: Which one: "exhaustive", "graph" or "surrogate".
+    :param searcher: Which one: "exhaustive", "graph" or "surrogate"; all that "auto" took.
     :param num_docs: Documents in the index.
     :param queries: Queries searched.
     :param documents_scored: Documents scored, summed over queries.
@@ -76,6 +78,7 @@ class SearchStats:
     documents_scored: int = 0
     rounds: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    _taken: set[str] = field(default_factory=set, repr=False)
 
     @property
     def encode_seconds(self) -> float:
@@ -87,6 +90,15 @@ class SearchStats:
         """Seconds spent scoring and ranking."""
         return self.seconds["search"] + self.seconds["score"]
 
+    def add(self, report: Sequence[QueryReport]) -> None:
+        """Add up what a call did."""
+        self.queries += len(report)
+        self.documents_scored += sum(of_query.documents_scored for of_query in report)
+        self.rounds += sum(of_query.rounds for of_query in report)
+        self._taken |= {of_query.searcher for of_query in report if of_query.searcher}
+        if self._taken:
+            self.searcher = " and ".join(sorted(self._taken))
+
     def add_seconds(self, seconds: Mapping[str, float]) -> None:
         """Add up the seconds of a call."""
         for name, value in seconds.items():
@@ -94,7 +106,7 @@ class SearchStats:
 
     def facts(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if not name.startswith("_")}
 
     def __str__(self) -> str:
         each = 1 / max(1, self.queries)

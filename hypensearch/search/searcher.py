@@ -69,8 +69,9 @@ class HypencoderSearcher:
     :param sparse_index: Lucene index that :meth:`doc` reads texts from, a folder or the name of a prebuilt one (needs
         Pyserini); None for the corpus that was encoded, or the copy inside the index.
     :param searcher: "exhaustive" (or "simple", Pyserini's word for it) scores every document, "graph" walks a graph,
-        "surrogate" scores the highest-ranked predictions of a fit, "auto" is surrogate search where the index has
-        codes for it, else exhaustive search. Hits have their exact fp32 scores in each.
+        "surrogate" scores the highest-ranked predictions of a fit, "auto" takes the faster of exhaustive and
+        surrogate search where the index has codes for the latter (:mod:`hypensearch.search.choice`). Hits have their
+        exact fp32 scores in each.
     :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8".
     :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Vectors that exhaustive search reads at a time; changes memory use only.
@@ -402,9 +403,7 @@ class HypencoderSearcher:
                 )
         self.report = report
         with self._counting:
-            self.stats.queries += len(q_nets)
-            self.stats.documents_scored += sum(of_query.documents_scored for of_query in report)
-            self.stats.rounds += sum(of_query.rounds for of_query in report)
+            self.stats.add(report)
         return q_nets, hits
 
     def _check_open(self) -> None:

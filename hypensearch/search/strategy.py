@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.hits import Hit
 from hypensearch.index.surrogate import open_surrogate
+from hypensearch.search.choice import faster_search
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import ENTRIES, SEARCHERS
 from hypensearch.search.precision import usable_precision
@@ -35,8 +36,8 @@ _RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
 class SearchOptions:
     """How an index is searched.
 
-    :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "simple" is exhaustive search, "auto"
-        surrogate search where the index has codes for it, else exhaustive search.
+    :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "simple" is exhaustive search, "auto" the
+        faster of exhaustive and surrogate search where the index has codes for the latter.
     :param precision: Of exhaustive search: one of :data:`hypensearch.search.flags.PRECISIONS`.
     :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
@@ -126,9 +127,17 @@ def make_strategy(
         return _Exhaustive(index, device, options, ranks)
     if options.searcher == "graph":
         return _Graph(index, device, options, embed)
-    if options.searcher == "surrogate" or open_surrogate(index) is not None:
-        return _Surrogate(_surrogate_search(index, device, options))
-    return _Exhaustive(index, device, options)
+    if options.searcher == "auto" and open_surrogate(index) is None:
+        return _Exhaustive(index, device, options)
+    surrogate = _Surrogate(_surrogate_search(index, device, options))
+    if options.searcher == "auto" and device.type == "cpu" and not _asks_for_surrogate(options):
+        return _Faster(_Exhaustive(index, device, options), surrogate)
+    return surrogate
+
+
+def _asks_for_surrogate(options: SearchOptions) -> bool:
+    """Tell whether an option was given that only surrogate search has."""
+    return (options.max_scored, options.target_recall, options.engine) != (None, None, SearchOptions.engine)
 
 
 class _Exhaustive:
@@ -150,6 +159,8 @@ class _Surrogate:
 
     def __init__(self, search: SurrogateSearch) -> None:
         self._search = search
+        self.num_docs = search.index.num_docs
+        self.has_gradients = search.has_gradients
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
         _check_dim(self._search.index, batch.q_nets)
@@ -159,6 +170,21 @@ class _Surrogate:
         ]
         _check_finite(hits, report, batch.k)
         return hits, report
+
+
+class _Faster:
+    """For each batch, the faster of exhaustive and surrogate search (:mod:`hypensearch.search.choice`)."""
+
+    name = "exhaustive or surrogate"
+
+    def __init__(self, exhaustive: _Exhaustive, surrogate: _Surrogate) -> None:
+        self._ways: dict[str, Strategy] = {"exhaustive": exhaustive, "surrogate": surrogate}
+        self._num_docs, self._has_gradients = surrogate.num_docs, surrogate.has_gradients
+
+    def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
+        taken = faster_search(self._num_docs, batch.k, batch.q_nets.config.dims, self._has_gradients)
+        hits, report = self._ways[taken].search(batch)
+        return hits, [replace(of_query, searcher=taken) for of_query in report]
 
 
 class _Graph:

@@ -112,6 +112,7 @@ class SurrogateSearch:
     ) -> None:
         self.index = index
         self.options = options or SurrogateOptions()
+        self.has_gradients = surrogate.has_gradients
         self._device = device
         self._codes = Codes(surrogate, device)
         self._engine = engine(self._codes)
