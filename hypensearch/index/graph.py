@@ -139,7 +139,7 @@ class GraphIndex:
     def neighbours_of(self, row: int) -> np.ndarray:
         """Give the rows of a document's neighbours, nearest first, *Shape:* ``(at most degree,)``."""
         neighbours = self.neighbours[row]
-        return neighbours[neighbours != NO_NEIGHBOUR]
+        return neighbours[(neighbours >= 0) & (neighbours < self.num_docs)]
 
     def verify(self) -> None:
         """Read every neighbour and compare the file with its digest; takes as long as the disk does.

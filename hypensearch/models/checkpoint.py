@@ -77,7 +77,7 @@ def _folder(name_or_path: str) -> Path:
     try:
         folder = Path(name_or_path).expanduser()
         folder.exists()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, nobody's home, a null byte
+    except (OSError, RuntimeError, ValueError) as error:  # too long, nobody's home, a null byte, half a character
         raise HypensearchError(f"{name_or_path[:100]!r}: no such folder, and no hub name ({error})") from None
     return folder
 

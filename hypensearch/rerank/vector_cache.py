@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import is_plain, open_to_write
 from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.formats.json_files import read_json
 
@@ -90,7 +91,7 @@ class VectorCache:
         self._lock = lock
         self._check()
         if not (self.folder / FACTS).exists():
-            with replace_when_whole(self.folder / FACTS, "w") as file:
+            with replace_when_whole(self.folder / FACTS, "w", follow_link=False) as file:
                 json.dump(self._facts, file, indent=1)
         self._read()
         self._drop_unfinished()
@@ -126,17 +127,21 @@ class VectorCache:
 
     def _check(self) -> None:
         path = self.folder / FACTS
-        if not path.exists():
+        if not os.path.lexists(path):
             others = [name for name in os.listdir(self.folder) if name != _LOCK] if self.folder.is_dir() else []
             if others or self.folder.is_file():
                 raise HypensearchError(f"{self.folder}: no cache of vectors (no {FACTS} in it): name a new folder")
             return
         try:
-            found = read_json(path)
+            found = read_json(path, within=self.folder)
             if found["format"] != FORMAT:
                 raise ValueError(f"format {found['format']!r}")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise HypensearchError(f"{path}: damaged ({error}); delete the folder and encode anew") from None
+            reason = getattr(error, "strerror", None) or error
+            raise HypensearchError(f"{path}: damaged ({reason}); delete the folder and encode anew") from None
+        for name in (_VECTORS, _SUMS, _DOCIDS):
+            if os.path.lexists(self.folder / name) and not is_plain(self.folder / name, self.folder):
+                raise self._damaged(f"{name} is no plain file")
         for name, value in self._facts.items():
             if found.get(name) != value:
                 raise HypensearchError(
@@ -180,7 +185,8 @@ class VectorCache:
 
     def _write(self, name: str, content: bytes) -> None:
         try:
-            with open(self.folder / name, "ab") as file:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            with os.fdopen(open_to_write(self.folder / name, flags), "ab") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())

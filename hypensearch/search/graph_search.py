@@ -255,7 +255,7 @@ class GraphSearch:
             (candidates == no_row).unsqueeze(2), no_row
         )
         rows = neighbours.flatten(1)
-        rows = rows.masked_fill_(rows < 0, no_row)
+        rows = rows.masked_fill_((rows < 0) | (rows > no_row), no_row)  # unchecked, a graph may hold anything
         ordered, order = rows.sort(dim=1, stable=True)
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from hypensearch.cli import progress_bar
+from hypensearch.errors import HypensearchError
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.surrogate import Surrogate, write_surrogate
 from hypensearch.models.q_net import QNetConfig, QNets
@@ -427,7 +428,10 @@ def inverse_gram(codes: Tensor, errors: Tensor, penalty: Tensor | None = None) -
     if penalty is None:
         raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
         penalty = raise_by * torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
-    return torch.linalg.inv(gram + penalty.double())
+    inverse, flaw = torch.linalg.inv_ex(gram + penalty.double())
+    if flaw.any():
+        raise HypensearchError("the codes of these documents allow no fit: make them again (index --surrogate)")
+    return inverse
 
 
 def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:

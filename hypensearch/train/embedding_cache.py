@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import make_folder, open_to_write
 from hypensearch.formats.files import FileLock
 from hypensearch.models.dual_encoder import pool, token_states
 
@@ -64,10 +66,14 @@ class EmbeddingCache:
         self.bf16 = bf16
         self.dim = int(transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.folder = Path(folder) / self._identity()
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._checked = 0
-        for name in ("keys", "sums", "lengths", "states"):
-            (self.folder / name).touch()
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
+            for name in ("keys", "sums", "lengths", "states"):
+                os.close(open_to_write(self.folder / name, os.O_RDWR | os.O_CREAT))
+        except OSError as error:
+            raise HypensearchError(f"{error.filename or self.folder}: cannot be used: {error.strerror}") from None
 
     def add(self, texts: Iterable[str]) -> None:
         """Encode the texts that are not in the cache yet.
