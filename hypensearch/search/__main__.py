@@ -10,7 +10,6 @@ import json
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
@@ -140,7 +139,7 @@ def _search_batches(
 
 
 def _write_report(path: str, searcher: HypencoderSearcher, reports: Mapping[str, QueryReport]) -> None:
-    topics = {topic: asdict(report) for topic, report in reports.items()}
+    topics = {topic: report.facts() for topic, report in reports.items()}
     with replace_when_whole(path, "w") as file:
         json.dump({**searcher.stats.facts(), "device": str(searcher.device), "topics": topics}, file, indent=1)
 

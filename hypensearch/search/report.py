@@ -59,6 +59,10 @@ class QueryReport:
     estimated_recall: float | None = None
     searcher: str = ""
 
+    def facts(self) -> dict[str, Any]:
+        """Return it as JSON can hold it, without what it does not say."""
+        return {name: value for name, value in asdict(self).items() if value != ""}
+
 
 @dataclass
 class SearchStats:
