@@ -22,6 +22,8 @@ LOGGER = logging.getLogger(__name__)
 #: The oldest Java that Pyserini's classes load on.
 MINIMUM_VERSION = 21
 
+_UNSAFE_OPTION_SINCE = 23
+
 VECTOR_MODULE = "jdk.incubator.vector"
 
 #: Folders whose sub-folders are JDKs; ``~`` is the user's home.
@@ -122,6 +124,17 @@ def use_jdk(jdk: Jdk | None = None) -> Jdk:
     return jdk
 
 
+def quiet(jdk: Jdk) -> None:
+    """Let the JVM that this process will start not warn of what Lucene does inside: nobody here can change it.
+
+    :param jdk: The one that will be started; older ones end at options that they do not know.
+    """
+    options = ["--enable-native-access=ALL-UNNAMED"]
+    if jdk.major >= _UNSAFE_OPTION_SINCE:
+        options.append("--sun-misc-unsafe-memory-access=allow")
+    importlib.import_module("jnius_config").add_options(*options)
+
+
 def start_without_vector_module(classpath: Path) -> None:
     """Start this process's JVM before Pyserini does, without the module that small JDKs lack.
 
@@ -133,7 +146,6 @@ def start_without_vector_module(classpath: Path) -> None:
         return
     jnius_config = importlib.import_module("jnius_config")
     jnius_config.add_classpath(str(classpath))
-    jnius_config.add_options("--enable-native-access=ALL-UNNAMED")
     importlib.import_module("jnius")
 
 

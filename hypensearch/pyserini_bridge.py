@@ -51,6 +51,7 @@ def prepare() -> None:
         java.check_running()
         return
     jdk = java.use_jdk()
+    java.quiet(jdk)
     if not jdk.has_vector_module:
         java.start_without_vector_module(jar)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,15 @@ def test_use_jdk_changes_the_environment(monkeypatch, tmp_path):
 
     assert os.environ["JAVA_HOME"] == str(home)
     assert os.environ["PATH"].split(os.pathsep) == [str(home / "bin"), str(tmp_path / "no-programs")]
+
+
+@pytest.mark.parametrize(("version", "knows_unsafe"), [("21.0.2", False), ("25.0.1", True)])
+def test_the_jvm_is_told_not_to_warn_of_lucene(version: str, knows_unsafe: bool) -> None:
+    pytest.importorskip("jnius_config")
+    code = (
+        "import jnius_config, pathlib; from hypensearch import java; "
+        f"java.quiet(java.Jdk(pathlib.Path('j'), {version!r}, frozenset(), '')); print(jnius_config.get_options())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--enable-native-access=ALL-UNNAMED" in done.stdout
+    assert ("--sun-misc-unsafe-memory-access=allow" in done.stdout) == knows_unsafe
