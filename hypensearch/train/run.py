@@ -164,7 +164,10 @@ class _Run:
 
 
 def _prepare(config: TrainingConfig) -> _Run:
-    resolve_measures(config.measures, 1)
+    if len(resolve_measures(config.measures, 1)) != len(config.measures):
+        raise HypensearchError(
+            f"--measures {' '.join(config.measures)}: wanted single measures, each once, such as nDCG@10 and not a set"
+        )
     files = _open_files(config)
     examples = Examples(files, num_negatives=config.num_negatives, seed=config.seed)
     collections = [read_collection(folder) for folder in config.validation]

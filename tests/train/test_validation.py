@@ -72,7 +72,11 @@ def test_topics_without_an_answer_are_left_out(data: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"measures": ["MRRR@10"]}, "cannot compute 'MRRR@10'"), ({"measures": []}, "measures: none")],
+    [
+        ({"measures": ["MRRR@10"]}, "cannot compute 'MRRR@10'"),
+        ({"measures": []}, "measures: none"),
+        ({"measures": ["official"]}, "wanted single measures"),
+    ],
 )
 def test_bad_measures_are_refused_at_once(settings: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(HypensearchError, match=message):
