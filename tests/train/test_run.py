@@ -67,10 +67,15 @@ def test_learns_a_signal_and_not_noise(settings: Any, tmp_path: Path, architectu
 
 
 def test_chunks_give_the_exact_gradient(backbone: Path) -> None:
+    """In float64, and measured by the largest gradient: rounding is all that attention's key biases get.
+
+    Softmax does not see them, so their gradient is zero. What is left of it depends on the order of additions, which
+    the number of threads and the size of the batch may change.
+    """
     transformer, tokenizer = load_backbone(str(backbone))
     q_net = QNetConfig(dims=(32, 32, 32, 1))
-    chance = torch.Generator().manual_seed(1)
-    model = new_hypencoder(transformer, tokenizer, q_net=q_net, pooling="mean", generator=chance)
+    rng = torch.Generator().manual_seed(1)
+    model = new_hypencoder(transformer, tokenizer, q_net=q_net, pooling="mean", generator=rng).double()
     queries, documents = (
         {key: batch[key] for key in ("input_ids", "attention_mask")}
         for texts in (["w1 f1", "w2", "w3 f3 f4"], ["w1", "w2 f2", "w3", "f4 f5 f6 w7", "w5"])
@@ -85,13 +90,12 @@ def test_chunks_give_the_exact_gradient(backbone: Path) -> None:
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
     whole = gradient(0)
+    largest = max(float(expected.abs().max()) for expected in whole.values())
     for chunk_size in (1, 2, 64):
         chunked = gradient(chunk_size)
         assert chunked.keys() == whole.keys()
         for name, expected in whole.items():
-            assert torch.allclose(chunked[name], expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()) + 1e-9), (
-                name
-            )
+            assert float((chunked[name] - expected).abs().max()) < 1e-12 * largest, name
 
 
 def test_a_head_from_another_checkpoint(settings: Any, tmp_path: Path) -> None:
