@@ -11,7 +11,7 @@ demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on doc
 
 test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
 	rm -rf build/tested && mkdir -p build/tested
-	cp -r tests examples setup.cfg README.md build/tested/
+	cp -r tests examples setup.cfg README.md SECURITY.md build/tested/
 	cd build/tested && $(BIN)/python -m pytest
 
 lint: $(VENV)/.tested-with

@@ -15,6 +15,7 @@ from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, nam
 from hypensearch.eval.significance import compare
 from hypensearch.formats.ids import IdLookup
 from hypensearch.formats.run import read_run
+from hypensearch.printing import visible
 from hypensearch.qrels import load_qrels
 
 DEEP_LEARNING_LEVEL = 2
@@ -154,7 +155,7 @@ def evaluate_runs(args: argparse.Namespace) -> None:
         for path in paths
     ]
     runs = _compared(paths, evaluations)
-    print(RENDERERS[args.output_format](runs, per_topic=getattr(args, "per_query", False)))
+    print(visible(RENDERERS[args.output_format](runs, per_topic=getattr(args, "per_query", False))))
     for run in runs:
         _note_topics(run, args.complete)
     _note_grades(qrels, runs[0].evaluation)
@@ -242,7 +243,7 @@ def _note_grades(qrels: dict[str, dict[str, int]], evaluation: Evaluation) -> No
 
 
 def _note(text: str) -> None:
-    print(text, file=sys.stderr)
+    print(visible(text), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.hits import Hit
+from hypensearch.printing import visible
 from hypensearch.search.flags import build_parser, check, precision
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
 from hypensearch.stages import clocked, stage
@@ -63,7 +64,7 @@ def _interact(args: argparse.Namespace) -> None:
 
     with _searcher(args) as searcher, contextlib.suppress(KeyboardInterrupt):
         for answer in answers(searcher, args.interactive, args.threads):
-            print(answer, flush=True)
+            print(visible(answer), flush=True)
 
 
 def _topics(args: argparse.Namespace) -> dict[str, str]:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from hypensearch.hits import Hit
+from hypensearch.printing import visible
 
 TEXT_LINES = 3
 
@@ -27,7 +28,7 @@ def readable_hits(hits: Sequence[Hit], text_of: Callable[[str], str], width: int
         head = f"{rank:>{rank_width}}. {score:>{score_width}}  {hit.docid}"
         indent = " " * (rank_width + score_width + 4)
         blocks.append("\n".join([head, *_first_lines(text_of(hit.docid), indent, width)]))
-    return "\n\n".join(blocks)
+    return visible("\n\n".join(blocks))
 
 
 def _first_lines(text: str, indent: str, width: int) -> list[str]:
