@@ -181,10 +181,11 @@ class _Offline(argparse.Action):
 
 def add_offline_argument(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
     """Add the flag of every command that may reach the network."""
-    parser.add_argument(
+    group = parser.add_argument_group("the network") if isinstance(parser, argparse.ArgumentParser) else parser
+    group.add_argument(
         "--offline",
         action=_Offline,
-        help="never reach the network: what has a name must be on this machine already (as with HF_HUB_OFFLINE=1)",
+        help="never reach the network",
     )
 
 
@@ -252,7 +253,8 @@ class _Visible(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the message without control characters."""
-        return visible(super().format(record))
+        text = super().format(record)
+        return visible(text) if record.exc_info else visible_line(text)
 
 
 def _log_to_stderr() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import shlex
 
+from hypensearch.printing import visible_line
+
 __all__ = ["HypensearchError"]
 
 
@@ -16,6 +18,10 @@ class HypensearchError(Exception):
     The message is one line: what was found (file, line or flag), what was wanted, and what to do.
     Commands print it as ``error: ...`` and exit with code 2.
     """
+
+    def __str__(self) -> str:
+        """Give the message: one line without control characters, whatever names of others are in it."""
+        return visible_line(super().__str__())
 
 
 def as_typed(module: str, *words: str | os.PathLike[str]) -> str:

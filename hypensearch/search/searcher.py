@@ -391,8 +391,7 @@ class HypencoderSearcher:
         self, queries: Sequence[Query], ids: Sequence[str] | None, k: int, threads: int | None
     ) -> tuple[QNets, list[list[Hit]]]:
         self._check_open()
-        if k < 1:
-            raise HypensearchError(f"k is {k}: wanted at least 1 hit")
+        k = _whole_number(k, "k", "at least 1 hit")
         texts = [query for query in queries if isinstance(query, str)]
         threads = _checked_threads(threads)
         with torch_threads(threads):
@@ -555,6 +554,15 @@ def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence
 def _checked_threads(threads: int | None) -> int:
     if threads is None:
         return default_threads()
-    if threads < 1:
-        raise HypensearchError(f"threads is {threads}: wanted at least 1")
-    return min(threads, available_cpus())  # more never help
+    return min(_whole_number(threads, "threads", "at least 1"), available_cpus())  # more never help
+
+
+def _whole_number(value: object, name: str, wanted: str) -> int:
+    """Take a number that counts something, numpy's included; what comes over HTTP may be anything."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise HypensearchError(f"{name} is {str(value)[:40]}: wanted {wanted}")
+    return number

@@ -125,6 +125,10 @@ def _train_jobs(root: Path) -> Iterator[tuple[str, Job]]:
     act = partial(_train, make_backbone(_folder(folder / "backbone")), make_data(_folder(folder / "data")))
     same = ("config.json", "*.safetensors", "tokenizer*", "vocab.txt")
     yield "train", Job(_nothing, act, _read_checkpoint, resumes=True, same=same, share=0.4)
+    yield (
+        "train, resumed",
+        Job(partial(_half_trained, act), act, _read_checkpoint, resumes=True, same=same, share=0.4),
+    )
 
 
 def _repair_jobs(root: Path) -> Iterator[tuple[str, Job]]:
@@ -365,6 +369,15 @@ def _train(backbone: Path, data: Path, work: Path) -> int:
         _write(path, to_json(config))
     more = ["--resume"] if list((work / "out" / "training").glob("checkpoint-*")) else []
     return _command("train", "--config", path, *more)
+
+
+def _half_trained(act: Callable[[Path], int], work: Path) -> None:
+    """What a training leaves that was stopped behind its last checkpoint but one."""
+    _must(act(work))
+    for path in (work / "out").iterdir():
+        if path.is_file():
+            path.unlink()
+    shutil.rmtree(max((work / "out" / "training").glob("checkpoint-*")))
 
 
 def _folder(path: Path) -> Path:

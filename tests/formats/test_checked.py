@@ -97,3 +97,19 @@ def test_a_damaged_note_is_no_note(folder: Path, content: str) -> None:
     note.write_text(content)
     assert look(folder, digests)
     assert not look(folder, digests)
+
+
+def test_a_clock_set_back_spares_no_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files seem to come from the future then: they may be written again within the same tick, unseen."""
+    monkeypatch.setattr(checked, "_SETTLED_NS", 2 * 10**9)
+    digests, now = digests_of(folder), checked.time.time_ns()
+    monkeypatch.setattr(checked.time, "time_ns", lambda: now - 24 * HOUR_NS)
+    assert [look(folder, digests) for _ in range(3)] == [True, True, True]
+    monkeypatch.setattr(checked.time, "time_ns", lambda: now + HOUR_NS)
+    assert [look(folder, digests) for _ in range(3)] == [True, False, False]
+    monkeypatch.setattr(checked.time, "time_ns", lambda: now - 24 * HOUR_NS)
+    assert not look(folder, digests)  # what was found sound was not touched
+    (folder / "two").write_text("owt")
+    os.utime(folder / "two", ns=(0, 0))  # and a file that is written while the clock is wrong is read again
+    with pytest.raises(ValueError, match="two"):
+        look(folder, digests)
