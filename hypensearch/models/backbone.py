@@ -254,7 +254,7 @@ def _check_numbers(facts: Mapping[str, Any], where: str) -> None:
             _check_numbers(value, where)
 
 
-_MOST = {"layer": 1024, "block": 1024, "group": 1024, "expert": 1024, "depth": 1024, "position": 2**20}
+_MOST = {"layer": 256, "block": 1024, "group": 1024, "expert": 1024, "depth": 1024, "position": 2**20}
 _MOST_VALUES = 4096
 _NOT_ASKED = "in the hub's cache (the hub itself is asked only for checkpoints that are named by their hub names)"
 

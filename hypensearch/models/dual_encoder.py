@@ -438,17 +438,27 @@ def load_model(
     config = parse_config(raw, str(folder / checkpoints.CONFIG))
     network = network and not checkpoints.is_local(name_or_path)
     transformers = _find_transformers(config, folder, backbone_config, network=network)
+    _check_layers(transformers, len(weights), weight_file)
     with torch.device("meta"):  # takes no memory for what weights must have first
         sketch = _assemble(config, folder, transformers, count_padding=count_padding)
     checkpoints.check_fit(sketch, weights, shared=config.shared_encoder, where=weight_file)
     model = _assemble(config, folder, transformers, count_padding=count_padding)
     checkpoints.load_weights(model, weights, shared=config.shared_encoder, where=weight_file)
-    model.tokenizer = prepared_tokenizer(_load_tokenizer(folder, config, network=network), str(folder))
+    model.tokenizer = _load_tokenizer(folder, config, network=network)
     model.name, model.revision = name_or_path, revision
     model.width = _checked_width(width, config)
-    _check_encoders(model, str(folder))
     _try(model.eval(), folder)
     return model.to(device)
+
+
+def _check_layers(transformers: Sequence[PretrainedConfig], num_tensors: int, where: Path) -> None:
+    """Refuse more layers than there are weights of, before time is taken to build them."""
+    for config in transformers:
+        layers = getattr(config, "num_hidden_layers", 0)
+        if isinstance(layers, int) and layers > num_tensors:
+            raise HypensearchError(
+                f"{where}: {num_tensors:,} tensors cannot be those of {layers:,} layers, as the configuration has them"
+            )
 
 
 def _check_encoders(model: DualEncoder, where: str) -> None:
@@ -486,8 +496,12 @@ def _try(model: DualEncoder, folder: Path) -> None:
     if model.tokenizer is None:
         return
     try:
+        model.tokenizer = prepared_tokenizer(model.tokenizer, str(folder))
+        _check_encoders(model, str(folder))
         model.encode_documents(["a"], max_length=_TRIED_TOKENS)
         model.encode_queries(["a"], max_length=_TRIED_TOKENS)
+    except HypensearchError:
+        raise
     except Exception as error:  # transformers and torch raise many kinds
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise HypensearchError(f"{folder}: cannot encode a word with this checkpoint ({reason})") from None

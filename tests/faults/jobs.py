@@ -125,6 +125,8 @@ def _train_jobs(root: Path) -> Iterator[tuple[str, Job]]:
     act = partial(_train, make_backbone(_folder(folder / "backbone")), make_data(_folder(folder / "data")))
     same = ("config.json", "*.safetensors", "tokenizer*", "vocab.txt")
     yield "train", Job(_nothing, act, _read_checkpoint, resumes=True, same=same, share=0.4)
+    data = make_data(_folder(root / "resumed" / "data"))  # with a configuration of its own
+    act = partial(_train, folder / "backbone", data)
     yield (
         "train, resumed",
         Job(partial(_half_trained, act), act, _read_checkpoint, resumes=True, same=same, share=0.4),

@@ -170,6 +170,7 @@ def test_compact_weights_take_no_more_than_they_hold(tmp_path: Path) -> None:
     [
         ("query", {"vocab_size": 2**26}),
         ("query", {"num_hidden_layers": 10**9}),
+        ("query", {"num_hidden_layers": 255}),
         ("query", {"hidden_size": 2**25, "num_attention_heads": 1}),
         ("query", {"max_position_embeddings": 2**40}),
         ("query", {"type_vocab_size": 0}),
