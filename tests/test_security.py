@@ -166,7 +166,7 @@ def test_codes_are_not_written_through_what_was_planted(planted: str, tmp_path: 
     assert planted != "surrogate" or [path.name for path in victim.iterdir()] == ["precious.npy"]
 
 
-@pytest.mark.parametrize("planted", [".lock", "manifest.json", "progress.json", "shard-000-gen-0002"])
+@pytest.mark.parametrize("planted", [".lock", "manifest.json", "progress.json", "shard-000-gen-0002", "index", "docid"])
 def test_an_index_is_not_replaced_through_what_was_planted(planted: str, tiny_checkpoint: Path, tmp_path: Path) -> None:
     corpus, victim = write_corpus(tmp_path / "c.jsonl", {"d1": "a text"}), tmp_path / "victim"
     arguments = [
@@ -185,7 +185,7 @@ def test_an_index_is_not_replaced_through_what_was_planted(planted: str, tiny_ch
     (tmp_path / "i" / planted).unlink(missing_ok=True)
     (tmp_path / "i" / planted).symlink_to(victim)
     place = arguments.index("encoder")
-    done = run("encode", *arguments[:place], "--overwrite", *arguments[place:])
+    done = run("encode", *arguments[:place], "--overwrite", "--to-faiss", *arguments[place:])
     assert done.code in (0, 2)
     assert "Traceback" not in done.err
     assert list(victim.iterdir()) == [] if victim.is_dir() else victim.read_text() == "private"

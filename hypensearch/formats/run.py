@@ -139,7 +139,7 @@ class RunWriter(ABC):
         partial = f"{os.fspath(self.path)}{PARTIAL}"
         try:
             file.flush()
-            if not os.path.isfile(file.name):  # a pipe has had it all
+            if not isinstance(file.name, str) or not os.path.isfile(file.name):  # a pipe has had it all
                 return
             with open(file.name, "rb") as written, replace_when_whole(partial) as kept:
                 kept.write(read_at_most(written, self._whole_bytes))

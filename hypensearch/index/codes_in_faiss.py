@@ -49,10 +49,10 @@ def build_codes_in_faiss(form: str, index: FlatIndex, surrogate: Surrogate) -> P
         engine.add(_float(surrogate, slice(start, start + _READ_ROWS)))
     path = _path(form, index)
     path.with_suffix(".json").unlink(missing_ok=True)
-    with replace_when_whole(path) as file:
+    with replace_when_whole(path, follow_link=False) as file:
         file.write(library.serialize_index(engine).tobytes())
     facts = {"codes": codes_digest(surrogate), "documents": num_docs, "sha256": sha256_of(path)}
-    with replace_when_whole(path.with_suffix(".json")) as file:
+    with replace_when_whole(path.with_suffix(".json"), follow_link=False) as file:
         file.write(signed_json(facts))
     return path
 

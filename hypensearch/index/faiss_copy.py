@@ -28,12 +28,12 @@ def write_faiss_copy(folder: str, shard_folder: str, num_docs: int, dim: int) ->
     vectors = np.load(os.path.join(shard_folder, VECTORS), mmap_mode="r")
     with suppress(FileNotFoundError):  # two files cannot change at once: new vectors never stand beside old docids
         os.unlink(os.path.join(folder, FAISS_DOCID))
-    with replace_when_whole(os.path.join(folder, FAISS_INDEX)) as file:
+    with replace_when_whole(os.path.join(folder, FAISS_INDEX), follow_link=False) as file:
         file.write(faiss_flat_header(num_docs, dim))
         for start in range(0, num_docs, BLOCK_ROWS):
             file.write(np.ascontiguousarray(vectors[start : start + BLOCK_ROWS], dtype=np.float32).data)
     with (
-        replace_when_whole(os.path.join(folder, FAISS_DOCID)) as file,
+        replace_when_whole(os.path.join(folder, FAISS_DOCID), follow_link=False) as file,
         open(os.path.join(shard_folder, DOCID), "rb") as ids,
     ):
         shutil.copyfileobj(ids, file)

@@ -46,7 +46,7 @@ def write_missing_card(folder: str | Path, model: DualEncoder, name: str) -> Non
     """Write a card of what the checkpoint itself tells, unless there is one."""
     if (Path(folder) / CARD).exists():
         return
-    with replace_when_whole(Path(folder) / CARD, "w") as file:
+    with replace_when_whole(Path(folder) / CARD, "w", follow_link=False) as file:
         file.write("\n".join([*header(model.config.query_backbone), *_facts(model, name), *usage(name)]))
 
 

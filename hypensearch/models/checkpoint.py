@@ -215,7 +215,9 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool 
     from hypensearch.models.compact import save_compact
 
     name = COMPACT if compact else "model.safetensors"
-    with replace_when_whole(folder / name) as file:  # safetensors writes to a name, so it gets that of the open file
+    with replace_when_whole(
+        folder / name, follow_link=False
+    ) as file:  # safetensors writes to a name, so it gets that of the open file
         if compact:
             save_compact(weights, Path(file.name))
         else:
@@ -224,7 +226,7 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool 
 
 def write_config(raw: Mapping[str, Any], folder: Path) -> None:
     """Write a checkpoint's ``config.json``."""
-    with replace_when_whole(folder / CONFIG, "w") as file:
+    with replace_when_whole(folder / CONFIG, "w", follow_link=False) as file:
         file.write(json.dumps(raw, indent=2) + "\n")
 
 

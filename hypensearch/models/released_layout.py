@@ -44,7 +44,7 @@ def save_released(model: DualEncoder, folder: str | Path, *, backbone: str | Non
         names = (backbone, backbone) if backbone else _save_encoders(model, folder, final)
         if model.tokenizer is not None:
             model.tokenizer.save_pretrained(folder)
-        with replace_when_whole(folder / WEIGHTS) as file:
+        with replace_when_whole(folder / WEIGHTS, follow_link=False) as file:
             torch.save(_weights(model), file)
         checkpoints.write_config(_config(model, *names), folder)
 

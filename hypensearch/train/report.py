@@ -31,7 +31,7 @@ def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry],
     :param report: What :func:`hypensearch.train.run.train` measured at start and end.
     """
     has_curves = draw_curves(output / CURVES, history, config.measures)
-    with replace_when_whole(output / CARD, "w") as file:
+    with replace_when_whole(output / CARD, "w", follow_link=False) as file:
         file.write(model_card(config, report, has_curves=has_curves))
 
 

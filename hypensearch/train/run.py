@@ -73,7 +73,7 @@ def train(config: TrainingConfig) -> DualEncoder:
         if run.validation is not None:
             _log_validation(config)
         folder.mkdir(parents=True, exist_ok=True)
-        with replace_when_whole(folder / "config.json", "w") as file:
+        with replace_when_whole(folder / "config.json", "w", follow_link=False) as file:
             file.write(to_json(config) + "\n")
         trainer = HypensearchTrainer(run.loss_model, config, folder, run.examples, run.collator, run.validation)
         report = {**_profile(run, config), **_steps(trainer, config, checkpoint)}
@@ -398,10 +398,10 @@ def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[s
     model.save_pretrained(output, compact=config.compact)
     if isinstance(run.loss_model.scorer, TwinScorer):
         maps = _on_cpu(run.loss_model.scorer.maps)
-        with replace_when_whole(output / MAPS) as file:  # safetensors writes to a name
+        with replace_when_whole(output / MAPS, follow_link=False) as file:  # safetensors writes to a name
             save_file({"queries": maps.queries, "documents": maps.documents}, file.name)
     report = {"records": {str(file.path.name): len(file) for file in run.examples.files}, **report}
-    with replace_when_whole(output / "training" / "report.json", "w") as file:
+    with replace_when_whole(output / "training" / "report.json", "w", follow_link=False) as file:
         file.write(json.dumps(report, indent=2) + "\n")
     write_report(output, config, read_history(output / "training" / HISTORY), report)
     logger.info("wrote %s", output)

@@ -107,7 +107,7 @@ class HypensearchTrainer(Trainer):
             self.at_start = metrics
         self.log(metrics)
         if metrics["eval_mean"] >= max(value for _, value in self._validations()) and self.is_world_process_zero():
-            with replace_when_whole(self.folder / BEST) as file:  # safetensors writes to a name
+            with replace_when_whole(self.folder / BEST, follow_link=False) as file:  # safetensors writes to a name
                 save_model(self._bare(), file.name)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -392,7 +392,7 @@ def _seal(checkpoint: Path) -> None:
     for path in sorted(checkpoint.iterdir()):
         fsync_file(path)
         digests[path.name] = sha256_of(path)
-    with replace_when_whole(checkpoint / SEAL) as file:
+    with replace_when_whole(checkpoint / SEAL, follow_link=False) as file:
         file.write(signed_json({"files": digests}))
 
 
