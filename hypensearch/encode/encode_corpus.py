@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -342,18 +343,24 @@ def _encode_window(
     if encoding.sort_by_length:
         order.sort(key=lambda row: -len(window[row].text))
     vectors = np.empty((len(window), encoder.dim), dtype=np.float32)
-    counting = threading.Lock()
+    caller, done = threading.get_ident(), deque[tuple[int, int]]()
+
+    def draw() -> None:
+        while done:
+            bar.add(*done.popleft())
 
     def encode(start: int) -> None:
         rows = order[start : start + encoding.batch_size]
         texts = [_with_prefix(window[row].text, encoding.prefix) for row in rows]
         vectors[rows] = _encode_batch(texts, encoder, encoding)
-        with counting:
-            bar.add(len(rows), sum(window[row].length for row in rows))
+        done.append((len(rows), sum(window[row].length for row in rows)))
+        if threading.get_ident() == caller:  # where drawing fails in another thread, tqdm never gives its lock back
+            draw()
 
     starts = range(0, len(order), encoding.batch_size)
     if (at_once := getattr(encoder, "concurrent_batches", 1)) > 1:
         on_cores(at_once, encode, starts)
+        draw()
     else:
         for start in starts:
             encode(start)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import argparse
 import json
+import os
 import re
 import subprocess
 import sys
@@ -211,3 +212,16 @@ def test_pipes_are_refused_before_any_work(tmp_path):
         said = refuse("encode", "input", "--vectors", pipe, "output", "--embeddings", tmp_path / "index")
         assert "a pipe, but an import resumes after a kill" in said
     assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="broken pipes are for POSIX")
+def test_ends_where_nobody_reads_its_progress(corpus, tiny_checkpoint, tmp_path):
+    """A bar that cannot be drawn, whoever of the threads tries to, must not keep the command from ending."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    flags = ["--batch-size", "1", "--threads", "3"]
+    arguments = command(corpus, tmp_path / "index", tiny_checkpoint, more_encoder=flags)
+    try:
+        subprocess.run([sys.executable, "-m", "hypensearch.encode", *arguments], stderr=writing, timeout=120)
+    finally:
+        os.close(writing)
