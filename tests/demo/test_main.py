@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,12 +174,14 @@ def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def interrupt_encoding(demo: Path, model: Path) -> None:
     """Run a demo without index, and press Ctrl-C in the encoder's second window."""
-    batches = iter([DualEncoder.encode_documents])
+    encode_documents, windows = DualEncoder.encode_documents, []
 
-    def encode_once(*args: Any, **options: Any) -> Any:
-        for encode_documents in batches:
-            return encode_documents(*args, **options)
-        raise KeyboardInterrupt
+    def encode_once(model: DualEncoder, texts: Sequence[str], **options: Any) -> Any:
+        if len(texts) > 1:  # a single one is how a model is tried when it is loaded
+            windows.append(texts)
+        if len(windows) > 1:
+            raise KeyboardInterrupt
+        return encode_documents(model, texts, **options)
 
     shutil.rmtree(demo / "index")
     with pytest.MonkeyPatch.context() as patch:
