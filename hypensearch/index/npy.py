@@ -179,12 +179,14 @@ def map_npy(path: str | os.PathLike[str], within: str | os.PathLike[str] | None 
             raise ValueError(f"a damaged header: {' '.join(str(error).split())[:100]}") from None
         if dtype.hasobject:
             raise ValueError("an array of Python objects")
+        if fortran_order and len(shape) > 1:
+            raise ValueError("an array in Fortran's order, which we never write")
         offset, found = file.tell(), os.fstat(file.fileno()).st_size
         if min(shape, default=0) < 0 or offset + math.prod(shape) * dtype.itemsize > found:
             raise ValueError(f"{found:,} bytes are less than its header says, {dtype} {shape}")
         if not math.prod(shape) * dtype.itemsize:
             return np.empty(shape, dtype)
-        return np.memmap(file, dtype, "r", offset, shape, "F" if fortran_order else "C")
+        return np.memmap(file, dtype, "r", offset, shape)
 
 
 def map_bytes(path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> np.ndarray:

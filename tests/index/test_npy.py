@@ -88,6 +88,7 @@ def test_refuses_a_file_that_lost_rows(tmp_path):
         npy_header(np.dtype(np.float32), (2, 3)).replace(b"(2, 3)", b"((2, 3") + bytes(24),
         npy_header(np.dtype(np.float32), (2, 3)).replace(b"(2, 3)", b"(2**60") + bytes(24),
         npy_header(np.dtype(np.float32), (2**60, 3)) + bytes(24),
+        npy_header(np.dtype(np.float32), (2, 3)).replace(b"False", b"True ") + bytes(24),
         b"PK\x03\x04" + bytes(200),
         b"\x80\x04\x95" + bytes(200),
         b"",
