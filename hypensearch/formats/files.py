@@ -88,6 +88,33 @@ def replace_when_whole(
 
 
 @contextmanager
+def name_for_libraries(path: PathLike) -> Iterator[str]:
+    """Give a name of a file or folder that libraries take which want UTF-8, as those in Rust and C++ do.
+
+    :param path: What has a name of any bytes; what is not there yet can be made under the name given.
+    :return: The path itself where it is UTF-8, else one through a link, which is there within the block.
+    """
+    name = os.path.abspath(path)
+    if _is_utf_8(name):
+        yield os.fspath(path)
+        return
+    with tempfile.TemporaryDirectory(prefix="hypensearch-") as links:
+        folder, last = os.path.split(name)
+        link = os.path.join(links, "linked")
+        # Through the folder's link, as a library may replace the file: that would replace a link to the file.
+        os.symlink(folder if _is_utf_8(last) else name, link)
+        yield os.path.join(link, last) if _is_utf_8(last) else link
+
+
+def _is_utf_8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@contextmanager
 def libraries_told_of(path: PathLike) -> Iterator[None]:
     """Tell what keeps a library's own machine code from writing as all else that keeps us from it.
 

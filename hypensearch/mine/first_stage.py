@@ -62,7 +62,7 @@ def search_topics(
     :param batch_size: Topics searched, and kept, at once.
     :return: Hits by topic id, best first.
     """
-    head = json.dumps({**described, "topics": topics}, ensure_ascii=False, sort_keys=True)
+    head = _json_line({**described, "topics": topics}, sort_keys=True)
     lines = [line.decode() for line in whole_lines(kept)]
     if lines and lines[0] != head:
         logger.info("%s is of another search: searching anew", kept)
@@ -83,8 +83,14 @@ def search_topics(
             for topic in batch:
                 found[topic] = list(hits.get(topic, []))
                 pairs = [(hit.docid, hit.score) for hit in found[topic]]
-                file.write(json.dumps([topic, pairs], ensure_ascii=False) + "\n")
+                file.write(_json_line([topic, pairs]) + "\n")
             file.flush()
             os.fsync(file.fileno())
             bar.update(len(batch))
     return found
+
+
+def _json_line(value: object, *, sort_keys: bool = False) -> str:
+    """Give a line of JSON in UTF-8; other bytes of names are lone surrogates, which JSON has as \\udcXX."""
+    line = json.dumps(value, ensure_ascii=False, sort_keys=sort_keys)
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -169,12 +169,13 @@ def teacher(name_or_path: str, *, max_length: int, batch_size: int, device: str)
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from hypensearch.models.new_model import loading_options
+    from hypensearch.models.new_model import loading_options, name_for_loading
 
     options = loading_options(name_or_path)
     try:
-        model = AutoModelForSequenceClassification.from_pretrained(name_or_path, **options).to(device).eval()
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
+        with name_for_loading(name_or_path) as name:
+            model = AutoModelForSequenceClassification.from_pretrained(name, **options).to(device).eval()
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(f"--teacher {name_or_path}: not loadable as a sequence classifier ({reason})") from None

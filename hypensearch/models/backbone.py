@@ -166,10 +166,17 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
         raise HypensearchError(
             f"no transformer can be built from its configuration of model_type {config.model_type!r} ({_reason(error)})"
         ) from None
-    if getattr(transformer, "pooler", None) is not None:
-        transformer.pooler = None
+    without_pooler(transformer)
     check_takes_text(transformer)
     return transformer
+
+
+def without_pooler(transformer: nn.Module) -> None:
+    """Take a transformer's pooler out, which no token state depends on, and put in what some models call unasked."""
+    from torch import nn
+
+    if getattr(transformer, "pooler", None) is not None:
+        transformer.pooler = nn.Identity()
 
 
 @contextmanager

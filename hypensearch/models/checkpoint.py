@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import is_plain, root_of_checkpoint
-from hypensearch.formats.files import replace_when_whole, sha256_of
+from hypensearch.formats.files import name_for_libraries, replace_when_whole, sha256_of
 from hypensearch.formats.json_files import parse_json, read_json
 from hypensearch.models import bundled
 from hypensearch.models.checkpoint_folder import CONFIG, checkpoint_folder
@@ -176,7 +176,8 @@ def _read_parts(folder: Path, parts: Mapping[str, set[str] | None], index: Path)
 
 def _read_file(path: Path) -> dict[str, Tensor]:
     try:
-        weights = _read_safetensors(path) if path.suffix == ".safetensors" else _read_bin(path)
+        with name_for_libraries(path) as name:
+            weights = _read_safetensors(name) if path.suffix == ".safetensors" else _read_bin(name)
     except Exception as error:  # both readers raise many kinds for damaged files
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(f"{path}: damaged, or not a file of plain tensors ({reason})") from None
@@ -215,13 +216,12 @@ def write_weights(weights: Mapping[str, Tensor], folder: Path, *, compact: bool 
     from hypensearch.models.compact import save_compact
 
     name = COMPACT if compact else "model.safetensors"
-    with replace_when_whole(
-        folder / name, follow_link=False
-    ) as file:  # safetensors writes to a name, so it gets that of the open file
+    # safetensors writes to a name, so it gets that of the open file
+    with replace_when_whole(folder / name, follow_link=False) as file, name_for_libraries(file.name) as file_name:
         if compact:
-            save_compact(weights, Path(file.name))
+            save_compact(weights, Path(file_name))
         else:
-            save_file(dict(weights), file.name, metadata={"format": "pt"})
+            save_file(dict(weights), file_name, metadata={"format": "pt"})
 
 
 def write_config(raw: Mapping[str, Any], folder: Path) -> None:
@@ -364,7 +364,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
     return a.data_ptr() == b.data_ptr() or torch.equal(a, b)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: str) -> dict[str, Tensor]:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
@@ -373,7 +373,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     return tensors if facts is None else expand(tensors, parse_json(facts))
 
 
-def _read_bin(path: Path) -> Any:
+def _read_bin(path: str) -> Any:
     is_archive = zipfile.is_zipfile(path)  # not so before torch 1.6; such files cannot be mapped
     if is_archive:
         with zipfile.ZipFile(path) as archive:

@@ -8,6 +8,7 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import name_for_libraries
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
 from hypensearch.models.checkpoint_folder import check_plain_files, write_whole
@@ -633,7 +635,8 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         with _TOKENIZING:
             backend.no_truncation()
             backend.no_padding()
-    tokenizer.save_pretrained(folder)
+    with name_for_libraries(folder) as name:
+        tokenizer.save_pretrained(name)
 
 
 def _load_tokenizer(folder: Path, config: ModelConfig, *, network: bool = False) -> PreTrainedTokenizerBase:
@@ -655,9 +658,10 @@ def _load_tokenizer(folder: Path, config: ModelConfig, *, network: bool = False)
         try:
             if is_local:
                 check_plain_files(Path(source))
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                source, trust_remote_code=False, local_files_only=is_local or not network or is_offline()
-            )
+            with name_for_libraries(source) if is_local else nullcontext(source) as name:
+                tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                    name, trust_remote_code=False, local_files_only=is_local or not network or is_offline()
+                )
             return tokenizer
         except Exception as error:  # transformers and the hub raise many kinds
             reason = " ".join(str(error).split())[:160]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from torch import nn
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import is_plain
+from hypensearch.formats.files import name_for_libraries
 from hypensearch.models import bundled
+from hypensearch.models.backbone import without_pooler
 from hypensearch.models.checkpoint import CONFIG, read_config
 from hypensearch.models.checkpoint_folder import check_plain_files
 from hypensearch.models.config import QNetConfig, parse_config
@@ -40,16 +43,15 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
         return model.passage_encoder.transformer, model.tokenizer
     options = loading_options(name_or_path)
     try:
-        with torch.random.fork_rng(devices=[]):
-            transformer = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **options)
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, **options)
+        with torch.random.fork_rng(devices=[]), name_for_loading(name_or_path) as name:
+            transformer = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(
             f"--backbone {name_or_path}: cannot be loaded as a transformer with its tokenizer ({reason})"
         ) from None
-    if getattr(transformer, "pooler", None) is not None:
-        transformer.pooler = None
+    without_pooler(transformer)
     check_is_encoder(transformer.config)
     check_takes_text(transformer)
     where = f"--backbone {name_or_path}"
@@ -67,6 +69,11 @@ def loading_options(name_or_path: str) -> dict[str, Any]:
     if folder.is_dir():
         check_plain_files(folder)
     return {"trust_remote_code": False, "local_files_only": folder.exists() or is_offline()}
+
+
+def name_for_loading(name_or_path: str) -> AbstractContextManager[str]:
+    """Give transformers a name that its libraries take: a folder's in UTF-8, a hub name as it is."""
+    return name_for_libraries(name_or_path) if Path(name_or_path).exists() else nullcontext(name_or_path)
 
 
 def _is_dual_encoder(folder: Path) -> bool:

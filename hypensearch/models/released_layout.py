@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.files import name_for_libraries, replace_when_whole
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.checkpoint_folder import write_whole
 from hypensearch.models.dual_encoder import DualEncoder
@@ -43,9 +43,9 @@ def save_released(model: DualEncoder, folder: str | Path, *, backbone: str | Non
     def write(folder: Path) -> None:
         names = (backbone, backbone) if backbone else _save_encoders(model, folder, final)
         if model.tokenizer is not None:
-            model.tokenizer.save_pretrained(folder)
+            _save_pretrained(model.tokenizer, folder)
         with replace_when_whole(folder / WEIGHTS, follow_link=False) as file:
-            torch.save(_weights(model), file)
+            torch.save(_weights(model), file)  # an open file: torch takes names in UTF-8 alone
         checkpoints.write_config(_config(model, *names), folder)
 
     write_whole(final, write, checkpoints.CHECKED_FILES)
@@ -76,11 +76,16 @@ def _save_encoders(model: DualEncoder, folder: Path, final: Path) -> tuple[str, 
     if not model.config.shared_encoder:
         sides = {"query_encoder": query, "passage_encoder": model.passage_encoder.transformer}
     for name, transformer in sides.items():
-        transformer.save_pretrained(folder / name)  # type: ignore[operator]
+        _save_pretrained(transformer, folder / name)
         if model.tokenizer is not None:  # so that transformers, and Pyserini's bi-encoders, load the folder by itself
-            model.tokenizer.save_pretrained(folder / name)
+            _save_pretrained(model.tokenizer, folder / name)
     paths = [str((final / name).resolve()) for name in sides]
     return paths[0], paths[-1]
+
+
+def _save_pretrained(part: Any, folder: Path) -> None:
+    with name_for_libraries(folder) as name:
+        part.save_pretrained(name)
 
 
 def _weights(model: DualEncoder) -> dict[str, Tensor]:

@@ -78,7 +78,9 @@ class TrainingConfig:
     output: str = _setting("folder of the finished checkpoint; the run's own files go to its folder training")
     backbone: str = _setting("folder or hub name of the transformer to start from; a checkpoint's encoder as well", "")
     start_from: str = _setting("checkpoint to train on, as it is, instead of a new model over a backbone", "")
-    validation: list[str] = _setting("folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics", [])
+    validation: list[str] = _setting(
+        "folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics, or in BEIR's layout", []
+    )
     measures: list[str] = _setting(
         "what validation measures; the mean of the first over the collections decides (paper: Rprec)",
         ["RR@10", "nDCG@10", "R@100"],

@@ -32,7 +32,8 @@ def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry],
     """
     has_curves = draw_curves(output / CURVES, history, config.measures)
     with replace_when_whole(output / CARD, "w", follow_link=False) as file:
-        file.write(model_card(config, report, has_curves=has_curves))
+        # names may hold bytes that are not UTF-8
+        file.write(model_card(config, report, has_curves=has_curves).encode("utf-8", "backslashreplace").decode())
 
 
 def read_history(path: Path) -> list[Entry]:

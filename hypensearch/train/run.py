@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hypensearch.device import usable_dtype
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import resolve_measures
-from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.files import name_for_libraries, replace_when_whole
 from hypensearch.formats.json_files import read_json
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
@@ -376,7 +376,8 @@ def _start_maps(config: TrainingConfig, transformer: nn.Module) -> LinearMaps | 
     path = Path(config.start_maps) / MAPS
     if not path.is_file():
         raise HypensearchError(f"--start-maps {config.start_maps}: no {MAPS} there, so it is not a finished twin")
-    tensors = load_file(path)
+    with name_for_libraries(path) as name:
+        tensors = load_file(name)
     if tensors["queries"].shape[0] != hidden_size(transformer):
         raise HypensearchError(f"{path}: maps of {tensors['queries'].shape[0]} dimensions do not fit {config.backbone}")
     return LinearMaps(tensors["queries"], tensors["documents"])
@@ -398,8 +399,9 @@ def _write(model: DualEncoder, run: _Run, config: TrainingConfig, report: dict[s
     model.save_pretrained(output, compact=config.compact)
     if isinstance(run.loss_model.scorer, TwinScorer):
         maps = _on_cpu(run.loss_model.scorer.maps)
-        with replace_when_whole(output / MAPS, follow_link=False) as file:  # safetensors writes to a name
-            save_file({"queries": maps.queries, "documents": maps.documents}, file.name)
+        # safetensors writes to a name
+        with replace_when_whole(output / MAPS, follow_link=False) as file, name_for_libraries(file.name) as name:
+            save_file({"queries": maps.queries, "documents": maps.documents}, name)
     report = {"records": {str(file.path.name): len(file) for file in run.examples.files}, **report}
     with replace_when_whole(output / "training" / "report.json", "w", follow_link=False) as file:
         file.write(json.dumps(report, indent=2) + "\n")

@@ -27,6 +27,7 @@ from hypensearch.formats.files import (
     fsync_file,
     fsync_folder,
     libraries_told_of,
+    name_for_libraries,
     replace_when_whole,
     set_usual_permissions,
     sha256_of,
@@ -107,8 +108,12 @@ class HypensearchTrainer(Trainer):
             self.at_start = metrics
         self.log(metrics)
         if metrics["eval_mean"] >= max(value for _, value in self._validations()) and self.is_world_process_zero():
-            with replace_when_whole(self.folder / BEST, follow_link=False) as file:  # safetensors writes to a name
-                save_model(self._bare(), file.name)
+            # safetensors writes to a name
+            with (
+                replace_when_whole(self.folder / BEST, follow_link=False) as file,
+                name_for_libraries(file.name) as name,
+            ):
+                save_model(self._bare(), name)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -148,7 +153,8 @@ class HypensearchTrainer(Trainer):
         if self.validation is None or not (self.folder / BEST).is_file():
             logger.info("kept the weights of step %d, the last one: there was no validation", last)
             return {"kept_step": last}
-        load_model(self._bare(), str(self.folder / BEST))
+        with name_for_libraries(self.folder / BEST) as name:
+            load_model(self._bare(), name)
         measured = self._validations()
         best, step = max((value, step) for step, value in measured)
         shown = f"{self._shown_name('eval_mean')} {best:.4f}, the best of {len(measured)} validations"
@@ -216,7 +222,8 @@ class HypensearchTrainer(Trainer):
         self._check_finite()
         folder = Path(output_dir or str(self.folder))
         folder.mkdir(parents=True, exist_ok=True)
-        save_model(self._bare(), str(folder / WEIGHTS))
+        with name_for_libraries(folder / WEIGHTS) as name:
+            save_model(self._bare(), name)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         with libraries_told_of(self.folder):
@@ -227,7 +234,8 @@ class HypensearchTrainer(Trainer):
             _seal(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        load_model(model or self._bare(), str(Path(resume_from_checkpoint) / WEIGHTS))
+        with name_for_libraries(Path(resume_from_checkpoint) / WEIGHTS) as name:
+            load_model(model or self._bare(), name)
 
     def _check_finite(self) -> None:
         """Let no broken weights take the place of good ones."""

@@ -9,6 +9,7 @@ cut at the same lengths (``--max-length``).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +32,17 @@ from hypensearch.train.inputs import Inputs
 from hypensearch.train.scorers import Batch, FixedBlocks, Scorer
 
 MEAN = "mean"
+
+_CORPORA = ("corpus.jsonl",)
+_TOPICS = ("topics.tsv", "queries.jsonl")
+_QRELS = ("qrels.txt", "qrels/dev.tsv", "qrels/test.tsv")
 _DEEPEST = 1000
 _QUERIES, _DOCUMENTS = 16, 512
 _SCORED = 8192  # documents that the search's scorers are given at once
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,19 +66,39 @@ class Collection:
 def read_collection(folder: str | Path) -> Collection:
     """Read ``corpus.jsonl``, ``topics.tsv`` and ``qrels.txt`` of a folder; topics without an answer are left out.
 
+    BEIR's layout will do as well: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/dev.tsv``, ``test.tsv`` where there
+    is no dev.tsv. All files may be ``.gz``.
+
     :raises HypensearchError: When one is missing or broken, or no topic has a relevant document.
     """
     folder = Path(folder)
-    texts = {document.docid: document.text for document in read_corpus(folder / "corpus.jsonl", fields=("contents",))}
-    read = read_topics(folder / "topics.tsv")
-    qrels = with_ids_of(read, read_qrels(folder / "qrels.txt"), str(folder / "qrels.txt"))
+    corpus, topics_file, qrels_file = (_one_of(folder, names) for names in (_CORPORA, _TOPICS, _QRELS))
+    logger.info("validation on %s: %s and %s", folder.name, topics_file.name, qrels_file.relative_to(folder))
+    texts = {document.docid: document.text for document in read_corpus(corpus, fields=("contents",))}
+    read = read_topics(topics_file)
+    qrels = with_ids_of(read, read_qrels(qrels_file), str(qrels_file))
     answered = {
         t for t, grades in qrels.items() if any(grade > 0 and docid in texts for docid, grade in grades.items())
     }
     topics = {topic: text for topic, text in read.items() if topic in answered}
     if not topics:
-        raise HypensearchError(f"{folder}: no topic of topics.tsv has a document in corpus.jsonl judged relevant")
+        raise HypensearchError(
+            f"{folder}: no topic of {topics_file.name} has a document in {corpus.name} judged relevant in "
+            f"{qrels_file.relative_to(folder)}"
+        )
     return Collection(folder.name, list(texts), list(texts.values()), topics, {topic: qrels[topic] for topic in topics})
+
+
+def _one_of(folder: Path, names: Sequence[str]) -> Path:
+    """Return the first of some files that is there, plain or ``.gz``."""
+    paths = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
+    found = next((path for path in paths if path.exists()), None)
+    if found is None:
+        raise HypensearchError(
+            f"{folder}: no {' or '.join(names)} there: wanted corpus.jsonl, topics.tsv and qrels.txt, or BEIR's "
+            "corpus.jsonl, queries.jsonl and qrels/dev.tsv or qrels/test.tsv"
+        )
+    return found
 
 
 class Validation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -163,7 +164,9 @@ def test_an_index_gives_the_records_of_its_run(folder: Path, index: Path) -> Non
     assert (folder / "o.jsonl").read_text() == records
 
 
-def test_a_stopped_search_goes_on(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", [b"index", b"ind\xe9x"], ids=["utf-8", "other"])
+def test_a_stopped_search_goes_on(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+    index = index.rename(folder / os.fsdecode(name))
     assert mine_index(folder, index) == 0
     whole = (folder / "o.jsonl").read_bytes()
     (folder / "o.jsonl").unlink()

@@ -19,6 +19,7 @@ from tests.models.checkpoints import DIM, biencoder_config, save_checkpoint
 
 SIZES = {"hidden_size": DIM, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SMALL = {**SIZES, "vocab_size": 2000}
+GROUPS = [f"{part}_groups" for part in ("q", "k", "v", "post_attention", "intermediate", "output")]
 TEXTS = ["water", "the river and the stone, and all that is north of the church in a storm", "a stone"]
 
 Save = Callable[..., Path]
@@ -50,6 +51,8 @@ def change(folder: Path, **facts: Any) -> None:
         {"model_type": "roberta", **SMALL, "max_position_embeddings": 100, "pad_token_id": 0},
         {"model_type": "modernbert", **SMALL, "pad_token_id": 0, "local_attention": 8},
         {"model_type": "electra", **SMALL, "embedding_size": 8},
+        {"model_type": "squeezebert", **SMALL, "embedding_size": DIM, **dict.fromkeys(GROUPS, 2)},
+        {"model_type": "layoutlm", **SMALL},
         {"model_type": "xlnet", "d_model": DIM, "n_layer": 1, "n_head": 2, "d_inner": 32, "vocab_size": 2000},
     ],
     ids=lambda backbone: backbone["model_type"],
@@ -115,6 +118,17 @@ def test_a_tokenizer_that_puts_cls_last_is_refused_for_cls_pooling(save: Save) -
     change(folder, tokenizer_class="PreTrainedTokenizerFast")
     with pytest.raises(HypensearchError, match=r"the tokenizer puts \[CLS\] last"):
         load_model(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["squeezebert", "layoutlm", "bert"])
+def test_a_backbone_to_train_may_call_its_pooler(tmp_path: Path, tiny_checkpoint: Path, kind: str) -> None:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    groups = {**dict.fromkeys(GROUPS, 2), "embedding_size": DIM} if kind == "squeezebert" else {}
+    AutoModel.from_config(AutoConfig.for_model(kind, **SMALL, **groups)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_checkpoint).save_pretrained(tmp_path)
+    transformer, _ = load_backbone(str(tmp_path))
+    assert not any("pooler" in name for name in transformer.state_dict())
 
 
 def test_a_backbone_to_train_is_checked_as_well(tmp_path: Path, tiny_checkpoint: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -96,6 +97,14 @@ def test_chunks_give_the_exact_gradient(backbone: Path) -> None:
         assert chunked.keys() == whole.keys()
         for name, expected in whole.items():
             assert float((chunked[name] - expected).abs().max()) < 1e-12 * largest, name
+
+
+def test_a_folder_whose_name_is_not_utf_8(settings: Any, tmp_path: Path) -> None:
+    names = {"output": str(tmp_path / os.fsdecode(b"mod\xe8le")), "architecture": "twin"}
+    trained = train(settings(max_steps=2, eval_steps=1, **names))
+    resumed = train(settings(max_steps=2, eval_steps=1, resume=True, **names))
+    loaded = load_model(names["output"])
+    assert trained.fingerprint == resumed.fingerprint == loaded.fingerprint
 
 
 def test_a_head_from_another_checkpoint(settings: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -68,6 +69,47 @@ def test_topics_without_an_answer_are_left_out(data: Path, tmp_path: Path) -> No
     collection = read_collection(tmp_path / "c")
     assert list(collection.topics) == ["3"]
     assert collection.qrels == {"3": {"d3": 1}}
+
+
+@pytest.mark.parametrize("judged", ["dev.tsv", "test.tsv", "dev.tsv.gz"])
+def test_beirs_layout(data: Path, tmp_path: Path, judged: str) -> None:
+    folder = as_beir(data / "held_out", tmp_path / "beir", judged)
+    beir, ours = read_collection(folder), read_collection(data / "held_out")
+    assert (beir.docids, beir.documents, beir.topics) == (ours.docids, ours.documents, ours.topics)
+    assert beir.qrels == {topic: {d: 1 for d, grade in of.items() if grade} for topic, of in ours.qrels.items()}
+
+
+def test_dev_comes_before_test(data: Path, tmp_path: Path) -> None:
+    folder = as_beir(data / "held_out", tmp_path / "beir", "dev.tsv")
+    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nnobody\td1\t1\n")
+    assert read_collection(folder).topics
+
+
+@pytest.mark.parametrize("missing", ["corpus.jsonl", "queries.jsonl", "qrels"])
+def test_what_is_missing_of_a_collection_is_named(data: Path, tmp_path: Path, missing: str) -> None:
+    folder = as_beir(data / "held_out", tmp_path / "beir", "test.tsv")
+    shutil.move(folder / missing, tmp_path / "away")
+    named = {"queries.jsonl": "topics.tsv or queries.jsonl", "qrels": "qrels.txt or qrels/dev.tsv or qrels/test.tsv"}
+    with pytest.raises(HypensearchError) as caught:
+        read_collection(folder)
+    assert str(caught.value).startswith(f"{folder}: no {named.get(missing, missing)} there: wanted corpus.jsonl, ")
+
+
+def as_beir(collection: Path, folder: Path, judged: str) -> Path:
+    """Write a collection of ours as BEIR does, its title, and only grades above 0."""
+    (folder / "qrels").mkdir(parents=True)
+    documents = [json.loads(line) for line in (collection / "corpus.jsonl").read_text().splitlines()]
+    records = [{"_id": d["id"], "title": "", "text": d["contents"], "metadata": {}} for d in documents]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    topics = [line.split("\t") for line in (collection / "topics.tsv").read_text().splitlines()]
+    queries = [json.dumps({"_id": topic, "text": text, "metadata": {}}) + "\n" for topic, text in topics]
+    (folder / "queries.jsonl").write_text("".join(queries))
+    lines = [line.split() for line in (collection / "qrels.txt").read_text().splitlines()]
+    rows = [f"{topic}\t{docid}\t{grade}\n" for topic, _, docid, grade in lines if int(grade) > 0]
+    whole = "query-id\tcorpus-id\tscore\n" + "".join(rows)
+    packed = gzip.compress(whole.encode()) if judged.endswith(".gz") else whole.encode()
+    (folder / "qrels" / judged).write_bytes(packed)
+    return folder
 
 
 @pytest.mark.parametrize(
