@@ -15,6 +15,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from types import TracebackType
 from typing import IO, Any
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, columns_of, numbered_lines, read_at_most, replace_when_whole
-from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.ids import IdLookup, flaw_of_id
 from hypensearch.hits import Hit
 
 OUTPUT_FORMATS = ("trec", "msmarco", "kilt")
@@ -198,10 +199,15 @@ class KiltWriter(RunWriter):
     """Data points with the documents found as their output."""
 
     def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
-        if topic not in self.topics:
+        datapoint = self.topics.get(self._lookup.find(topic) or topic)
+        if datapoint is None:
             raise HypensearchError(f"{self.path}: topic {topic!r} is not among the kilt topics")
         provenance = [{"wikipedia_id": docid} for docid, _, _ in ranked]
-        return json.dumps({**self.topics[topic], "output": [{"provenance": provenance}]}) + "\n"
+        return json.dumps({**datapoint, "output": [{"provenance": provenance}]}) + "\n"
+
+    @cached_property
+    def _lookup(self) -> IdLookup:
+        return IdLookup(self.topics)
 
 
 def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
@@ -254,6 +260,15 @@ def _next_below(above: float) -> float:
         return millionth_less
     with np.errstate(over="ignore"):
         return float(f"{np.nextafter(np.float32(above), np.float32(-math.inf)):.6f}")
+
+
+def topics_of_run(path: PathLike) -> list[str]:
+    """Return the topic ids of a run in their order, looking at nothing else of it.
+
+    :raises HypensearchError: When there is no such file, or it is no text.
+    """
+    lines = numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES)
+    return list(dict.fromkeys(columns[0] for _, line in lines if (columns := columns_of(line))))
 
 
 def read_run(path: PathLike) -> dict[str, list[Hit]]:

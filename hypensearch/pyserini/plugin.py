@@ -10,8 +10,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from itertools import combinations
 
 from hypensearch import pyserini_bridge
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import is_pipe
+from hypensearch.formats.ids import IdLookup
+from hypensearch.formats.run import topics_of_run
 
 LOGGER = logging.getLogger(__name__)
 
@@ -23,6 +28,9 @@ SERVER_COMMANDS = ("pyserini.server.rest", "pyserini.server.mcp")
 
 #: The command that indexes a folder for BM25; here it takes a file as well.
 LUCENE_INDEXING = "pyserini.index.lucene"
+
+#: The command that fuses run files.
+FUSION = "pyserini.fusion"
 
 #: Values of ``--encoder-class`` that mean ours; Pyserini's parsers do not know them.
 OUR_CLASSES = ("hypencoder", "biencoder")
@@ -45,7 +53,48 @@ def plug_in(module: str, args: Sequence[str]) -> list[str]:
         return _plug_in_encoders(args)
     elif name == LUCENE_INDEXING:
         return _with_folder(args)
+    elif name == FUSION:
+        warn_of_other_ids(_all_values(args, "--runs"))
     return list(args)
+
+
+def warn_of_other_ids(runs: Sequence[str]) -> None:
+    """Log where runs that are fused have topic ids that differ in leading zeros alone, and what becomes of those.
+
+    Pyserini reads a run's topic ids as numbers where all of them are, and compares them as they stand otherwise.
+
+    :param runs: Files. What cannot be read twice, or not at all, is left for Pyserini to read, or to refuse.
+    """
+    ids = {path: found for path in runs if (found := _topics_of(path))}
+    are_numbers = all(topic.isascii() and topic.isdigit() for found in ids.values() for topic in found)
+    for (one, theirs), (other, found) in combinations(ids.items(), 2):
+        lookup = IdLookup(theirs)
+        pairs = [(match, topic) for topic in found if (match := lookup.find(topic)) not in (None, topic)]
+        if pairs:
+            fused = f"as one topic, {int(pairs[0][1])}" if are_numbers else "as two topics that have nothing in common"
+            LOGGER.warning(
+                "%d topic ids differ in leading zeros alone, as %r of %s and %r of %s: Pyserini fuses them %s; "
+                "have both runs made with the same ids",
+                len(pairs),
+                pairs[0][0],
+                one,
+                pairs[0][1],
+                other,
+                fused,
+            )
+            return
+    zeros = [topic for found in ids.values() for topic in found if are_numbers and topic != str(int(topic))]
+    if zeros:
+        LOGGER.warning("Pyserini's fusion reads topic ids as numbers: %r is %d in its run", zeros[0], int(zeros[0]))
+
+
+def _topics_of(path: str) -> list[str]:
+    if is_pipe(path):
+        return []
+    try:
+        return topics_of_run(path)
+    except HypensearchError:
+        return []
 
 
 def _plug_in_encoders(args: Sequence[str]) -> list[str]:
@@ -81,6 +130,21 @@ def _plug_in_index_type() -> None:
             INDEX_TYPE,
             pyserini_bridge.version(),
         )
+
+
+def _all_values(args: Sequence[str], flag: str) -> list[str]:
+    """Return the values of a flag that takes several."""
+    values: list[str] = []
+    takes = False
+    for word in args:
+        if word.startswith("-"):
+            takes = word == flag
+            values = [] if takes else values  # a flag given again counts alone
+            if word.startswith(f"{flag}="):
+                values = [word.partition("=")[2]]
+        elif takes:
+            values.append(word)
+    return values
 
 
 def _take(args: Sequence[str], flag: str) -> tuple[list[str], list[str]]:

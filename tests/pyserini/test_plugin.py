@@ -92,6 +92,45 @@ def test_a_corpus_of_one_file_is_indexed_as_a_folder(tmp_path: Path) -> None:
     assert plug_in("pyserini.index.lucene", as_it_is) == as_it_is
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        (["1", "2"], ["2", "001"], "'1' of A and '001' of B: Pyserini fuses them as one topic, 1;"),
+        (["001", "q"], ["1", "q"], "'001' of A and '1' of B: Pyserini fuses them as two topics that"),
+        (["007"], ["007"], "Pyserini's fusion reads topic ids as numbers: '007' is 7 in its run"),
+        (["1", "q2"], ["1", "q2"], None),
+        (["1", "01", "x"], ["001", "x"], None),  # which of the two it could be is not known
+        (["001", "q"], ["001"], None),
+    ],
+)
+def test_topics_that_fusion_would_take_apart_are_named(
+    machine: Machine, tmp_path: Path, first: list[str], second: list[str], said: str | None
+) -> None:
+    paths = {name: tmp_path / name for name in "AB"}
+    for path, topics in zip(paths.values(), (first, second), strict=True):
+        path.write_text("".join(f"{topic} Q0 d{n} {n} {9 - n} x\n" for topic in topics for n in (1, 2)))
+    machine.install_pyserini(files={"fusion/__main__.py": "import sys; print(sys.argv[1:])"})
+
+    words = ["--method", "rrf", "--runs", *map(str, paths.values()), "--output", "fused"]
+    done = machine.python("-m", "hypensearch.pyserini", "fusion", *words)
+
+    assert done.stdout == f"{words}\n"
+    warnings = [line for line in done.stderr.splitlines() if "Pyserini" in line]
+    assert len(warnings) == (said is not None), done.stderr
+    for name, path in paths.items():
+        said = said and said.replace(f"of {name}", f"of {path}")
+    assert not said or said in warnings[0]
+
+
+@pytest.mark.parametrize("second", ["", "\xff\xfe", None])
+def test_runs_that_cannot_be_read_are_pyserinis_to_refuse(tmp_path: Path, second: str | None) -> None:
+    (tmp_path / "a").write_text("1 Q0 d 1 1 x\n")
+    if second is not None:
+        (tmp_path / "b").write_text(second, encoding="latin-1")
+    words = ["--runs", str(tmp_path / "a"), str(tmp_path / "b"), "--output", "fused"]
+    assert plug_in("fusion", words) == words
+
+
 SERVER_UTILS = "SEARCHER_FACTORIES = {}\nINDEX_TYPE = {}\n"
 SERVER = """
 import json

@@ -376,6 +376,20 @@ def test_ids_with_leading_zeros_match_those_without(collection: Collection, tmp_
     assert read_run(output) == {f"0{topic}": expected[topic] for topic in expected}
 
 
+def test_kilt_topics_with_leading_zeros_are_repeated_as_they_are(collection: Collection, tmp_path: Path) -> None:
+    points = {topic: {"id": topic.zfill(4), "input": text, "meta": [1]} for topic, text in TOPICS.items()}
+    topics, output = tmp_path / "topics.jsonl", tmp_path / "kilt.jsonl"
+    topics.write_text("".join(json.dumps(point) + "\n" for point in points.values()))
+    flags = ["--run", collection.run, "--topics", topics, "--index", collection.index, "--output", output]
+    succeed("rerank", *flags, "--topics-format", "kilt", "--output-format", "kilt")
+    written = [json.loads(line) for line in output.read_text().splitlines()]
+    expected = collection.rerank()
+    assert written == [
+        {**point, "output": [{"provenance": [{"wikipedia_id": hit.docid} for hit in expected[topic]]}]}
+        for topic, point in points.items()
+    ]
+
+
 def test_run_and_topics_may_be_pipes(collection: Collection, tmp_path: Path) -> None:
     output = tmp_path / "reranked.txt"
     with piped(collection.run.read_text()) as run, piped(collection.topics.read_text()) as topics:
