@@ -67,12 +67,13 @@ def limited(threads: int | None) -> Iterator[None]:
     Those that are loaded within read it from the environment, where it stays; torch, if it is loaded already, is set
     for the time.
 
-    :param threads: None for as many as there are CPUs for the process, unless ``OMP_NUM_THREADS`` is set.
+    :param threads: None for as many as there are CPUs for the process, unless ``OMP_NUM_THREADS`` is set; more than
+        that are taken for as many.
     """
     if threads is None and _NUMBER in os.environ:
         yield
         return
-    number = threads or available_cpus()
+    number = min(threads or available_cpus(), available_cpus())  # more never help
     if "torch" in sys.modules:
         with torch_threads(number):
             yield

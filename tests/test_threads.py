@@ -185,8 +185,12 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
     assert in_a_new_process("import torch; " + code) == "None"  # it would come too late
 
 
-def test_no_number_changes_what_the_user_has_set_for_torch() -> None:
+@pytest.mark.parametrize("threads", [1, available_cpus(), 10**9, None])
+def test_no_number_changes_what_the_user_has_set_for_torch(
+    threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     torch.set_num_threads(1)
-    with limited(2):
-        assert torch.get_num_threads() == 2
+    with limited(threads):
+        assert torch.get_num_threads() == min(threads or 10**9, available_cpus())
     assert torch.get_num_threads() == 1
