@@ -41,15 +41,16 @@ def linear_map(weight: Tensor, bias: Tensor, *, rows: int | None = None) -> Line
     :param rows: Lay the weight out anew, where that gains something, for inputs of about so many rows. It takes as long
         as a product with some hundred of them.
     """
+    weight = weight.contiguous()  # how it is stored may change last bits
     plain = _blas(weight, bias)
     if weight.device.type != "cpu" or not _has_onednn():
         return plain
     if weight.dtype == torch.float32:
-        in_pieces = _in_pieces(weight.contiguous(), bias)  # others take oneDNN a thousand times as long
+        in_pieces = _in_pieces(weight, bias)  # others take oneDNN a thousand times as long
         shape = weight.shape[0], weight.shape[1]
         return lambda inputs, out: (in_pieces if _is_taken(*shape, len(inputs)) else plain)(inputs, out)
     if weight.dtype == torch.bfloat16 and rows and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous().T, rows)
+        on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.T, rows)
         return lambda inputs, out: _onednn(inputs, on_pack, bias)
     return plain
 
@@ -63,7 +64,7 @@ def product_with_transposed(rows: Tensor, weight: Tensor) -> Tensor:
     """
     if weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_onednn():
         return _onednn(rows, weight.contiguous(), None)
-    return rows @ weight.T
+    return rows @ weight.contiguous().T
 
 
 def _blas(weight: Tensor, bias: Tensor) -> LinearMap:
