@@ -63,7 +63,7 @@ def _interact(args: argparse.Namespace) -> None:
     from hypensearch.search.interactive import answers
 
     with _searcher(args) as searcher, contextlib.suppress(KeyboardInterrupt):
-        for answer in answers(searcher, args.interactive, args.threads):
+        for answer in answers(searcher, args.interactive):
             print(visible(answer), flush=True)
 
 
