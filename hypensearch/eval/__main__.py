@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -177,6 +178,8 @@ def _measures_and_files(args: argparse.Namespace) -> tuple[Sequence[str], list[s
         return measures, files
     for place, word in enumerate(measures[1:], start=1):
         if not _is_measure(word):
+            if "@" in word and not os.path.exists(word):
+                resolve_measures([word])  # no judgements known by name have such a name: it is a measure misspelt
             return measures[:place], [*files, *measures[place:]]
     return measures, files
 
