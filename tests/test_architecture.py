@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "tables": BASE,
     "qrels": BASE | {"formats", "pyserini_bridge", "tables"},
     "runs": BASE | {"formats", "tables"},
-    "pyserini": BASE | {"cli", "device", "index", "models", "pyserini_bridge", "search"},
+    "pyserini": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "search"},
     "topics": BASE | {"formats", "pyserini_bridge"},
     "encode": BASE | {"cli", "device", "formats", "index", "models", "threads", "topics"},
     "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "threads", "topics"},
