@@ -73,11 +73,12 @@ def limited(threads: int | None) -> Iterator[None]:
     if threads is None and _NUMBER in os.environ:
         yield
         return
-    number = min(threads or available_cpus(), available_cpus())  # more never help
     if "torch" in sys.modules:
-        with torch_threads(number):
+        # Where nothing is asked for, torch keeps its number: more would hang in a forked child.
+        with torch_threads(min(threads, available_cpus()) if threads else default_threads()):
             yield
         return
+    number = min(threads or available_cpus(), available_cpus())  # more never help
     os.environ[_NUMBER] = str(number)
     yield
 
