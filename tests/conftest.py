@@ -10,7 +10,6 @@ import shutil
 import signal
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,19 +37,6 @@ def pytest_unconfigure() -> None:
     """A thread that never ends is told with what it does, and ends with the process: tests' time limit is over here."""
     if "pytest" in sys.argv[0]:  # and not in the process of another program
         faulthandler.dump_traceback_later(_SECONDS_TO_END, exit=True, file=sys.__stderr__)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_java() -> Iterator[None]:
-    """Java takes over the signals of the process that it is started in, and lets later tests crash."""
-    before = _has_java()
-    yield
-    assert before or not _has_java(), "a test has started Java in this process"
-
-
-def _has_java() -> bool:
-    maps = Path("/proc/self/maps")
-    return maps.exists() and "libjvm" in maps.read_text()
 
 
 @pytest.fixture(scope="session")
