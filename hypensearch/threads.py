@@ -19,10 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    pass
+from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,8 +64,8 @@ def limited(threads: int | None) -> Iterator[None]:
     Those that are loaded within read it from the environment, where it stays; torch, if it is loaded already, is set
     for the time.
 
-    :param threads: None for as many as there are CPUs for the process, unless ``OMP_NUM_THREADS`` is set; more than
-        that are taken for as many.
+    :param threads: None for as many as there are CPUs for the process, unless ``OMP_NUM_THREADS`` is set or torch is
+        loaded already, whose number stays; more than there are CPUs are taken for as many.
     """
     if threads is None and _NUMBER in os.environ:
         yield
