@@ -10,6 +10,7 @@ import shutil
 import signal
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,14 @@ def parity_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep notes of the tests' indexes out of the user's cache."""
     os.environ["HYPENSEARCH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_java() -> Iterator[None]:
+    """Java takes over the signals of its process, and other tests with it: tests that need it start a process."""
+    yield
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or "libjvm" not in maps.read_text(), "a test of this module started Java"
 
 
 @pytest.fixture(scope="session", params=VARIANTS)

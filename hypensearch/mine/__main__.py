@@ -151,7 +151,7 @@ def _first_stage(
     if args.run:
         return with_ids_of(topics, read_run(args.run), args.run)
     if searcher is not None:
-        search = index_search(searcher, hits=args.depth, threads=None)
+        search = index_search(searcher, hits=args.depth)
         model = searcher.query_encoder.query_fingerprint
     else:
         search = bm25_search(args.sparse_index, args.corpus, hits=args.depth, threads=cli.threads_of(args))

@@ -25,13 +25,13 @@ Found = Mapping[str, Sequence[Hit]]
 Search = Callable[[Mapping[str, str]], Found]
 
 
-def index_search(searcher: HypencoderSearcher, *, hits: int, threads: int | None) -> Search:
+def index_search(searcher: HypencoderSearcher, *, hits: int) -> Search:
     """Search with an index's own model, a Hypencoder or a bi-encoder.
 
     :param searcher: Of the index.
     :param hits: Documents found for a topic.
     """
-    return lambda topics: searcher.batch_search(list(topics.values()), list(topics), hits, threads)
+    return lambda topics: searcher.batch_search(list(topics.values()), list(topics), hits)
 
 
 def bm25_search(lucene_index: PathLike, corpus: str | None, *, hits: int, threads: int | None) -> Search:

@@ -24,14 +24,13 @@ PROMPT = "query> "
 WIDEST = 120
 
 
-def answers(searcher: HypencoderSearcher, hits: int, threads: int | None = None) -> Iterator[str]:
+def answers(searcher: HypencoderSearcher, hits: int) -> Iterator[str]:
     """Answer queries from stdin, one a line, until it ends.
 
     A prompt is shown, and lines can be edited, where stdin is a terminal.
 
     :param searcher: What is searched.
     :param hits: Hits shown of each query.
-    :param threads: CPU threads of the search.
     :return: What to show: a greeting at a terminal, then the answer to each query.
     """
     if sys.stdin.isatty():
@@ -39,7 +38,7 @@ def answers(searcher: HypencoderSearcher, hits: int, threads: int | None = None)
     text_of = _Texts(searcher)
     for query in _queries():
         started = time.perf_counter()
-        found = searcher.search(query, hits, threads)
+        found = searcher.search(query, hits)
         seconds = time.perf_counter() - started
         width = min(shutil.get_terminal_size().columns, WIDEST)
         counts = f"{len(found)} of {searcher.num_docs:,} documents in {1000 * seconds:.0f} ms"

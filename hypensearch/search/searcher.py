@@ -398,7 +398,7 @@ class HypencoderSearcher:
             q_nets = self._as_q_nets(queries)
             with self._clocked(), stage("search"):
                 hits, report = self._strategy.search(
-                    Batch(q_nets, min(k, self.num_docs), threads, ids, texts if len(texts) == len(queries) else None)
+                    Batch(q_nets, min(k, self.num_docs), ids, texts if len(texts) == len(queries) else None)
                 )
         self.report = report
         with self._counting:

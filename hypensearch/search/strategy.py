@@ -85,14 +85,12 @@ class Batch:
 
     :param q_nets: Their q-nets.
     :param k: Hits wanted of each.
-    :param threads: CPU threads of exhaustive search; None for as many as torch uses.
     :param topic_ids: Their ids, where they have any.
     :param texts: Their text; None where they came as q-nets.
     """
 
     q_nets: QNets
     k: int
-    threads: int | None = None
     topic_ids: Sequence[str] | None = None
     texts: Sequence[str] | None = None
 
@@ -150,7 +148,7 @@ class _Exhaustive:
         self._search = ExhaustiveSearch(index, device, precision, options.block_rows, options.scorer, ranks)
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
-        hits = self._search.search(batch.q_nets, batch.k, batch.threads)
+        hits = self._search.search(batch.q_nets, batch.k)
         return hits, [QueryReport(self._search.index.num_docs)] * len(hits)
 
 

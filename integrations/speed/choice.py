@@ -35,6 +35,7 @@ from hypensearch.search.choice import MILLISECONDS, exhaustive_terms, faster_sea
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
 from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
 from hypensearch.search.typical_queries import typical_queries
+from hypensearch.threads import torch_threads
 from hypensearch.topics import load_topics
 
 WAYS = ("exhaustive", "surrogate")
@@ -95,13 +96,14 @@ def timed(index: FlatIndex, q_nets: QNets, k: int, repeats: int) -> dict[str, An
     """Search by both ways in turn; gives milliseconds and documents scored a query."""
     device = torch.device("cpu")
     ways = {way: make_strategy(index, device, SearchOptions(searcher=way, check=False)) for way in WAYS}
-    batch = Batch(q_nets, min(k, index.num_docs), threads=1)
+    batch = Batch(q_nets, min(k, index.num_docs))
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     scored = {}
     for repeat in range(repeats + 1):
         for way, search in ways.items():
             started = time.process_time()
-            _, report = search.search(batch)
+            with torch_threads(1):
+                _, report = search.search(batch)
             if repeat:  # the first one warms up
                 seconds[way].append((time.process_time() - started) / len(q_nets))
             scored[way] = float(np.mean([query.documents_scored for query in report]))
