@@ -19,6 +19,7 @@ import random
 import shutil
 import signal
 import struct
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,17 +86,47 @@ def tell_lies(of: Format, folder: Path, count: int, seed: int = 0) -> Outcome:
     liar, outcome = Liar(honest, outside / "victim", of.sign, random.Random(seed)), Outcome()
     shutil.copytree(honest, told)
     of.use(told)  # what is loaded once is loaded
-    with memory_bounded(MEMORY_BYTES), quiet():
+    with _printed_to(folder / "printed") as printed, memory_bounded(MEMORY_BYTES), quiet():
         for _ in range(count):
             shutil.rmtree(told, ignore_errors=True)
             shutil.copytree(honest, told)
             lie = liar.tell(told)
             outcome.told += 1
             _read(of, told, lie, outcome)
-            if _content(outside) != before or {path.name for path in folder.iterdir()} != {"honest", "told", "outside"}:
+            if b"\x1b" in (said := printed()):
+                outcome.findings.setdefault(f"control characters on the terminal: {said[:120]!r}", lie)
+            if _content(outside) != before or {path.name for path in folder.iterdir()} != _THERE:
                 outcome.findings.setdefault("something outside was changed", lie)
                 return outcome
     return outcome
+
+
+_THERE = {"honest", "told", "outside", "printed"}
+
+
+@contextmanager
+def _printed_to(path: Path) -> Iterator[Callable[[], bytes]]:
+    """Let all that is printed go to a file, libraries' output too; gives a function that returns what is new."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(path, "w+b", buffering=0) as file:
+        old = [os.dup(stream) for stream in (1, 2)]
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+
+        def new() -> bytes:
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            said = file.read()
+            os.ftruncate(file.fileno(), 0)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            return said
+
+        try:
+            yield new
+        finally:
+            for stream, before in zip((1, 2), old, strict=True):
+                os.dup2(before, stream)
+                os.close(before)
 
 
 def _content(folder: Path) -> dict[str, bytes]:

@@ -29,6 +29,7 @@ from hypensearch.formats.files import (
     set_usual_permissions,
 )
 from hypensearch.formats.json_files import MAX_BYTES, read_json
+from hypensearch.printing import visible_line
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -46,10 +47,12 @@ def checkpoint_folder(folder: Path) -> Path:
     return folder / name if isinstance(name, str) and _HIDDEN.fullmatch(name) else folder
 
 
-def check_plain_files(folder: Path) -> None:
+def check_library_files(folder: Path) -> None:
     """Check what libraries will read in a folder: plain files of it, of a size that such files have.
 
-    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large.
+    Settings of a tokenizer have no control characters in their names: tokenizers prints unknown ones as they are.
+
+    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large, or has such a name.
     """
     root = root_of_checkpoint(folder)
     for path in sorted(folder.iterdir()):
@@ -61,9 +64,28 @@ def check_plain_files(folder: Path) -> None:
             raise HypensearchError(f"{path}: {error.strerror}; take the checkpoint from where you trust") from None
         if size > MAX_BYTES and path.suffix not in _WEIGHTS:
             raise HypensearchError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has such a file")
+        if path.name in _SETTINGS:
+            _check_names(path, root)
+
+
+def _check_names(path: Path, root: Path) -> None:
+    try:
+        settings = read_json(path, within=root)
+    except (OSError, ValueError):  # told by the library
+        return
+    waiting = [settings]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if odd := next((name for name in value if visible_line(name) != name), None):
+                raise HypensearchError(f"{path}: a setting is called {odd!r}; take the checkpoint from where you trust")
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 _WEIGHTS = (".safetensors", ".bin")
+_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 _READ_BY_LIBRARIES = (".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken", *_WEIGHTS)
 
 

@@ -22,7 +22,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import name_for_libraries
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
-from hypensearch.models.checkpoint_folder import check_plain_files, write_whole
+from hypensearch.models.checkpoint_folder import check_library_files, write_whole
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.encoder_check import check_encoder, check_pooling, prepared_tokenizer
 from hypensearch.models.hyper_head import HyperHead
@@ -655,9 +655,9 @@ def _load_tokenizer(folder: Path, config: ModelConfig, *, network: bool = False)
     for source, is_local in sources:
         if is_local and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
             continue
+        if is_local:
+            check_library_files(Path(source))
         try:
-            if is_local:
-                check_plain_files(Path(source))
             with name_for_libraries(source) if is_local else nullcontext(source) as name:
                 tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
                     name, trust_remote_code=False, local_files_only=is_local or not network or is_offline()

@@ -18,7 +18,7 @@ from hypensearch.formats.files import name_for_libraries
 from hypensearch.models import bundled
 from hypensearch.models.backbone import without_pooler
 from hypensearch.models.checkpoint import CONFIG, read_config
-from hypensearch.models.checkpoint_folder import check_plain_files
+from hypensearch.models.checkpoint_folder import check_library_files
 from hypensearch.models.config import QNetConfig, parse_config
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
 from hypensearch.models.encoder_check import check_encoder, check_is_encoder, check_takes_text, prepared_tokenizer
@@ -67,7 +67,7 @@ def loading_options(name_or_path: str) -> dict[str, Any]:
     """
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
-        check_plain_files(folder)
+        check_library_files(folder)
     return {"trust_remote_code": False, "local_files_only": folder.exists() or is_offline()}
 
 

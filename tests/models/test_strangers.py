@@ -207,6 +207,20 @@ def test_a_vocabulary_of_another_model_is_one_line(kind: str, checkpoint: Path) 
         load_model(str(checkpoint)).encode_documents(["a text"])
 
 
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_names_of_a_tokenizers_settings_do_not_reach_the_terminal(
+    name: str, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """tokenizers prints settings of a token that it does not know to the standard output, as they are."""
+    token = {"content": "[PAD]", "\x1b]0;harm\x07": True}
+    path = checkpoint / name
+    path.exists() or path.write_text("{}")
+    change_json(path, added_tokens_decoder={"0": token}, pad_token=token)
+    with pytest.raises(HypensearchError, match=r"a setting is called '\\x1b\]0;harm\\x07'"):
+        load_model(str(checkpoint))
+    assert "\x1b" not in "".join(capfd.readouterr())
+
+
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json", "vocab.txt"])
 @pytest.mark.parametrize("kind", ["pipe", "/dev/zero", "/etc/hostname"])
 def test_pipes_devices_and_links_in_a_checkpoint_are_refused(name: str, kind: str, checkpoint: Path) -> None:
