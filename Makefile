@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
+ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
 .PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided faults mutants coverage clean
@@ -12,7 +13,7 @@ demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on doc
 test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
 	rm -rf build/tested && mkdir -p build/tested
 	cp -r tests examples setup.cfg README.md SECURITY.md build/tested/
-	cd build/tested && $(BIN)/python -m pytest
+	cd build/tested && $(BIN)/python -m pytest $(ON_ALL_CORES)
 
 lint: $(VENV)/.tested-with
 	$(BIN)/ruff check .
@@ -20,7 +21,7 @@ lint: $(VENV)/.tested-with
 	$(BIN)/mypy hypensearch
 
 check: lint  ## the tests on the working tree, without building the package
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 fix: $(VENV)/.tested-with  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .

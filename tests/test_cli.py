@@ -216,7 +216,7 @@ except SystemExit:
 
 
 @pytest.mark.parametrize(
-    "command", ["encode encoder", *COMMANDS.keys() - {"encode", "index.join", "convert.run", "pyserini"}]
+    "command", ["encode encoder", *sorted(COMMANDS.keys() - {"encode", "index.join", "convert.run", "pyserini"})]
 )
 def test_every_command_that_may_reach_the_network_can_be_told_not_to(command: str) -> None:
     done = subprocess.run([sys.executable, "-c", OFFLINE, *command.split()], capture_output=True, text=True)

@@ -20,10 +20,12 @@ Count = Annotated[int, Meta(ge=0, le=MOST)]
 Number = Annotated[int, Meta(ge=1, le=MOST)]
 Size = Annotated[int, Meta(ge=1, le=2**24)]
 Time = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+# Half characters are in no name; bytes that are not UTF-8 are, as U+DC80 to U+DCFF.
+_IN_NO_NAME = r"\x00\ud800-\udc7f\udd00-\udfff"
 _PATTERNS = {
-    "the name of a file": r"\A(?!\.{1,2}\Z)[^/\x00]+\Z",
-    "a path": r"\A[^\x00]+\Z",
-    "a relative path": r"\A(?!/)[^\x00]*\Z",
+    "the name of a file": rf"\A(?!\.{{1,2}}\Z)[^/{_IN_NO_NAME}]+\Z",
+    "a path": rf"\A[^{_IN_NO_NAME}]+\Z",
+    "a relative path": rf"\A(?!/)[^{_IN_NO_NAME}]*\Z",
     "a SHA-256": r"\A[0-9a-f]{64}\Z",
     "float32 or float16": r"\A(float32|float16)\Z",
     "l2, ip or cosine": r"\A(l2|ip|cosine)\Z",

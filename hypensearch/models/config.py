@@ -10,14 +10,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any, TypedDict, TypeVar
+
+from msgspec import Meta
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.schema import Short, checked
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
 POOLINGS = ("cls", "mean")
 MAX_WIDTH = 2**16
 MAX_WIDTHS = 256
+
+
+_Kind = TypeVar("_Kind")
+_Width = Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
+
+
+class _Converter(TypedDict, total=False):
+    """``converter_kwargs``: the q-net."""
+
+    vector_dimensions: list[int]
+    activation_type: str
+    do_dropout: bool | None
+    dropout_prob: Annotated[float, Meta(ge=0, lt=1)]
+    do_layer_norm: bool
+    do_residual: bool
+    do_residual_on_last: bool | None
+    layer_norm_before_residual: bool
+
+
+class _Side(TypedDict, total=False):
+    """``query_encoder_kwargs`` and ``passage_encoder_kwargs``."""
+
+    model_name_or_path: Short
+    pooling_type: str | None
+    base_encoder_output_dim: _Width
+    embedding_representation: str | None
+    converter_kwargs: dict[str, Any] | None
+
+
+class _Loss(TypedDict, total=False):
+    matryoshka_dims: list[_Width]
+
+
+class _Config(TypedDict, total=False):
+    """What is read of a ``config.json``; it may have more."""
+
+    architectures: list[str] | None
+    shared_encoder: bool
+    loss_type: list[str] | str | None
+    loss_kwargs: list[dict[str, Any]] | dict[str, Any] | None
+    backbone_configs: dict[str, dict[str, Any]] | None
 
 
 @dataclass(frozen=True)
@@ -131,44 +175,50 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     :param where: The file, for messages.
     :raises HypensearchError: When it is not a dual encoder's, or an option is unknown; names file and key.
     """
-    query = _section(raw, "query_encoder_kwargs", where)
-    document = _section(raw, "passage_encoder_kwargs", where)
-    converter = query.get("converter_kwargs") or {}
     try:
-        widths = _matryoshka_widths(raw)
-        is_hypencoder = "converter_kwargs" in query or "HypencoderDualEncoder" in (raw.get("architectures") or ())
+        query = _section(raw, "query_encoder_kwargs")
+        document = _section(raw, "passage_encoder_kwargs")
+        config = _checked(raw, _Config)
+        widths = _matryoshka_widths(config)
+        is_hypencoder = "converter_kwargs" in query or "HypencoderDualEncoder" in (config.get("architectures") or ())
+        converter = query.get("converter_kwargs") or {}
         q_net = _parse_q_net(converter, matryoshka=bool(widths)) if is_hypencoder else None
-        shared = bool(raw.get("shared_encoder", False))
+        shared = config.get("shared_encoder", False)
         query_pooling = _choice(query, "pooling_type", POOLINGS) if q_net is None else None
         # A released bi-encoder that shares its encoder shares the pooling as well.
         pooled = query if shared and q_net is None else document
         return ModelConfig(
             q_net=q_net,
-            query_backbone=str(query.get("model_name_or_path", "")),
-            document_backbone=str(document.get("model_name_or_path", "")),
+            query_backbone=query.get("model_name_or_path", ""),
+            document_backbone=document.get("model_name_or_path", ""),
             shared_encoder=shared,
             query_pooling=query_pooling,
             document_pooling=_choice(pooled, "pooling_type", POOLINGS) or "cls",
-            hidden_size=int(query.get("base_encoder_output_dim", 768)),
+            hidden_size=query.get("base_encoder_output_dim", 768),
             embedding_representation=_choice(query, "embedding_representation", POOLINGS, default=None),
             widths=widths,
-            backbone_configs=_backbone_configs(raw),
+            backbone_configs=config.get("backbone_configs") or {},
             raw=raw,
         )
     except HypensearchError as error:
         raise HypensearchError(f"{where}: {error}") from None
-    except (TypeError, ValueError, OverflowError) as error:
-        raise HypensearchError(f"{where}: unusable value ({error})") from None
 
 
-def _section(raw: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+def _section(raw: Mapping[str, Any], key: str) -> _Side:
     section = raw.get(key)
     if not isinstance(section, Mapping):
         raise HypensearchError(
-            f"{where}: no {key!r} object, so this is not the config of a Hypencoder or bi-encoder checkpoint "
+            f"no {key!r} object, so this is not the config of a Hypencoder or bi-encoder checkpoint "
             f"(found the keys {', '.join(sorted(raw)[:8]) or 'none'})"
         )
-    return section
+    return _checked(section, _Side, key)
+
+
+def _checked(facts: Mapping[str, Any], kind: type[_Kind], where: str = "") -> _Kind:
+    try:
+        return checked(facts, kind)
+    except ValueError as error:
+        raise HypensearchError(f"{where and where + ': '}unusable value ({error})") from None
 
 
 def _parse_q_net(converter: Mapping[str, Any], *, matryoshka: bool) -> QNetConfig:
@@ -187,41 +237,33 @@ def _parse_q_net(converter: Mapping[str, Any], *, matryoshka: bool) -> QNetConfi
         raise HypensearchError(f"unknown converter_kwargs {', '.join(unknown)}: known are {', '.join(sorted(known))}")
     if "vector_dimensions" not in converter:
         raise HypensearchError("converter_kwargs lack vector_dimensions, the widths of the q-net")
+    options = _checked(converter, _Converter, "converter_kwargs")
     # The code that trains Matryoshka checkpoints computes a residual and drops it: the weights expect none.
-    residual = bool(converter.get("do_residual", True)) and not matryoshka
-    on_last = converter.get("do_residual_on_last", False)
+    residual = options.get("do_residual", True) and not matryoshka
+    on_last = options.get("do_residual_on_last", False)
     return QNetConfig(
-        dims=tuple(int(width) for width in converter["vector_dimensions"]),
-        activation=str(converter.get("activation_type", "relu")),
-        layer_norm=bool(converter.get("do_layer_norm", True)),
-        layer_norm_before_residual=bool(converter.get("layer_norm_before_residual", True)),
+        dims=tuple(options["vector_dimensions"]),
+        activation=options.get("activation_type", "relu"),
+        layer_norm=options.get("do_layer_norm", True),
+        layer_norm_before_residual=options.get("layer_norm_before_residual", True),
         residual=residual,
-        residual_on_last=residual if on_last is None else bool(on_last) and not matryoshka,
-        dropout=float(converter.get("dropout_prob", 0.1)) if converter.get("do_dropout") else 0.0,
+        residual_on_last=residual if on_last is None else on_last and not matryoshka,
+        dropout=options.get("dropout_prob", 0.1) if options.get("do_dropout") else 0.0,
     )
 
 
-def _matryoshka_widths(raw: Mapping[str, Any]) -> tuple[int, ...]:
-    types, kwargs = raw.get("loss_type") or [], raw.get("loss_kwargs") or []
+def _matryoshka_widths(config: _Config) -> tuple[int, ...]:
+    types, kwargs = config.get("loss_type") or [], config.get("loss_kwargs") or []
     types = [types] if isinstance(types, str) else types
     kwargs = [kwargs] if isinstance(kwargs, Mapping) else kwargs
-    if not isinstance(types, list) or not isinstance(kwargs, list):
-        raise HypensearchError("loss_type and loss_kwargs: wanted a list of names and a list of objects")
     for loss_type, options in zip(types, kwargs, strict=False):
-        if "matryoshka" in str(loss_type) and isinstance(options, Mapping):
-            return tuple(sorted(int(width) for width in options.get("matryoshka_dims", ())))
+        if "matryoshka" in loss_type:
+            return tuple(sorted(_checked(options, _Loss, "loss_kwargs").get("matryoshka_dims", ())))
     return ()
 
 
-def _choice(section: Mapping[str, Any], key: str, choices: tuple[str, ...], default: str | None = "cls") -> str | None:
-    value = section.get(key, default)
+def _choice(section: _Side, key: str, choices: tuple[str, ...], default: str | None = "cls") -> str | None:
+    value: str | None = section.get(key, default)  # type: ignore[assignment]
     if value is not None and value not in choices:
         raise HypensearchError(f"unknown {key} {value!r}: known are {', '.join(choices)}")
     return value
-
-
-def _backbone_configs(raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    configs = raw.get("backbone_configs") or {}
-    if not isinstance(configs, Mapping):
-        raise HypensearchError("backbone_configs is not an object")
-    return configs

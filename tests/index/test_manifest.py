@@ -168,6 +168,15 @@ def test_files_that_cannot_be_are_refused_with_any_checksum(tmp_path, file, harm
     assert what in error_of(tmp_path)
 
 
+def test_a_folder_named_by_half_a_character_is_refused(tmp_path):
+    write_index(tmp_path)
+    facts = json.loads((tmp_path / "manifest.json").read_text())
+    del facts["checksum"]
+    facts["shards"][0]["folder"] = "\ud800"
+    (tmp_path / "manifest.json").write_bytes(signed_json(facts))
+    assert "Expected a relative path" in error_of(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["[]", '{"name": "a PWA"}', "7"])
 def test_a_foreign_manifest_is_not_ours(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)

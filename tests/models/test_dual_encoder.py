@@ -265,7 +265,7 @@ def test_backbone_of_another_size_is_refused(save: Callable[..., Path]) -> None:
             lambda raw: raw["query_encoder_kwargs"]["converter_kwargs"].update(vector_dimensions=[10**30, 1]),
             "wanted at",
         ),
-        (lambda raw: raw.update(loss_kwargs=5), "loss_type and loss_kwargs: wanted a list"),
+        (lambda raw: raw.update(loss_kwargs=5), "at `[$].loss_kwargs`"),
         (lambda raw: raw.update(loss_type=["matryoshka"], loss_kwargs=[{"matryoshka_dims": 5}]), "unusable value"),
     ],
 )
