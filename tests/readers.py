@@ -15,7 +15,6 @@ import shutil
 import tarfile
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
-from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -45,8 +44,8 @@ from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_config as read_checkpoint_config
 from hypensearch.models.checkpoint import read_weights, with_checksums, write_weights
 from hypensearch.models.config import parse_config
-from hypensearch.models.dual_encoder import _load_tokenizer
 from hypensearch.models.stored import architecture_facts, from_arrays, states_to_arrays, to_arrays
+from hypensearch.models.tokenizer import load_tokenizer
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.surrogate_builder import build_surrogate
@@ -327,8 +326,7 @@ _VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", *("##"
 
 
 def _read_tokenizer(path: Path) -> None:
-    config = parse_config(json.loads(_checkpoint_config(path.parent.parent)[0].content), "config.json")
-    _load_tokenizer(path.parent, replace(config, query_backbone=""))(["a bad cafe"], truncation=True, max_length=16)
+    load_tokenizer(path.parent)(["a bad cafe"], truncation=True, max_length=16)
 
 
 def _records(folder: Path) -> list[Example]:

@@ -167,15 +167,16 @@ def teacher(name_or_path: str, *, max_length: int, batch_size: int, device: str)
     :raises HypensearchError: When it cannot be loaded, or has more outputs.
     """
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    from transformers import AutoModelForSequenceClassification
 
     from hypensearch.models.new_model import loading_options, name_for_loading
+    from hypensearch.models.tokenizer import load_tokenizer
 
     options = loading_options(name_or_path)
     try:
         with name_for_loading(name_or_path) as name:
             model = AutoModelForSequenceClassification.from_pretrained(name, **options).to(device).eval()
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        tokenizer = load_tokenizer(name_or_path)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(f"--teacher {name_or_path}: not loadable as a sequence classifier ({reason})") from None

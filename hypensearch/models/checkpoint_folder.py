@@ -29,7 +29,6 @@ from hypensearch.formats.files import (
     set_usual_permissions,
 )
 from hypensearch.formats.json_files import MAX_BYTES, read_json
-from hypensearch.printing import visible_line
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -50,9 +49,7 @@ def checkpoint_folder(folder: Path) -> Path:
 def check_library_files(folder: Path) -> None:
     """Check what libraries will read in a folder: plain files of it, of a size that such files have.
 
-    Settings of a tokenizer have no control characters in their names: tokenizers prints unknown ones as they are.
-
-    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large, or has such a name.
+    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large.
     """
     root = root_of_checkpoint(folder)
     for path in sorted(folder.iterdir()):
@@ -64,28 +61,21 @@ def check_library_files(folder: Path) -> None:
             raise HypensearchError(f"{path}: {error.strerror}; take the checkpoint from where you trust") from None
         if size > MAX_BYTES and path.suffix not in _WEIGHTS:
             raise HypensearchError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has such a file")
-        if path.name in _SETTINGS:
-            _check_names(path, root)
+        if path.name.endswith(".index.json"):
+            _check_parts(path, root)
 
 
-def _check_names(path: Path, root: Path) -> None:
+def _check_parts(index: Path, root: Path) -> None:
+    """Check that weights in parts lie beside their index."""
     try:
-        settings = read_json(path, within=root)
-    except (OSError, ValueError):  # told by the library
+        parts = read_json(index, within=root)["weight_map"].values()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # told by who reads the weights
         return
-    waiting = [settings]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if odd := next((name for name in value if visible_line(name) != name), None):
-                raise HypensearchError(f"{path}: a setting is called {odd!r}; take the checkpoint from where you trust")
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
+    if odd := next((part for part in parts if not isinstance(part, str) or "/" in part), None):
+        raise HypensearchError(f"{index}: names {odd!r} as a part of the weights, which lie beside it")
 
 
 _WEIGHTS = (".safetensors", ".bin")
-_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 _READ_BY_LIBRARIES = (".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken", *_WEIGHTS)
 
 

@@ -8,7 +8,6 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +21,12 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import name_for_libraries
 from hypensearch.models import checkpoint as checkpoints
 from hypensearch.models.backbone import build_transformer, find_backbone_config, local_folder
-from hypensearch.models.checkpoint_folder import check_library_files, write_whole
+from hypensearch.models.checkpoint_folder import write_whole
 from hypensearch.models.config import ModelConfig, QNetConfig, parse_config
 from hypensearch.models.encoder_check import check_encoder, check_pooling, prepared_tokenizer
 from hypensearch.models.hyper_head import HyperHead
 from hypensearch.models.q_net import QNets
-from hypensearch.offline import is_offline
+from hypensearch.models.tokenizer import TOKENIZER_FILES, has_tokenizer, load_tokenizer
 from hypensearch.stages import stage
 from hypensearch.threads import Item, Result, default_threads, map_on_cores, torch_threads
 
@@ -640,38 +639,27 @@ def _save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def _load_tokenizer(folder: Path, config: ModelConfig, *, network: bool = False) -> PreTrainedTokenizerBase:
-    """Load a tokenizer, of the checkpoint or of its backbone; code that comes with one is never run.
+    """Load a tokenizer, of the checkpoint or of its backbone.
 
     :param network: Whether the hub may be asked for the backbone's.
     """
-    from transformers import AutoTokenizer
-
-    sources: list[tuple[str | Path, bool]] = [(folder, True)]
+    sources: list[str | Path] = [folder] if has_tokenizer(folder) else []
     if local := local_folder(config.query_backbone, folder):
-        sources.append((local, True))
+        sources += [local] if has_tokenizer(local) else []
     elif config.query_backbone:
-        sources.append((config.query_backbone, False))
+        sources.append(config.query_backbone)
     reason = ""
-    for source, is_local in sources:
-        if is_local and not any((Path(source) / name).is_file() for name in _TOKENIZER_FILES):
-            continue
-        if is_local:
-            check_library_files(Path(source))
+    for source in sources:
         try:
-            with name_for_libraries(source) if is_local else nullcontext(source) as name:
-                tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                    name, trust_remote_code=False, local_files_only=is_local or not network or is_offline()
-                )
-            return tokenizer
-        except Exception as error:  # transformers and the hub raise many kinds
-            reason = " ".join(str(error).split())[:160]
+            return load_tokenizer(source, network=network)
+        except HypensearchError as error:
+            if source == folder:
+                raise HypensearchError(f"{folder}: its tokenizer cannot be loaded ({error})") from None
+            reason = str(error)
     raise HypensearchError(
-        f"{folder}: no tokenizer ({' or '.join(_TOKENIZER_FILES)}) here, and none could be had for "
+        f"{folder}: no tokenizer ({' or '.join(TOKENIZER_FILES)}) here, and none could be had for "
         f"{config.query_backbone!r}{f' ({reason})' if reason else ''}: copy the backbone's tokenizer files there"
     )
-
-
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json", "sentencepiece.bpe.model")
 
 
 def _config_dict(transformer: nn.Module) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from hypensearch.models.config import QNetConfig, parse_config
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
 from hypensearch.models.encoder_check import check_encoder, check_is_encoder, check_takes_text, prepared_tokenizer
 from hypensearch.models.hyper_head import HyperHead
+from hypensearch.models.tokenizer import load_tokenizer
 from hypensearch.offline import is_offline
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
     :param name_or_path: A folder or a hub name; of a Hypencoder or bi-encoder, its document encoder is taken.
     :raises HypensearchError: When there is none; says why.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
 
     if name_or_path == bundled.NAME or _is_dual_encoder(Path(name_or_path)):
         model = load_model(name_or_path)
@@ -45,7 +46,7 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
     try:
         with torch.random.fork_rng(devices=[]), name_for_loading(name_or_path) as name:
             transformer = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
-            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+        tokenizer = load_tokenizer(name_or_path)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise HypensearchError(

@@ -207,18 +207,67 @@ def test_a_vocabulary_of_another_model_is_one_line(kind: str, checkpoint: Path) 
         load_model(str(checkpoint)).encode_documents(["a text"])
 
 
-@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+NAMED = {"\x1b]0;harm\x07": True}
+TOKEN = {"content": "[PAD]", **NAMED}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("tokenizer_config.json", {"added_tokens_decoder": {"0": TOKEN}}),
+        ("tokenizer_config.json", {"pad_token": TOKEN}),
+        ("special_tokens_map.json", {"pad_token": TOKEN}),
+        ("tokenizer.json", {"added_tokens": [{"id": 0, **TOKEN}]}),
+    ],
+)
 def test_names_of_a_tokenizers_settings_do_not_reach_the_terminal(
-    name: str, checkpoint: Path, capfd: pytest.CaptureFixture[str]
+    name: str, changes: dict[str, Any], checkpoint: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """tokenizers prints settings of a token that it does not know to the standard output, as they are."""
-    token = {"content": "[PAD]", "\x1b]0;harm\x07": True}
     path = checkpoint / name
     path.exists() or path.write_text("{}")
-    change_json(path, added_tokens_decoder={"0": token}, pad_token=token)
-    with pytest.raises(HypensearchError, match=r"a setting is called '\\x1b\]0;harm\\x07'"):
+    change_json(path, **changes)
+    if name != "tokenizer_config.json":
+        change_json(checkpoint / "tokenizer_config.json", added_tokens_decoder=None)
+    with pytest.raises(HypensearchError, match=r"a setting is called '\\x1b|unknown field `.x1b") as refusal:
         load_model(str(checkpoint))
-    assert "\x1b" not in "".join(capfd.readouterr())
+    assert "\x1b" not in "".join(capfd.readouterr()) + str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("tokenizer.json", {"model": {"type": "WordPiece", "vocab": "{pipe}"}}),
+        ("tokenizer.json", {"model": {"type": "BPE", "vocab": "{pipe}", "merges": "{pipe}"}}),
+        ("tokenizer_config.json", {"vocab": "{pipe}"}),
+        ("tokenizer_config.json", {"merges": "{pipe}"}),
+        ("tokenizer_config.json", {"init_inputs": ["{pipe}"]}),
+        ("special_tokens_map.json", {"vocab": "{pipe}"}),
+        ("model.safetensors.index.json", {"weight_map": {"a": "../{pipe}"}}),
+    ],
+)
+def test_a_tokenizer_names_no_other_file(name: str, changes: dict[str, Any], checkpoint: Path, tmp_path: Path) -> None:
+    """Whoever opened the pipe would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    changes = json.loads(json.dumps(changes).replace("{pipe}", str(tmp_path / "pipe")))
+    path = checkpoint / name
+    path.exists() or path.write_text("{}")
+    change_json(path, **changes)
+    with pytest.raises(HypensearchError, match=rf"{name}: (not a tokenizer's|names)"):
+        load_model(str(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "special_tokens_map.json"])
+def test_paths_that_older_versions_wrote_are_left_out(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = checkpoint / name
+    path.exists() or path.write_text("{}")
+    wanted = load_model(str(checkpoint)).encode_documents(["a bad cafe"])
+    paths = ("vocab_file", "tokenizer_file", "special_tokens_map_file", "merges_file", "source_spm")
+    change_json(path, **dict.fromkeys(paths, str(tmp_path / "pipe")))
+    model = load_model(str(checkpoint))
+    assert (model.encode_documents(["a bad cafe"]) == wanted).all()
+    assert model.tokenizer.name_or_path == str(checkpoint)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "model.safetensors", "config.json", "vocab.txt"])
