@@ -5,14 +5,14 @@ BIN := $(abspath $(VENV))/bin
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided faults mutants coverage clean
+.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided kernels faults mutants coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	@$(BIN)/hypensearch demo
 
 test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
 	rm -rf build/tested && mkdir -p build/tested
-	cp -r tests examples setup.cfg README.md SECURITY.md build/tested/
+	cp -r tests examples integrations setup.cfg README.md SECURITY.md build/tested/
 	cd build/tested && $(BIN)/python -m pytest $(ON_ALL_CORES)
 
 lint: $(VENV)/.tested-with
@@ -29,8 +29,7 @@ fix: $(VENV)/.tested-with  ## format, and mend what can be mended
 
 integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
-	-$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt triton  # 286 MB, for its interpreter; Linux only
-	$(BIN)/python -m pytest -rs integrations tests/search/test_triton_scorer.py
+	$(BIN)/python -m pytest -rs integrations
 
 # Python decides which Pyserini is installed: 3.11 takes 1.6, 3.12 takes 2.4. A virtual environment for each.
 pyserini1:  ## all tests with Pyserini 1.6
@@ -50,6 +49,9 @@ fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged fil
 fuzz-guided: $(VENV)/.tested-with  ## the same for a minute each, the damages chosen by the code they reach; Python 3.11
 	$(BIN)/python -m pip install --quiet atheris==3.0.0
 	$(BIN)/python -m integrations.fuzz --guided 60
+
+kernels: $(VENV)/.tested-with  ## every kernel that a search may launch, compiled for GPUs that are not there
+	$(BIN)/python -m integrations.speed.kernels
 
 faults: $(VENV)/.tested-with  ## thousands of kills, full disks and changed bits, and what a reader finds behind each
 	$(BIN)/python -m integrations.faults
@@ -85,4 +87,5 @@ $(VENV)/.installed: $(SOURCES)
 
 $(VENV)/.tested-with: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
+	-$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt triton  # compiles for GPUs that are not there; Linux
 	touch $@

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from hypensearch.errors import HypensearchError
@@ -59,6 +61,30 @@ def autocast(device: torch.device, dtype: torch.dtype, *, enabled: bool) -> torc
     import torch
 
     return torch.autocast(device.type, dtype, enabled=enabled and usable_dtype(device, dtype) == dtype)
+
+
+def usual_precision(device: torch.device) -> str:
+    """Return what is computed in unless told otherwise: "bf16" on a GPU with such tensor cores, else "fp32"."""
+    import torch
+
+    has_tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bf16" if has_tensor_cores else "fp32"
+
+
+@contextmanager
+def float32_products(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
+    """Compute float32 products on a GPU in float32, whatever the process has allowed (TF32 has 10 bits of them)."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    if device.type != "cuda" or dtype != torch.float32 or before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def usable_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:

@@ -162,15 +162,18 @@ def loader(args: argparse.Namespace) -> Callable[[], DocumentEncoder]:
 
 
 def precision(args: argparse.Namespace) -> str:
-    """Give the type the model computes in: the one asked for, where the device has instructions for it."""
-    if not (args.encoder.fp16 or args.encoder.bf16):
-        return "float32"
+    """Give the type the model computes in: the one asked for, where the device has instructions for it.
+
+    Where none was asked for: bfloat16 on a GPU whose tensor cores have it, else float32.
+    """
     import torch
 
-    from hypensearch.device import resolve_device, usable_dtype
+    from hypensearch.device import resolve_device, usable_dtype, usual_precision
 
-    wanted = torch.float16 if args.encoder.fp16 else torch.bfloat16
-    return str(usable_dtype(resolve_device(args.encoder.device), wanted)).removeprefix("torch.")
+    device = resolve_device(args.encoder.device)
+    dtypes = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+    asked = next((name for name in dtypes if getattr(args.encoder, name)), usual_precision(device))
+    return str(usable_dtype(device, dtypes[asked])).removeprefix("torch.")
 
 
 def text_options(args: argparse.Namespace) -> TextOptions:
@@ -284,7 +287,8 @@ def _add_encoder(group: cli.CommandParser) -> cli.CommandParser:
     add("--device", default="auto", help="auto (CUDA if there is, else CPU), cpu, cuda or cuda:N")
     cli.add_threads_flag(group)
     add("--fp16", action="store_true", help="compute in float16")
-    add("--bf16", action="store_true", help="compute in bfloat16")
+    add("--bf16", action="store_true", help="compute in bfloat16: the default on a GPU")
+    add("--fp32", action="store_true", help="compute in float32: the default on a CPU")
     add("--pooling", choices=["cls", "mean", "last", "eos"], default=None, help="checked against the model's pooling")
     add("--prefix", default=None, help="put before every text, with a space")
     add(
@@ -339,8 +343,8 @@ def _check_together(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         parser.error("input: exactly one of --corpus and --vectors is wanted")
     if vectors is None and args.encoder.encoder is None:
         parser.error("the group 'encoder' with --encoder MODEL is missing")
-    if args.encoder.fp16 and args.encoder.bf16:
-        parser.error("encoder: --fp16 and --bf16 exclude each other")
+    if sum((args.encoder.fp32, args.encoder.fp16, args.encoder.bf16)) > 1:
+        parser.error("encoder: --fp32, --fp16 and --bf16 exclude each other: give one")
     if not 0 <= args.input.shard_id < args.input.shard_num:
         parser.error(
             f"input: --shard-id {args.input.shard_id} wants a --shard-num above it, not {args.input.shard_num}"

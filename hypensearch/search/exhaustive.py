@@ -16,6 +16,7 @@ from hypensearch.hits import Hit, in_rank_order
 from hypensearch.index.flat import FlatIndex, FlatShard
 from hypensearch.models.q_net import QNets
 from hypensearch.search.candidates import Candidates
+from hypensearch.search.precision import DTYPES
 from hypensearch.search.ranks import ALONE, Ranks
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.scorers import BlockScorer, Case, choose_scorer, make_scorer
@@ -60,7 +61,7 @@ class ExhaustiveSearch:
         self.scorer = scorer
         self._ranks = ranks
         self._block_rows = block_rows or (CUDA_BLOCK_ROWS if device.type == "cuda" else CPU_BLOCK_ROWS)
-        self._vectors = DeviceVectors(device)
+        self._vectors = DeviceVectors(device, None if self._is_exact else DTYPES.get(precision))
         self._docid_rank: dict[int, Tensor] = {}
 
     def search(self, q_nets: QNets, k: int, threads: int | None = None) -> list[list[Hit]]:

@@ -153,8 +153,8 @@ def check_shared(args: argparse.Namespace) -> None:
         )
 
 
-def precision(args: argparse.Namespace) -> str:
-    """Return the precision of the scan: that of ``--precision``, or of its short forms.
+def precision(args: argparse.Namespace) -> str | None:
+    """Return the precision of the scan: that of ``--precision``, or of its short forms; None for the usual one.
 
     :raises HypensearchError: When they contradict each other, or it is unknown.
     """
@@ -162,7 +162,7 @@ def precision(args: argparse.Namespace) -> str:
         raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
     short = "fp16" if args.fp16 else "bf16" if args.bf16 else None
     if args.precision is None:
-        return short or PRECISIONS[0]
+        return short
     if args.precision not in PRECISIONS:
         raise HypensearchError(f"--precision {args.precision}: wanted {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
     if short not in (None, args.precision):
@@ -197,7 +197,8 @@ def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
     add_threads_flag(group)
     group.add_argument(
         "--precision",
-        help="of the scan over all documents: fp32 (default), bf16, fp16 or int8; hits have exact scores in each",
+        help="of the scan over all documents: fp32, bf16, fp16 or int8; bf16 on a GPU, else fp32, by default; hits "
+        "have exact scores in each",
     )
     group.add_argument("--fp16", action="store_true", help="the same as --precision fp16")
     group.add_argument("--bf16", action="store_true", help="the same as --precision bf16")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hypensearch.device import float32_products
 from hypensearch.models.q_net import QNets
 from hypensearch.search.epilogue import Epilogue, activate
 from hypensearch.search.gradients import Tape
@@ -127,7 +128,7 @@ class Scorer:
             # On a CPU each thread has buffers that outlive the scorer: new ones cost a short search much of its time.
             buffers = self._buffers if self.device.type != "cpu" else _of_this_thread.buffers
             workspace = _Workspace(self._q_nets, self._maps, buffers)
-            with torch.inference_mode():
+            with torch.inference_mode(), float32_products(self.device, self.dtype):
                 workspace.load(tile)
                 work(workspace, start, len(tile))
 
@@ -222,7 +223,9 @@ class _Workspace:
         self._keep = keep
         weights = self._q_nets.weights[-1][query].squeeze(1)
         if not self._epilogues:
-            return (self._states_before(self._config.num_blocks, query)[0] @ weights)[: self._count]
+            states, _ = self._states_before(self._config.num_blocks, query)
+            # A score in bf16 would tie with thousands of others.
+            return (states.float() @ weights.float())[: self._count]
         last = self._config.num_blocks - 1
         states, in_use = self._states_before(last, query)
         outputs, _ = self._linear(last, query, states, in_use)
@@ -271,7 +274,8 @@ class _Workspace:
     def _layer_norm(self, states: Tensor, number: int) -> Tensor:
         rows, width = states.shape
         out = self._buffer(number, rows, width)
-        moments = self._buffer(_MOMENTS, 2 * rows, 1).view(2, rows, 1)
+        like = self._like.new_empty(0, dtype=torch.float32) if self._like.is_cuda else self._like  # CUDA's are float32
+        moments = self._buffers.get(_MOMENTS, 2 * rows, 1, like).view(2, rows, 1)
         torch.ops.aten.native_layer_norm.out(
             states, (width,), None, None, _LAYER_NORM_EPS, out0=out, out1=moments[0], out2=moments[1]
         )

@@ -132,6 +132,9 @@ def _triton_unfit(case: Case) -> str | None:
         return "it has no int8"
     if case.config is not None and max(case.config.dims) > triton_scorer.MAX_WIDTH:
         return f"it takes q-nets up to {triton_scorer.MAX_WIDTH:,} wide"
+    cuda = case.device.type == "cuda"
+    if case.precision == "fp32" and cuda and torch.cuda.get_device_capability(case.device) < (9, 0):
+        return "in fp32 its registers do not suffice on GPUs before compute capability 9.0"
     return triton_scorer.missing_triton(case.device)
 
 

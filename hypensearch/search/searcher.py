@@ -72,7 +72,8 @@ class HypencoderSearcher:
         "surrogate" scores the highest-ranked predictions of a fit, "auto" takes the faster of exhaustive and
         surrogate search where the index has codes for the latter (:mod:`hypensearch.search.choice`). Hits have their
         exact fp32 scores in each.
-    :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8".
+    :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8"; None for bf16 on a GPU and
+        fp32 on a CPU. Hits have exact scores in each.
     :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Vectors that exhaustive search reads at a time; changes memory use only.
     :param max_scored: Documents that graph and surrogate search score for a query, at most.
@@ -111,7 +112,7 @@ class HypencoderSearcher:
         revision: str | None = None,
         sparse_index: str | os.PathLike[str] | None = None,
         searcher: str = SearchOptions.searcher,
-        precision: str = SearchOptions.precision,
+        precision: str | None = SearchOptions.precision,
         scorer: str = SearchOptions.scorer,
         block_rows: int | None = SearchOptions.block_rows,
         max_scored: int | None = SearchOptions.max_scored,

@@ -38,7 +38,8 @@ class SearchOptions:
 
     :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "simple" is exhaustive search, "auto" the
         faster of exhaustive and surrogate search where the index has codes for the latter.
-    :param precision: Of exhaustive search: one of :data:`hypensearch.search.flags.PRECISIONS`.
+    :param precision: Of exhaustive search's scan: one of :data:`hypensearch.search.flags.PRECISIONS`; None for bf16
+        on a GPU and fp32 on a CPU. Hits have exact scores in each.
     :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
@@ -60,7 +61,7 @@ class SearchOptions:
     """
 
     searcher: str = "auto"
-    precision: str = "fp32"
+    precision: str | None = None
     scorer: str = "auto"
     block_rows: int | None = None
     max_scored: int | None = None
@@ -125,10 +126,12 @@ def make_strategy(
         return _Exhaustive(index, device, options, ranks)
     if options.searcher == "graph":
         return _Graph(index, device, options, embed)
-    if options.searcher == "auto" and open_surrogate(index) is None:
+    # On a GPU the scan of codes is bound by the host, and exhaustive search is what GPUs are good at.
+    on_gpu = device.type == "cuda" and not _asks_for_surrogate(options)
+    if options.searcher == "auto" and (on_gpu or open_surrogate(index) is None):
         return _Exhaustive(index, device, options)
     surrogate = _Surrogate(_surrogate_search(index, device, options))
-    if options.searcher == "auto" and device.type == "cpu" and not _asks_for_surrogate(options):
+    if options.searcher == "auto" and not _asks_for_surrogate(options):
         return _Faster(_Exhaustive(index, device, options), surrogate)
     return surrogate
 

@@ -31,10 +31,12 @@ class DeviceVectors:
     next one is copied by a stream of its own. On a CPU, buffers are ordinary and nothing overlaps.
 
     :param device: Where the vectors are wanted.
+    :param dtype: Type that vectors are kept in on a GPU; None for that of the file.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.device = device
+        self._dtype = dtype
         self._resident: dict[int, Tensor] = {}
 
     def blocks(
@@ -75,10 +77,15 @@ class DeviceVectors:
             return None
         if shard.start not in self._resident:
             free, _ = torch.cuda.mem_get_info(self.device)
-            needed = shard.vectors[rows.start : rows.stop]
-            if needed.nbytes > _RESIDENT_SHARE * free:
+            shape = (len(rows), shard.vectors.shape[1])
+            dtype = self._dtype or as_tensor(shard.vectors[:0]).dtype
+            if shape[0] * shape[1] * dtype.itemsize > _RESIDENT_SHARE * free:
                 return None
-            resident = torch.empty(needed.shape, dtype=as_tensor(needed[:0]).dtype, device=self.device)
+            try:
+                resident = torch.empty(shape, dtype=dtype, device=self.device)
+            except torch.OutOfMemoryError as error:  # free, but in pieces, or taken meanwhile
+                logger.warning("The vectors do not fit on %s and are streamed: %s", self.device, error)
+                return None
             for first, block in self.streamed(shard, rows, block_rows):
                 resident[first - rows.start : first - rows.start + len(block)].copy_(block)
             self._resident[shard.start] = resident

@@ -11,13 +11,15 @@ import functools
 import importlib.util
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.search.candidates import Candidates
@@ -29,9 +31,16 @@ logger = logging.getLogger(__name__)
 MAX_WIDTH = 4096  # beyond, a tile's states no longer stay in cache
 _COLUMN_SIZES = (256, 128, 64, 32, 16)
 _LEAST = 16  # columns and rows that tl.dot wants
-_SHARED_MEMORY = 220 * 1024  # bytes a program may have on an H100
+_HOPPER = (9, 0)
+_SMALL, _AMPERE, _LARGE = 99 * 1024, 163 * 1024, 227 * 1024
+#: Bytes of shared memory that a program may have, by compute capability (CUDA C++ Programming Guide, table of
+#: technical specifications).
+SHARED_MEMORY = {
+    **{(8, 0): _AMPERE, (8, 6): _SMALL, (8, 7): _AMPERE, (8, 9): _SMALL, (9, 0): _LARGE},
+    **{(10, 0): _LARGE, (10, 3): _LARGE, (12, 0): _SMALL, (12, 1): _SMALL},
+}
 _INTERPRETED_PROGRAMS = 2
-_TUNING_TILES = 4  # for each program
+_TUNING_TILES = 2  # for each program: a block of 131,072 documents is enough for the largest GPUs
 
 
 @dataclass(frozen=True)
@@ -63,21 +72,34 @@ def missing_triton(device: torch.device) -> str | None:
     return None
 
 
-def tilings(config: QNetConfig, dtype: torch.dtype) -> list[Tiling]:
-    """Return the tilings worth trying for an architecture, the likely best one first."""
+def tilings(config: QNetConfig, dtype: torch.dtype, capability: tuple[int, int] = _HOPPER) -> list[Tiling]:
+    """Return the tilings worth trying for an architecture, the likely best one first, those that need least last.
+
+    :param capability: The GPU's compute capability; its shared memory bounds them.
+    """
     widest = max(config.dims[1:-1], default=_LEAST)
     # Little padding, but tensor cores want many columns at a time.
     columns = min(_COLUMN_SIZES, key=lambda size: -(-widest // size) * size * (1 + 32 / size))
     inner = min(64 if dtype.itemsize == 2 else 32, columns)
-    shapes = [(128, columns, 8, 3), (128, columns, 8, 4), (64, columns, 4, 4), (64, columns, 8, 3)]
+    shapes = [(128, columns, 8, 3), (64, columns, 8, 3), (64, min(columns, 128), 4, 3)]
     if columns == 256:
-        shapes += [(128, 128, 8, 4), (256, 128, 8, 3)]
+        shapes.insert(1, (128, 128, 8, 3))
     found = [Tiling(rows, across, min(inner, across), warps, stages) for rows, across, warps, stages in shapes]
-    return [tiling for tiling in found if _shared_memory(tiling, dtype) <= _SHARED_MEMORY]
+    limit = SHARED_MEMORY.get(capability, _SMALL)
+    return [tiling for tiling in found if shared_memory(tiling, dtype, capability) <= limit]
 
 
-def _shared_memory(tiling: Tiling, dtype: torch.dtype) -> int:
-    return tiling.stages * tiling.inner * (tiling.rows + tiling.columns) * dtype.itemsize
+def shared_memory(tiling: Tiling, dtype: torch.dtype, capability: tuple[int, int]) -> int:
+    """Return the bytes of shared memory that Triton's compiler takes for a tiling's products.
+
+    Tensor cores of Hopper and of Blackwell's server GPUs read both sides from there, so every piece under way has its
+    place; on others the piece that is multiplied is in registers. Blackwell's servers want a barrier of 16 bytes too.
+    ``python -m integrations.speed.kernels`` compares this with what the compiler takes.
+    """
+    major, _ = capability
+    pieces = tiling.stages if major in (9, 10) else tiling.stages - 1
+    barrier = 16 if major == 10 else 0
+    return pieces * tiling.inner * (tiling.rows + tiling.columns) * dtype.itemsize + barrier
 
 
 class TritonScorer:
@@ -86,7 +108,7 @@ class TritonScorer:
     :param q_nets: The q-nets.
     :param device: A CUDA device, or the CPU under Triton's interpreter.
     :param precision: "fp32" (products of three TF32 parts), "bf16" or "fp16"; sums are in float32.
-    :param tiling: How to cut the work; None to measure on the first large block.
+    :param tiling: How to cut the work; None to measure on the first large block. What does not fit the GPU is left out.
     :param programs: Programs of a launch; None for as many as the GPU has multiprocessors.
     """
 
@@ -103,7 +125,8 @@ class TritonScorer:
         self.dtype = DTYPES[precision]
         self.device = device
         self._q_nets = q_nets
-        self._tiling = tiling
+        self._tilings = [tiling] if tiling else tilings(self.config, self.dtype, _capability_of(device))
+        self._is_tuned = tiling is not None or device.type != "cuda"
         self._programs = programs or _programs_of(device)
         self._packed: dict[tuple[int, int], _Packed] = {}
         self._states = torch.empty(0, dtype=self.dtype, device=device)
@@ -116,7 +139,8 @@ class TritonScorer:
         """
         vectors = self._prepared(vectors)
         scores = torch.empty(len(self._q_nets), len(vectors), device=self.device)
-        self._launch(self._tiling_for(vectors), vectors, scores=scores)
+        self._tune(vectors, scores=scores)
+        self._launch_what_fits(vectors, scores=scores)
         return scores
 
     def collect(self, vectors: Tensor | np.ndarray, tie_order: Tensor, candidates: Candidates) -> None:
@@ -127,44 +151,70 @@ class TritonScorer:
         :param candidates: Where to keep them.
         """
         vectors = self._prepared(vectors)
-        tiling = self._tiling_for(vectors)
+        if not self._is_tuned:
+            unused = Candidates(len(self._q_nets), 1, 0, self.device)
+            unused.bars.fill_(torch.inf)
+            self._tune(vectors, candidates=unused, tie_order=tie_order)
         candidates.make_room(len(vectors))
-        self._launch(tiling, vectors, candidates=candidates, tie_order=tie_order)
+        self._launch_what_fits(vectors, candidates=candidates, tie_order=tie_order)
 
     def _prepared(self, vectors: Tensor | np.ndarray) -> Tensor:
         if isinstance(vectors, np.ndarray):
             vectors = as_tensor(vectors)
         return vectors.to(self.device, self.dtype).contiguous()
 
-    def _tiling_for(self, vectors: Tensor) -> Tiling:
-        """Return the tiling to use; measured once for each architecture, dtype and GPU, on a large enough block."""
-        if self._tiling is not None:
-            return self._tiling
-        choices = tilings(self.config, self.dtype)
-        if self.device.type != "cuda":
-            self._tiling = choices[0]
-            return self._tiling
-        key = (self.config, self.dtype, torch.cuda.get_device_name(self.device))
-        enough = _TUNING_TILES * self._programs * max(tiling.rows for tiling in choices)
-        if key not in _tuned and len(vectors) < enough:
-            return choices[0]
-        if key not in _tuned:
-            _tuned[key] = self._fastest(choices, vectors[:enough])
-        self._tiling = _tuned[key]
-        return self._tiling
+    @property
+    def rows_to_tune(self) -> int:
+        """Documents of the first block that tilings are timed on; with fewer the likely best one is taken."""
+        return _TUNING_TILES * self._programs * max(tiling.rows for tiling in self._tilings)
 
-    def _fastest(self, choices: Sequence[Tiling], vectors: Tensor) -> Tiling:
-        scores = torch.empty(len(self._q_nets), len(vectors), device=self.device)
-        times = {}
-        for tiling in choices:
-            try:
-                times[tiling] = _milliseconds(functools.partial(self._launch, tiling, vectors, scores=scores))
-            except _out_of_resources() as error:
-                logger.debug("%s does not fit this GPU: %s", tiling, error)
-        best = min(times, key=times.__getitem__, default=choices[-1])
-        logger.debug("%s is the fastest of %s", best, times)
+    def _tune(self, vectors: Tensor, **what: Any) -> None:
+        """Put the fastest tiling first; measured once for each architecture, type and GPU, on a large enough block."""
+        if self._is_tuned:
+            return
+        key = (self.config, self.dtype, torch.cuda.get_device_name(self.device))
+        if key not in _tuned:
+            if len(vectors) < self.rows_to_tune:
+                return
+            _tuned[key] = self._by_time(vectors[: self.rows_to_tune], what)
+        self._tilings, self._is_tuned = _tuned[key], True
+        best = self._tilings[0]
         self._packed = {key: packed for key, packed in self._packed.items() if key == (best.columns, best.inner)}
-        return best
+
+    def _by_time(self, vectors: Tensor, what: Mapping[str, Any]) -> list[Tiling]:
+        """Return the tilings that this GPU takes, the fastest first."""
+        times = {}
+        for tiling in self._tilings:
+            try:
+                with _on(self.device):  # events are made on the current GPU
+                    times[tiling] = _milliseconds(functools.partial(self._launch, tiling, vectors, **what))
+            except _does_not_fit() as error:
+                logger.debug("%s does not fit this GPU: %s", tiling, error)
+        logger.debug("milliseconds of tilings: %s", times)
+        if not times:
+            raise self._nothing_fits()
+        return sorted(times, key=times.__getitem__)
+
+    def _launch_what_fits(self, vectors: Tensor, **what: Any) -> None:
+        """Launch the first tiling that the GPU takes, and leave out those that it does not.
+
+        :raises HypensearchError: When it takes none.
+        """
+        for number, tiling in enumerate(self._tilings):
+            try:
+                self._launch(tiling, vectors, **what)
+            except _does_not_fit() as error:  # nothing has run
+                logger.warning("%s does not fit this GPU, trying another: %s", tiling, error)
+            else:
+                self._tilings = self._tilings[number:]
+                return
+        raise self._nothing_fits()
+
+    def _nothing_fits(self) -> HypensearchError:
+        return HypensearchError(
+            f"--scorer triton: no tiling of the kernel fits {torch.cuda.get_device_name(self.device)} for q-nets of "
+            f"widths {list(self.config.dims)}; use --scorer fused"
+        )
 
     def _launch(
         self,
@@ -281,7 +331,7 @@ def _up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-_tuned: dict[tuple[QNetConfig, torch.dtype, str], Tiling] = {}
+_tuned: dict[tuple[QNetConfig, torch.dtype, str], list[Tiling]] = {}
 
 
 def _programs_of(device: torch.device) -> int:
@@ -305,11 +355,14 @@ def _milliseconds(run: Callable[[], None]) -> float:
 
 
 @functools.cache
-def _out_of_resources() -> type[Exception]:
-    from triton.runtime.errors import OutOfResources
+def _does_not_fit() -> tuple[type[Exception], ...]:
+    from triton.runtime.errors import OutOfResources, PTXASError
 
-    error: type[Exception] = OutOfResources
-    return error
+    return OutOfResources, PTXASError
+
+
+def _capability_of(device: torch.device) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else _HOPPER
 
 
 def _on(device: torch.device) -> torch.device | torch.cuda.device:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -84,7 +85,16 @@ def train(config: TrainingConfig) -> DualEncoder:
 
 
 def _on_this_machine(config: TrainingConfig) -> TrainingConfig:
-    """Leave bfloat16 to machines that have instructions for it."""
+    """Leave bfloat16 to machines that have instructions for it.
+
+    :raises HypensearchError: When one process sees several GPUs: each wants a process of its own.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus > 1 and int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        raise HypensearchError(
+            f"{gpus} GPUs are visible to one process: start torchrun --nproc-per-node {gpus} -m hypensearch.train ..., "
+            "or choose one with CUDA_VISIBLE_DEVICES=0"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     usable = not config.bf16 or usable_dtype(device, torch.bfloat16) == torch.bfloat16
     return config if usable else replace(config, bf16=False)

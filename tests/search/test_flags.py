@@ -159,7 +159,7 @@ def test_pyserinis_harmless_values_are_taken(words: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "meant"),
     [
-        ([], "fp32"),
+        ([], None),
         (["--bf16"], "bf16"),
         (["--fp16"], "fp16"),
         (["--precision", "int8"], "int8"),

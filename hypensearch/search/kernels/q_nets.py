@@ -21,7 +21,7 @@ EPS = tl.constexpr(1e-5)
 BROKEN = tl.constexpr(0x7FC00000)  # NaN's bits, above those of every finite score
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["num_docs", "num_queries", "capacity"])  # another number compiles nothing
 def score_tiles(
     vectors: "Any",  # (num_docs, DIM), in the dtype to compute in
     first_weights: "Any",  # (num_queries, DIM padded to INNER, WIDTH)
@@ -194,7 +194,7 @@ def _block(
     if NORM != "none" and WIDTH != COLUMNS:
         few: tl.constexpr = COLUMNS if COLUMNS < 32 else 32  # what is not needed stays out of registers
         scale = 1 / tl.sqrt(squares / seen + EPS)
-        for first in range(0, WIDTH, few):
+        for first in tl.range(0, WIDTH, few, num_stages=3):
             columns = first + tl.arange(0, few)
             h = tl.load(outputs + columns[None, :]).to(tl.float32)
             h = (h - mean[:, None]) * scale[:, None]
