@@ -25,7 +25,6 @@ from hypensearch.formats.json_files import signed_json
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.index import FlatIndex, FlatIndexWriter, centroids
 from hypensearch.index.graph_builder import build_graph
-from hypensearch.index.nearest import gather_rows
 from hypensearch.index.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
 from hypensearch.index.progress import read_progress
 from hypensearch.models import QNetConfig, load_model
@@ -98,7 +97,7 @@ def _centroids(folder: Path) -> None:
 def _use_centroids(folder: Path) -> None:
     list(findings_of(str(folder / "index"), full=True))
     with FlatIndex.open(folder / "index") as index:
-        gather_rows(index, centroids.open_centroids(index))
+        index.vectors(centroids.open_centroids(index))
 
 
 def _q_nets(folder: Path) -> None:

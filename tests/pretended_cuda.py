@@ -26,6 +26,8 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from hypensearch.search import scorer
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 MULTIPROCESSORS = 16
 MEMORY = 139 << 30
@@ -242,6 +244,8 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] 
     monkeypatch.setattr(torch.Tensor, "__matmul__", _matmul(torch.Tensor.__matmul__))
     monkeypatch.setattr(torch.inference_mode, "__enter__", _enter_grad_mode)
     monkeypatch.setattr(torch.inference_mode, "__exit__", _exit_grad_mode)
+    # Buffers of other tests were made in inference mode, and may be written to in no other.
+    monkeypatch.setattr(scorer, "_of_this_thread", type(scorer._of_this_thread)())
     with contextlib.suppress(ImportError):
         from hypensearch.search.kernels import q_nets as kernels
 

@@ -36,7 +36,6 @@ from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.index import FlatIndex, centroids
 from hypensearch.index.graph import GraphIndex
 from hypensearch.index.graph_builder import build_graph
-from hypensearch.index.nearest import gather_rows
 from hypensearch.index.prebuilt import REGISTRY_VARIABLE, _unpack, find_prebuilt_index
 from hypensearch.index.progress import Progress, read_progress
 from hypensearch.index.surrogate import open_surrogate
@@ -243,7 +242,7 @@ def _centroids(folder: Path) -> list[Example]:
 
 def _read_centroids(path: Path) -> None:
     with FlatIndex.open(_folder_of(path, "index")) as index:
-        gather_rows(index, centroids.open_centroids(index))
+        index.vectors(centroids.open_centroids(index))
 
 
 def _progress(folder: Path) -> list[Example]:

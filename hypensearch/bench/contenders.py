@@ -26,7 +26,6 @@ from hypensearch.search.graph_search import GraphSearch
 from hypensearch.search.product_search import make_engine
 from hypensearch.search.scorer import Scorer
 from hypensearch.search.strategy import Batch, SearchOptions, Strategy, make_strategy
-from hypensearch.search.surrogate_builder import gather
 from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
 
 logger = logging.getLogger(__name__)
@@ -213,7 +212,7 @@ class _Reranked:
         return [self._count] * self._queries
 
     def _best(self, q_net: QNets, rows: np.ndarray, k: int) -> list[Hit]:
-        scores = Scorer(q_net, self._device).score(gather(self._index, rows))[0].cpu().numpy()
+        scores = Scorer(q_net, self._device).score(self._index.vectors(rows))[0].cpu().numpy()
         best = np.argsort(-scores, kind="stable")[:k]
         return [Hit(self._index.docid(int(rows[i])), float(scores[i])) for i in best]
 

@@ -18,8 +18,6 @@ from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
 from hypensearch.formats.schema import Count, checked
 from hypensearch.index.flat import FlatIndex
-from hypensearch.index.nearest import gather_rows, read_rows
-from hypensearch.index.surrogate import vectors_digest
 
 FOLDER = "centroids"
 FORMAT = "hypensearch centroids"
@@ -61,7 +59,7 @@ def open_centroids(index: FlatIndex) -> np.ndarray:
         if facts["version"] < FORMAT_VERSION:
             raise HypensearchError(f"{folder}: format version {facts['version']}, which is read no more; {again}")
         check_signed(content, facts)
-        if facts["vectors"] != vectors_digest(index):
+        if facts["vectors"] != index.vectors_digest:
             raise HypensearchError(f"{folder}: were made of other vectors than {index.folder} holds; {again}")
         rows = np.array(checked(facts, _Facts)["rows"], dtype=np.int64)
         if not _are_rows(rows, index.num_docs):
@@ -89,7 +87,7 @@ def _k_means(index: FlatIndex, count: int, seed: int) -> np.ndarray:
         raise HypensearchError("--centroids needs Faiss: pip install 'hypensearch[faiss]'") from None
     sample = np.sort(np.random.default_rng(seed).permutation(index.num_docs)[: _TRAINED_ON * count])
     k_means = faiss.Kmeans(index.dim, count, niter=_ITERATIONS, seed=seed, min_points_per_centroid=1)
-    k_means.train(np.ascontiguousarray(gather_rows(index, sample).numpy()))
+    k_means.train(np.ascontiguousarray(index.vectors(sample)))
     return np.asarray(k_means.centroids)
 
 
@@ -103,7 +101,7 @@ def _nearest_documents(index: FlatIndex, centroids: np.ndarray) -> tuple[np.ndar
     rows = np.zeros(len(centroids), dtype=np.int64)
     sizes = np.zeros(len(centroids), dtype=np.int64)
     for start in range(0, index.num_docs, _READ_ROWS):
-        block = np.ascontiguousarray(read_rows(index, start, min(start + _READ_ROWS, index.num_docs)), dtype=np.float32)
+        block = np.ascontiguousarray(index.vector_block(start, start + _READ_ROWS), dtype=np.float32)
         sizes += np.bincount(engine.search(block, 1)[1][:, 0], minlength=len(centroids))
         of_block = faiss.IndexFlatL2(index.dim)
         of_block.add(block)
@@ -116,7 +114,7 @@ def _nearest_documents(index: FlatIndex, centroids: np.ndarray) -> tuple[np.ndar
 def _write(index: FlatIndex, rows: np.ndarray, facts: dict[str, Any]) -> None:
     folder = os.path.join(index.folder, FOLDER)
     make_folder(folder)
-    belongs = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": vectors_digest(index)}
+    belongs = {"format": FORMAT, "version": FORMAT_VERSION, "vectors": index.vectors_digest}
     with (
         FileLock(os.path.join(folder, ".lock")),
         replace_when_whole(os.path.join(folder, _MANIFEST), follow_link=False) as file,

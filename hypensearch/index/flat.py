@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shlex
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from types import TracebackType
 from typing import Any
 
@@ -293,6 +296,45 @@ class FlatIndex:
             if len(here):
                 found.update(zip(here.tolist(), shard.documents(here - shard.start), strict=True))
         return [found[row] for row in wanted.tolist()]
+
+    def vectors(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Read the vectors of some rows.
+
+        :return: float32, *Shape:* ``(len(rows), dim)``.
+        :raises IndexError: When there is no such row.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.num_docs:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.num_docs}")
+        if len(self.shards) == 1:
+            return np.asarray(self.shards[0].vectors).take(rows, axis=0).astype(np.float32, copy=False)
+        vectors = np.empty((len(rows), self.dim), dtype=np.float32)
+        order = np.argsort(rows)
+        bounds = np.searchsorted(rows[order], [*self._starts, self.num_docs]).tolist()
+        for shard, (first, last) in zip(self.shards, pairwise(bounds), strict=True):
+            if first < last:
+                places = order[first:last]
+                vectors[places] = np.asarray(shard.vectors)[rows[places] - shard.start]  # a memmap would make a memmap
+        return vectors
+
+    def vector_block(self, start: int, stop: int) -> np.ndarray:
+        """Give the vectors of consecutive rows as they are stored; a view where one shard holds them.
+
+        :param stop: The row behind the last one; there are fewer where the index ends before.
+        :return: float32 or float16, *Shape:* ``(stop - start, dim)``.
+        """
+        parts = [
+            shard.vectors[max(start - shard.start, 0) : stop - shard.start]
+            for shard in self.shards
+            if shard.start < stop and shard.start + shard.num_docs > start
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @property
+    def vectors_digest(self) -> str:
+        """What identifies the vectors, for what is made of them: a SHA-256 of the digests in the manifest."""
+        digests = [shard.files[VECTORS].sha256 for shard in self.manifest.shards]
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
     def verify(self) -> None:
         """Compare every byte with the manifest's digests; takes as long as the disk does.

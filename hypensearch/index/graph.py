@@ -26,7 +26,6 @@ from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
 from hypensearch.index.manifest import FileRecord
 from hypensearch.index.npy import map_npy
-from hypensearch.index.surrogate import vectors_digest
 
 FORMAT = "hypensearch graph"
 FORMAT_VERSION = 2
@@ -47,7 +46,7 @@ class GraphManifest:
     :param degree: Neighbours of a document, at most.
     :param distance: What "near" means: "l2", "ip" or "cosine".
     :param builder: "exact", "faiss" or "imported".
-    :param vectors: Digest of the vectors that it belongs to; see :func:`hypensearch.index.surrogate.vectors_digest`.
+    :param vectors: Digest of the vectors that it belongs to; see :attr:`hypensearch.index.FlatIndex.vectors_digest`.
     :param neighbours: Size and digest of ``neighbours.npy``.
     :param recall: Share of the exact neighbours that it has, measured on a sample; None for "exact", which has all.
     :param recall_sample: Documents in that sample.
@@ -189,7 +188,7 @@ def check_belongs(index: FlatIndex, manifest: GraphManifest, folder: str) -> Non
 
     :raises HypensearchError: When the index' vectors are not those that the graph was made of.
     """
-    if manifest.num_docs != index.num_docs or manifest.vectors != vectors_digest(index):
+    if manifest.num_docs != index.num_docs or manifest.vectors != index.vectors_digest:
         raise HypensearchError(
             f"{folder}: was made of other vectors ({manifest.num_docs:,} documents) than {index.folder} holds "
             f"({index.num_docs:,}); {_again(folder)}"

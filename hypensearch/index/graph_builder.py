@@ -36,7 +36,6 @@ from hypensearch.index.manifest import FileRecord
 from hypensearch.index.nearest import CuvsNeighbours, ExactNeighbours, FaissNeighbours, recall, sample_neighbours
 from hypensearch.index.npy import GrowingArray
 from hypensearch.index.progress import first_difference
-from hypensearch.index.surrogate import vectors_digest
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +80,7 @@ def build_graph(
     settings: dict[str, Any] = {} if builder == "exact" else {"min_recall": min_recall}
     name = name or f"graph_{distance}_k{degree}{'' if builder == 'exact' else '_' + builder}"
     manifest = GraphManifest(
-        index.num_docs, degree, distance, builder, vectors_digest(index), FileRecord(0, ""), settings=settings
+        index.num_docs, degree, distance, builder, index.vectors_digest, FileRecord(0, ""), settings=settings
     )
     with GraphWriter(index, name, manifest, overwrite=overwrite) as writer:
         exact = ExactNeighbours(index, distance, degree, device)
@@ -122,7 +121,7 @@ def import_graph(
     longest = degree or max((len(line.neighbours) for line in read_graph_jsonl(path)), default=0) or 1
     neighbours = _read_neighbours(index, path, longest)
     manifest = GraphManifest(
-        index.num_docs, longest, distance, "imported", vectors_digest(index), FileRecord(0, ""), settings={}
+        index.num_docs, longest, distance, "imported", index.vectors_digest, FileRecord(0, ""), settings={}
     )
     with GraphWriter(index, name or f"graph_{distance}_k{longest}", manifest, overwrite=overwrite) as writer:
         rows, wanted = sample_neighbours(ExactNeighbours(index, distance, longest, device))

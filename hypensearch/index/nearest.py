@@ -101,7 +101,7 @@ class ExactNeighbours:
             if self._resident is not None:
                 yield start, self._resident[start:stop].float()
             else:
-                yield start, as_float(read_rows(self.index, start, stop)).to(self.device)
+                yield start, as_float(self.index.vector_block(start, stop)).to(self.device)
 
     def _propose(self, rows: np.ndarray) -> np.ndarray:
         """Find a few more than are wanted, by matrix products."""
@@ -150,7 +150,7 @@ class ExactNeighbours:
             places = torch.from_numpy(rows).to(self.device) if isinstance(rows, np.ndarray) else rows
             return self._resident[places.long()].float()
         rows = rows if isinstance(rows, np.ndarray) else rows.cpu().numpy()
-        return gather_rows(self.index, rows).to(self.device)
+        return as_tensor(self.index.vectors(rows)).to(self.device)
 
     def _on_device(self) -> Tensor | None:
         import torch
@@ -163,7 +163,7 @@ class ExactNeighbours:
         dtype = torch.float16 if self.index.dtype == "float16" else torch.float32
         resident = torch.empty(self.index.num_docs, self.index.dim, dtype=dtype, device=self.device)
         for start in range(0, self.index.num_docs, _READ_ROWS):
-            block = read_rows(self.index, start, min(start + _READ_ROWS, self.index.num_docs))
+            block = self.index.vector_block(start, start + _READ_ROWS)
             resident[start : start + len(block)] = torch.from_numpy(np.array(block))
         return resident
 
@@ -268,7 +268,7 @@ class FaissNeighbours:
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Find near documents; as :meth:`ExactNeighbours.__call__`, but some may be missing."""
-        vectors = _unit_rows(gather_rows(self._index, rows).numpy(), self._unit)
+        vectors = _unit_rows(self._index.vectors(rows), self._unit)
         _, proposed = self._faiss.search(vectors, min(self._exact.degree + _SPARE + 1, self._index.num_docs))
         return self._exact.nearest(rows, proposed)
 
@@ -296,7 +296,7 @@ class CuvsNeighbours:
     ) -> None:
         descend = descend or _nn_descent(exact.device)
         self._exact = exact
-        vectors = _unit_rows(read_rows(index, 0, index.num_docs).astype(np.float32), exact.distance == "cosine")
+        vectors = _unit_rows(index.vector_block(0, index.num_docs).astype(np.float32), exact.distance == "cosine")
         metric = "inner_product" if exact.distance == "ip" else "sqeuclidean"
         length = max(1, min(exact.degree + _SPARE, index.num_docs - 1))
         rows, wanted = sample_neighbours(exact)
@@ -360,9 +360,9 @@ def _inverted_file(index: FlatIndex, distance: str) -> Any:
     unit = distance == "cosine"
     rows = np.sort(np.random.default_rng(0).permutation(index.num_docs)[: 128 * num_lists])
     inverted.cp.min_points_per_centroid = 1
-    inverted.train(_unit_rows(gather_rows(index, rows).numpy(), unit))
+    inverted.train(_unit_rows(index.vectors(rows), unit))
     for start in range(0, index.num_docs, _READ_ROWS):
-        block = read_rows(index, start, min(start + _READ_ROWS, index.num_docs))
+        block = index.vector_block(start, start + _READ_ROWS)
         inverted.add(_unit_rows(np.ascontiguousarray(block, dtype=np.float32), unit))
     return inverted
 
@@ -373,29 +373,6 @@ def _unit_rows(vectors: np.ndarray, wanted: bool) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: np.ndarray = vectors / np.maximum(norms, _TINY)
     return unit
-
-
-def read_rows(index: FlatIndex, start: int, stop: int) -> np.ndarray:
-    """Read consecutive vectors over shards, *Shape:* ``(stop - start, dim)``; a view where one shard holds them."""
-    parts = [
-        shard.vectors[max(start - shard.start, 0) : stop - shard.start]
-        for shard in index.shards
-        if shard.start < stop and shard.start + shard.num_docs > start
-    ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def gather_rows(index: FlatIndex, rows: np.ndarray) -> Tensor:
-    """Read any vectors over shards, float32, *Shape:* ``(len(rows), dim)``."""
-    import torch
-
-    if len(index.shards) == 1:
-        return as_tensor(index.shards[0].vectors)[torch.from_numpy(rows)].float()
-    result = torch.empty(len(rows), index.dim)
-    for shard in index.shards:
-        here = np.flatnonzero((rows >= shard.start) & (rows < shard.start + shard.num_docs))
-        result[here] = as_tensor(shard.vectors)[torch.from_numpy(rows[here] - shard.start)].float()
-    return result
 
 
 def as_float(vectors: np.ndarray) -> Tensor:

@@ -17,8 +17,6 @@ digests) and arrays:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -37,7 +35,7 @@ from hypensearch.formats.json_files import check_signed, parse_json, read_bounde
 from hypensearch.formats.schema import Count, Digest, Name, checked
 from hypensearch.index.flat import FlatIndex
 from hypensearch.index.integrity import file_damages
-from hypensearch.index.manifest import VECTORS, FileRecord
+from hypensearch.index.manifest import FileRecord
 from hypensearch.index.npy import GrowingArray, map_npy, write_npy
 
 FOLDER = "surrogate"
@@ -133,7 +131,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
         return None
     if not all(os.path.exists(folder / record["name"]) for record in facts["files"].values()):
         facts = _read_manifest(folder) or facts  # another process may have replaced them meanwhile
-    if facts["vectors"] != vectors_digest(index):
+    if facts["vectors"] != index.vectors_digest:
         raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")
     try:
         arrays = {name: _map(folder, facts["files"][name], *_kind(name, index.num_docs)) for name in _DTYPES}
@@ -177,7 +175,7 @@ def write_surrogate(
             manifest = {
                 "format": FORMAT,
                 "version": FORMAT_VERSION,
-                "vectors": vectors_digest(index),
+                "vectors": index.vectors_digest,
                 "files": {name: _named_by_content(name, path) for name, path in paths.items()},
                 **facts,
                 **more_facts,
@@ -190,12 +188,6 @@ def write_surrogate(
     surrogate = open_surrogate(index)
     assert surrogate is not None
     return surrogate
-
-
-def vectors_digest(index: FlatIndex) -> str:
-    """Identify the vectors of an index by the digests that its manifest holds."""
-    digests = [shard.files[VECTORS].sha256 for shard in index.manifest.shards]
-    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def codes_digest(surrogate: Surrogate) -> str:

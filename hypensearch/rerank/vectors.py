@@ -16,7 +16,6 @@ from hypensearch import cli
 from hypensearch.device import autocast
 from hypensearch.index.flat import FlatIndex
 from hypensearch.rerank.vector_cache import VectorCache
-from hypensearch.search.surrogate_builder import gather
 
 if TYPE_CHECKING:
     from hypensearch.models.dual_encoder import DualEncoder
@@ -80,7 +79,7 @@ class IndexVectors:
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Give the vectors of rows."""
-        return gather(self._index, rows)
+        return self._index.vectors(rows)
 
     def close(self) -> None:
         """Do nothing: the index belongs to somebody else."""

@@ -19,7 +19,7 @@ itself; every search scores the worst of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -84,7 +84,7 @@ def build_surrogate(
             if isinstance(features, Vectors):
                 return _without_fits(q_nets, basis)
             rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
-            codes = (features.of(gather(index, rows)) - center) @ basis
+            codes = (features.of(index.vectors(rows)) - center) @ basis
             leverage = extremes.leverage(codes[: len(sample)])
             fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis)
             others = rows[len(sample) :], codes[len(sample) :]
@@ -156,7 +156,7 @@ def _components(
     """
     device = q_nets.weights[0].device
     rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
-    vectors = gather(index, rows)
+    vectors = index.vectors(rows)
     features: Features = States(q_nets, device)
     states = features.of(vectors).double()
     usual = _usual(states)
@@ -332,7 +332,7 @@ class _Fits:
         self, q_nets: QNets, index: FlatIndex, sample: np.ndarray, codes: Tensor, leverage: Tensor, basis: Tensor
     ) -> None:
         self._scorer, self._index = Scorer(q_nets, codes.device), index
-        scores = self._scorer.score(gather(index, sample)).double()
+        scores = self._scorer.score(index.vectors(sample)).double()
         codes, errors = codes.double(), leverage.double().clamp(min=1.0)
         self._mean = weighted_mean(scores, errors)
         shares = errors.square().reciprocal() / errors.square().reciprocal().sum()
@@ -351,7 +351,7 @@ class _Fits:
 
     def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
         """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
-        scores = self._scorer.score(gather(self._index, rows)).double()
+        scores = self._scorer.score(self._index.vectors(rows)).double()
         return (scores - self._mean - (codes.double() @ self._weights).T) / self.error
 
 
@@ -438,18 +438,3 @@ def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:
     """Return each query's mean score, documents of large errors counting for less, *Shape:* ``(num_queries, 1)``."""
     weights = errors.to(scores.dtype).square().reciprocal()
     return ((scores @ weights) / weights.sum()).unsqueeze(1)
-
-
-def gather(index: FlatIndex, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Return the vectors of some rows of the whole index, float32, *Shape:* ``(len(rows), dim)``."""
-    rows = np.asarray(rows, dtype=np.int64)
-    if len(index.shards) == 1:
-        return np.asarray(index.shards[0].vectors).take(rows, axis=0).astype(np.float32, copy=False)
-    vectors = np.empty((len(rows), index.dim), dtype=np.float32)
-    order = np.argsort(rows)
-    bounds = np.searchsorted(rows[order], [*(shard.start for shard in index.shards), index.num_docs]).tolist()
-    for shard, (first, last) in zip(index.shards, pairwise(bounds), strict=True):
-        if first < last:
-            places = order[first:last]
-            vectors[places] = np.asarray(shard.vectors)[rows[places] - shard.start]  # a memmap would make a memmap
-    return vectors

@@ -36,7 +36,7 @@ from hypensearch.search.gradients import tape_of
 from hypensearch.search.product_search import Codes, Engine, Glance, Proposals, Scan
 from hypensearch.search.report import OfThisThread
 from hypensearch.search.scorer import Scorer
-from hypensearch.search.surrogate_builder import gather, inverse_gram, weighted_mean
+from hypensearch.search.surrogate_builder import inverse_gram, weighted_mean
 
 _MAX_ROUNDS = 32
 _SAMPLE = 64
@@ -189,7 +189,7 @@ class SurrogateSearch:
                         break
             chosen = shortlist.choose(min(count, shortlist.left))
             rows = shortlist.rows[chosen.cpu().numpy()]
-            vectors = gather(self.index, rows)
+            vectors = self.index.vectors(rows)
             scores = scorer.score_one(query, vectors, fit.tape)
             squares.append(fit.squares((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]))
             error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
@@ -233,7 +233,7 @@ class _Start:
         sample = surrogate.sample[:size][:most]
         outliers = np.setdiff1d(surrogate.outliers, sample)
         self.rows = np.concatenate([sample, outliers])[:most]
-        vectors = gather(index, self.rows)
+        vectors = index.vectors(self.rows)
         of_sample = codes.gather(torch.from_numpy(sample))
         #: Scores the rows and gives, for each query, a fit to its scores of the sample: outliers would spoil it.
         self.fits: _Ridges | _Tangents

@@ -35,7 +35,7 @@ from hypensearch.index.graph import GraphIndex, GraphManifest, graph_names
 from hypensearch.index.graph_builder import GraphWriter, build_graph
 from hypensearch.index.manifest import FileRecord
 from hypensearch.index.nearest import ExactNeighbours
-from hypensearch.index.surrogate import open_surrogate, vectors_digest
+from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, QNets, load_model
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.graph_search import GraphSearch
@@ -177,7 +177,7 @@ def _made_up_graph(index: FlatIndex, corpus: Corpus, latents: np.ndarray) -> Non
                 others = order[bounds[other] : bounds[other + 1]]
                 if len(others):
                     neighbours[rows, NEAR + place] = others[chance.integers(0, len(others), len(rows))]
-    facts = GraphManifest(index.num_docs, DEGREE, "l2", "imported", vectors_digest(index), FileRecord(0, ""))
+    facts = GraphManifest(index.num_docs, DEGREE, "l2", "imported", index.vectors_digest, FileRecord(0, ""))
     with GraphWriter(index, "made_up", facts) as writer:
         for start in range(0, index.num_docs, _BLOCK):
             writer.append(neighbours[start : start + _BLOCK])

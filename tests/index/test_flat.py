@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
-from hypensearch.index import FlatIndex
+from hypensearch.index import FlatIndex, FlatIndexWriter
+from hypensearch.index.join import join_indexes
 from hypensearch.index.manifest import FileRecord, Manifest, ShardRecord, read_manifest
 from hypensearch.index.npy import npy_header
 
@@ -177,3 +178,43 @@ def test_verify_finds_a_changed_byte(tmp_path, name, said):
     path.write_bytes(content)
     with pytest.raises(HypensearchError, match=said):
         FlatIndex.open(tmp_path).verify()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 9), min_size=1, max_size=3))
+def test_vectors_of_rows_over_shards(tmp_path_factory, dtype, data, sizes):
+    folder, ends = tmp_path_factory.mktemp("shards"), np.cumsum(sizes)
+    wanted = np.random.default_rng(0).standard_normal((ends[-1], 3)).astype(dtype)
+    for number, (end, size) in enumerate(zip(ends, sizes, strict=True)):
+        with FlatIndexWriter(folder / str(number)) as writer:
+            writer.begin(dim=3, dtype=dtype)
+            writer.append([f"d{row}" for row in range(end - size, end)], wanted[end - size : end])
+            writer.finish()
+    join_indexes([folder / str(number) for number in range(len(sizes))], folder / "joined")
+    rows = data.draw(st.lists(st.integers(0, int(ends[-1]) - 1)))
+    start = data.draw(st.integers(0, int(ends[-1]) - 1))
+    stop = data.draw(st.integers(start + 1, int(ends[-1]) + 5))
+    with FlatIndex.open(folder / "joined") as index:
+        vectors = index.vectors(rows)
+        assert (vectors.dtype, vectors.shape) == (np.float32, (len(rows), 3))
+        np.testing.assert_array_equal(vectors, wanted[rows].astype(np.float32) if rows else vectors)
+        block = index.vector_block(start, stop)
+        assert block.dtype == dtype
+        np.testing.assert_array_equal(block, wanted[start:stop])
+
+
+@pytest.mark.parametrize("rows", [[0, 7], [-1], [0, 2**40]])
+def test_vectors_of_rows_outside_are_refused(tmp_path, rows):
+    write_index(tmp_path)
+    with FlatIndex.open(tmp_path) as index, pytest.raises(IndexError, match=r"rows -?\d+ to -?\d+ of 5"):
+        index.vectors(rows)
+
+
+def test_the_digest_of_the_vectors_is_theirs_alone(tmp_path):
+    digests = []
+    for name, scale, docids_ in (("a", 1, "abcdefg"), ("b", 1, "hijklmn"), ("c", 2, "abcdefg")):
+        write_index(tmp_path / name, docids=list(docids_), scale=scale)
+        with FlatIndex.open(tmp_path / name) as index:
+            digests.append(index.vectors_digest)
+    assert digests[0] == digests[1] != digests[2]

@@ -24,7 +24,6 @@ from hypensearch.index.graph import GraphIndex, GraphManifest
 from hypensearch.index.graph_builder import GraphWriter, build_graph, import_graph
 from hypensearch.index.join import join_indexes
 from hypensearch.index.manifest import FileRecord
-from hypensearch.index.surrogate import vectors_digest
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.graph_search import VARIANTS, GraphSearch, _keys, _scores_of_keys, seeds_of_run
@@ -47,7 +46,7 @@ SETTINGS = [
 def save_graph(index: FlatIndex, neighbours: np.ndarray, name: str = "graph") -> GraphIndex:
     """Write any neighbours as a graph."""
     facts = GraphManifest(
-        index.num_docs, neighbours.shape[1], "l2", "imported", vectors_digest(index), FileRecord(0, "")
+        index.num_docs, neighbours.shape[1], "l2", "imported", index.vectors_digest, FileRecord(0, "")
     )
     with GraphWriter(index, name, facts) as writer:
         writer.append(neighbours)

@@ -87,7 +87,7 @@ def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) 
     without = dataclasses.replace(
         surrogate, output_map=0 * surrogate.output_map, penalty=np.eye(len(surrogate.penalty), dtype=np.float32)
     )
-    scores = Scorer(q_nets, CPU).score(builder.gather(index, rows))
+    scores = Scorer(q_nets, CPU).score(index.vectors(rows))
 
     def error(surrogate: Surrogate) -> float:
         codes = Codes(surrogate, CPU)
@@ -469,10 +469,6 @@ def test_a_glance_is_for_those_who_may_score_more(
     hits = search.search(strangers(2, seed=1), 10)
     assert all(stats.documents_scored <= max_scored for stats in search.stats)
     assert [len(of_query) for of_query in hits] == [min(10, max_scored)] * 2
-
-
-def test_no_vectors_are_gathered_of_no_rows(index: FlatIndex) -> None:
-    assert builder.gather(index, []).shape == (0, 32)
 
 
 def test_gradients_are_not_followed_where_blocks_are_alike(index: FlatIndex) -> None:

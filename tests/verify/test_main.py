@@ -146,9 +146,8 @@ def test_a_graph_with_flaws_is_found_even_with_the_right_checksum(index: Path) -
         from hypensearch.index.graph import GraphManifest
         from hypensearch.index.graph_builder import GraphWriter
         from hypensearch.index.manifest import FileRecord
-        from hypensearch.index.surrogate import vectors_digest
 
-        manifest = GraphManifest(NUM_DOCS, 2, "l2", "imported", vectors_digest(opened), FileRecord(0, ""))
+        manifest = GraphManifest(NUM_DOCS, 2, "l2", "imported", opened.vectors_digest, FileRecord(0, ""))
         with GraphWriter(opened, "own", manifest) as writer:
             writer.append(np.array([[row, 0] for row in range(NUM_DOCS)], np.int32))
             writer.finish()
