@@ -114,21 +114,25 @@ def _make_engine(args: argparse.Namespace) -> None:
 
 
 def _make_surrogate(args: argparse.Namespace) -> None:
-    from hypensearch.search.searcher import HypencoderSearcher
+    from hypensearch.device import resolve_device
+    from hypensearch.search.index_model import IndexModel
     from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
     from hypensearch.search.typical_queries import typical_queries
     from hypensearch.topics import load_topics
 
-    options = {"device": args.device, "width": args.width, "backbone_config": args.backbone_config}
-    with HypencoderSearcher(args.index, args.encoder, searcher="exhaustive", **options) as searcher:
-        count = how_many_queries(searcher.query_encoder.q_net_config)
+    device = resolve_device(args.device)
+    with FlatIndex.open(args.index) as index:
+        index.check_once()
+        options = {"width": args.width, "backbone_config": args.backbone_config}
+        maker = IndexModel(index, args.encoder, device=device, **options)
+        count = how_many_queries(maker.model.q_net_config)
         if args.topics:
             queries = list(load_topics(args.topics, args.topics_format).values())[:count]
         else:
-            queries = typical_queries(searcher.index, count)
-        build_surrogate(searcher.index, searcher.encode(queries), searcher.device, show_progress=True)
+            queries = typical_queries(index, count)
+        build_surrogate(index, maker.encode(queries), device, show_progress=True)
     search = _search("surrogate", index=args.index)
-    print(f"codes of {searcher.num_docs:,} documents are in {args.index}; search: {search}")
+    print(f"codes of {index.num_docs:,} documents are in {args.index}; search: {search}")
 
 
 def _make_centroids(args: argparse.Namespace) -> None:

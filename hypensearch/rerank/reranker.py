@@ -17,13 +17,14 @@ import numpy as np
 from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit, in_rank_order
+from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
 from hypensearch.rerank.adaptive import adaptive_rerank
 from hypensearch.rerank.interpolate import NORMALIZATIONS, interpolate
 from hypensearch.rerank.vectors import DocumentEncoding, EncodedVectors, IndexVectors, Vectors
+from hypensearch.search.index_model import IndexModel
 from hypensearch.search.scorer import Scorer
-from hypensearch.search.searcher import HypencoderSearcher
 
 if TYPE_CHECKING:
     import torch
@@ -141,9 +142,6 @@ class Queries(Protocol):
     def given(self) -> DualEncoder | None:
         """Return the model that was named or loaded before; None where only an index names one."""
 
-    def close(self) -> None:
-        """Let go of files."""
-
 
 class Reranker:
     """Scores candidates of a first stage with q-nets. Made by :meth:`from_index` or :meth:`from_texts`.
@@ -200,17 +198,13 @@ class Reranker:
         from hypensearch.index.graph import GraphIndex
 
         options = options or RerankOptions()
-        searcher = HypencoderSearcher(
-            index_dir,
-            query_encoder,
-            device=device,
-            max_length=max_length,
-            width=width,
-            backbone_config=backbone_config,
-            searcher="exhaustive",
+        index, place = FlatIndex.open(index_dir), resolve_device(device)
+        index.check_once()
+        model = IndexModel(
+            index, query_encoder, device=place, max_length=max_length, width=width, backbone_config=backbone_config
         )
-        graph = GraphIndex.open(searcher.index, options.graph) if options.gar else None
-        return cls(IndexVectors(searcher.index), _IndexQueries(searcher), searcher.device, options, graph)
+        graph = GraphIndex.open(index, options.graph) if options.gar else None
+        return cls(IndexVectors(index), model, place, options, graph)
 
     @classmethod
     def from_texts(
@@ -328,7 +322,6 @@ class Reranker:
     def close(self) -> None:
         """Let go of index and files."""
         self._vectors.close()
-        self._queries.close()
 
     def __enter__(self) -> Reranker:
         return self
@@ -477,29 +470,6 @@ class _Candidates:
         return cls(list(scores), scores)
 
 
-class _IndexQueries:
-    """The model that an index names, or another one that fits it."""
-
-    def __init__(self, searcher: HypencoderSearcher) -> None:
-        self._searcher = searcher
-
-    @property
-    def model(self) -> DualEncoder:
-        return self._searcher.query_encoder
-
-    def encode(self, texts: Sequence[str]) -> QNets:
-        return self._searcher.encode(texts)
-
-    def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
-        self._searcher.check_made_by(model, what)
-
-    def given(self) -> DualEncoder | None:
-        return self._searcher.given_encoder()
-
-    def close(self) -> None:
-        self._searcher.close()
-
-
 class _TextQueries:
     """A model by its name, loaded once for queries and documents."""
 
@@ -535,6 +505,3 @@ class _TextQueries:
 
     def given(self) -> DualEncoder | None:
         return self._model
-
-    def close(self) -> None:
-        pass

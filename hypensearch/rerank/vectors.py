@@ -50,7 +50,7 @@ class Vectors(Protocol):
 class IndexVectors:
     """The vectors of an index.
 
-    :param index: The index; who opened it closes it.
+    :param index: The index, which is closed with them.
     """
 
     def __init__(self, index: FlatIndex) -> None:
@@ -82,7 +82,8 @@ class IndexVectors:
         return self._index.vectors(rows)
 
     def close(self) -> None:
-        """Do nothing: the index belongs to somebody else."""
+        """Close the index."""
+        self._index.close()
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
 from hypensearch.hits import Hit
 from hypensearch.index import FlatIndex
-from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
+from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder
 from hypensearch.models.q_net import QNets
+from hypensearch.search.index_model import IndexModel
 from hypensearch.search.lucene_documents import LuceneDocuments
 from hypensearch.search.report import OfThisThread, QueryReport, SearchStats
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
@@ -136,12 +137,6 @@ class HypencoderSearcher:
         self.index = FlatIndex.open(os.fspath(index_dir))
         self.prebuilt_index_name = prebuilt_index_name
         self.device = resolve_device(device)
-        self.max_length = max_length
-        self._load_options: dict[str, Any] = {
-            "backbone_config": backbone_config,
-            "revision": revision,
-            "width": width,
-        }
         #: How the index is searched.
         self.options = SearchOptions(
             searcher=searcher,
@@ -170,14 +165,17 @@ class HypencoderSearcher:
         self.stats = SearchStats(self._strategy.name, self.index.num_docs)
         self._sparse_index = sparse_index
         self._texts: LuceneDocuments | None = None
-        self._loading = threading.Lock()
+        self._opening = threading.Lock()
         self._counting = threading.Lock()
-        if isinstance(model := getattr(query_encoder, "model", None), DualEncoder):
-            query_encoder = model  # of a HypencoderQueryEncoder
-        self._query_encoder = query_encoder if isinstance(query_encoder, DualEncoder) else None
-        self._encoder_name = _checkpoint_name(query_encoder)
-        if self._query_encoder is not None:
-            self._check_fits(self._query_encoder)
+        self._model = IndexModel(
+            self.index,
+            query_encoder,
+            device=self.device,
+            max_length=max_length,
+            width=width,
+            backbone_config=backbone_config,
+            revision=revision,
+        )
 
     @classmethod
     def from_prebuilt_index(
@@ -220,12 +218,12 @@ class HypencoderSearcher:
 
         :raises HypensearchError: When it cannot be loaded, or did not make the index.
         """
-        with self._loading:
-            if self._query_encoder is None:
-                model = self._load_encoder()
-                self._check_fits(model)
-                self._query_encoder = model
-        return self._query_encoder
+        return self._model.model
+
+    @property
+    def max_length(self) -> int:
+        """Tokens kept of a query, special ones included."""
+        return self._model.max_length
 
     @overload
     def search(
@@ -325,9 +323,9 @@ class HypencoderSearcher:
 
     def encode(self, queries: Sequence[str]) -> QNets:
         """Return the q-nets of queries."""
-        encoder = self.query_encoder
+        _ = self.query_encoder  # loading it is no part of the time
         with self._clocked(), stage("encode"):
-            return encoder.encode_queries(list(queries), max_length=self.max_length)
+            return self._model.encode(queries)
 
     def doc(self, docid: str | int) -> IndexedDocument | None:
         """Return a document's text, None when the index has no such document.
@@ -340,7 +338,7 @@ class HypencoderSearcher:
         name = docid if isinstance(docid, str) else self._docid_of_row(docid)
         if name is None or self._sparse_index is None:
             return None if name is None else self.index.document(name)
-        with self._loading:
+        with self._opening:
             if self._texts is None:
                 self._texts = LuceneDocuments(self._sparse_index)
         return self._texts.read(name)
@@ -353,10 +351,10 @@ class HypencoderSearcher:
             self._texts = None
 
     def __repr__(self) -> str:
-        model = self._encoder_name or getattr(self._query_encoder, "name", None) or (self.index.model or {}).get("name")
         return (
             f"<{type(self).__name__} of {self.index.folder}: {self.num_docs:,} documents of {self.dimension} "
-            f"dimensions, {self._strategy.name} search on {self.device}, queries by {model or 'an unknown model'}>"
+            f"dimensions, {self._strategy.name} search on {self.device}, queries by "
+            f"{self._model.name or 'an unknown model'}>"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -428,7 +426,7 @@ class HypencoderSearcher:
 
     def _embed(self, texts: Sequence[str]) -> np.ndarray:
         """Encode queries as documents are."""
-        return self.query_encoder.encode_documents(list(texts), max_length=self.max_length)
+        return self._model.encode_as_documents(texts)
 
     def _as_q_nets(self, queries: Sequence[Query]) -> QNets:
         texts = [query for query in queries if isinstance(query, str)]
@@ -450,65 +448,13 @@ class HypencoderSearcher:
                 return np.asarray(shard.vectors[row], dtype=np.float32)
         raise KeyError(docid)
 
-    def _load_encoder(self) -> DualEncoder:
-        made_by = self.index.model or {}
-        name = self._encoder_name or made_by.get("name")
-        if not name:
-            raise HypensearchError(
-                f"{self.index.folder} does not say which model made its vectors: name it with --encoder"
-            )
-        options = dict(self._load_options)
-        if self._encoder_name is None:
-            options["revision"] = options["revision"] or made_by.get("revision")
-            options["backbone_config"] = options["backbone_config"] or made_by.get("backbone_config")
-        count_padding = bool(made_by.get("count_padding"))
-        try:
-            return load_model(
-                name,
-                count_padding=count_padding,
-                device=self.device,
-                network=self._encoder_name is not None,  # a name that the user gave, and no index
-                **options,
-            )
-        except HypensearchError as error:
-            if self._encoder_name is not None:
-                raise
-            raise HypensearchError(
-                f"the model that {self.index.folder} names cannot be loaded ({error}); if it has moved, name it with "
-                "--encoder"
-            ) from None
-
     def given_encoder(self) -> DualEncoder | None:
         """Return the query encoder that was named or loaded before; None where only the index names one."""
-        if self._query_encoder is None and self._encoder_name is None:
-            return None
-        return self.query_encoder
-
-    def _check_fits(self, model: DualEncoder) -> None:
-        if model.dim != self.index.dim:
-            raise HypensearchError(
-                f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but {model.name} makes "
-                f"vectors of {model.dim}: encode the corpus with it, or name the right --encoder"
-            )
-        self.check_made_by({"name": model.name, "fingerprint": model.fingerprint}, "the query encoder")
+        return self._model.given()
 
     def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
-        """Refuse q-nets of another model than the one that made the vectors.
-
-        :param model: Name and fingerprint of the q-nets' model.
-        :param what: Who has them, for the message.
-        :raises HypensearchError: When the document encoders differ.
-        """
-        made_by = self.index.model or {}
-        wanted, found = made_by.get("fingerprint"), model.get("fingerprint")
-        if wanted is None:
-            logger.info("%s does not say which model made its vectors: trusting %s", self.index.folder, what)
-        elif wanted != found:
-            raise HypensearchError(
-                f"document vectors in {self.index.folder} were made by {made_by.get('name')} (document encoder "
-                f"{str(wanted)[:8]}), but {what} is {model.get('name')} ({str(found)[:8]}): encode the corpus with it, "
-                "or name the right --encoder"
-            )
+        """Refuse q-nets of another model than the one that made the vectors; see :class:`IndexModel`."""
+        self._model.check_made_by(model, what)
 
 
 def _signature_of_prebuilt() -> inspect.Signature:
@@ -533,17 +479,6 @@ HypencoderSearcher.from_prebuilt_index.__func__.__signature__ = _signature_of_pr
 def _absolute(name: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
     """Return a folder's whole path: another process may run elsewhere; other names stay."""
     return os.path.abspath(name) if name is not None and os.path.isdir(name) else name
-
-
-def _checkpoint_name(query_encoder: object) -> str | None:
-    if query_encoder is None or isinstance(query_encoder, DualEncoder):
-        return None
-    if isinstance(query_encoder, (str, os.PathLike)):
-        return os.fspath(query_encoder)
-    raise HypensearchError(
-        f"the query encoder is a {type(query_encoder).__name__}: wanted a checkpoint's folder or hub name, or what "
-        "hypensearch.models.load_model gives; other encoders make no q-nets"
-    )
 
 
 def _one_of(q_ids: Sequence[str] | None, qids: Sequence[str] | None) -> Sequence[str]:
