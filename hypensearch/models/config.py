@@ -43,7 +43,7 @@ class _Converter(TypedDict, total=False):
 class _Side(TypedDict, total=False):
     """``query_encoder_kwargs`` and ``passage_encoder_kwargs``."""
 
-    model_name_or_path: Short
+    model_name_or_path: Short | None
     pooling_type: str | None
     base_encoder_output_dim: _Width
     embedding_representation: str | None
@@ -60,7 +60,7 @@ class _Config(TypedDict, total=False):
     architectures: list[str] | None
     shared_encoder: bool
     loss_type: list[str] | str | None
-    loss_kwargs: list[dict[str, Any]] | dict[str, Any] | None
+    loss_kwargs: list[dict[str, Any] | None] | dict[str, Any] | None
     backbone_configs: dict[str, dict[str, Any]] | None
 
 
@@ -189,8 +189,8 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
         pooled = query if shared and q_net is None else document
         return ModelConfig(
             q_net=q_net,
-            query_backbone=query.get("model_name_or_path", ""),
-            document_backbone=document.get("model_name_or_path", ""),
+            query_backbone=query.get("model_name_or_path") or "",
+            document_backbone=document.get("model_name_or_path") or "",
             shared_encoder=shared,
             query_pooling=query_pooling,
             document_pooling=_choice(pooled, "pooling_type", POOLINGS) or "cls",
@@ -257,7 +257,7 @@ def _matryoshka_widths(config: _Config) -> tuple[int, ...]:
     types = [types] if isinstance(types, str) else types
     kwargs = [kwargs] if isinstance(kwargs, Mapping) else kwargs
     for loss_type, options in zip(types, kwargs, strict=False):
-        if "matryoshka" in loss_type:
+        if "matryoshka" in loss_type and options is not None:
             return tuple(sorted(_checked(options, _Loss, "loss_kwargs").get("matryoshka_dims", ())))
     return ()
 

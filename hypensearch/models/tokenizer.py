@@ -32,15 +32,8 @@ if TYPE_CHECKING:
 
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "tokenizer.model", "vocab.json", "sentencepiece.bpe.model")
 _SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
-_ON_THE_HUB = (
-    *TOKENIZER_FILES,
-    *_SETTINGS,
-    "config.json",
-    "added_tokens.json",
-    "merges.txt",
-    "spiece.model",
-    "spm.model",
-)
+_OTHERS = ("config.json", "added_tokens.json", "merges.txt", "bpe.codes", "spiece.model", "spm.model")
+_ON_THE_HUB = (*TOKENIZER_FILES, *_SETTINGS, *_OTHERS)
 _PATH_KEYS = ("_file", "_ckpt", "_spm")
 
 
