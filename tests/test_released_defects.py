@@ -148,7 +148,7 @@ def test_last_block_smaller_than_k(tmp_path: Path, num_docs: int, block_rows: in
 
 def test_defaults_are_values_that_are_known(tmp_path: Path) -> None:
     assert inspect.signature(ExhaustiveSearch.__init__).parameters["precision"].default in PRECISIONS
-    assert SearchOptions().precision in PRECISIONS
+    assert SearchOptions().precision in (None, *PRECISIONS)
     parameters = inspect.signature(HypencoderSearcher.__init__).parameters
     assert parameters["device"].default == "auto"
     groups = {part.prog.split()[-1]: part for part in encode_parser().groups}
