@@ -251,8 +251,14 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] 
 
         monkeypatch.setattr(kernels, "score_tiles", _Kernel(kernels.score_tiles))
     COUNTS.clear()
-    with _Everywhere():
-        yield COUNTS
+    # Parameters that move to the GPU are new ones: the memory of old ones cannot become a wrapper's.
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        with _Everywhere():
+            yield COUNTS
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def _torch_cuda(capability: tuple[int, int]) -> dict[str, Any]:

@@ -1,124 +1,294 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The exhaustive scorers on a GPU: first right, then how fast, beside the GPU's own matrix rate and the authors' path.
+"""First contact with a GPU, in stages of minutes: first whether it is right, then how fast.
 
-python -m integrations.speed.gpu [--docs 8841823] [--layers 2 6] [--batches 1 8 64]
+    python -m integrations.speed.gpu check|headline|searchers|encode|train --output FILE.jsonl
+
+``check`` compares scores of every scorer with float64 (at most 1.5 times as wrong as plain torch in the same type) and
+hits with those of the CPU; its exit code is 1 if one is wrong. ``headline`` times exhaustive search over 8.8 million
+synthetic documents, beside the GPU's own matrix rate and the authors' path. ``searchers`` times exhaustive, graph and
+surrogate search of one index, and building; ``encode`` and ``train`` the bundled model. Every stage needs torch and
+Triton alone. A line of JSON is written and flushed for each figure, so that what was measured stays if time ends.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import functools
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
-from hypensearch.models import QNetConfig, QNets
+from hypensearch.index import FlatIndex, FlatIndexWriter
+from hypensearch.index.graph_builder import build_graph
+from hypensearch.models import QNetConfig, QNets, bundled, load_model
 from hypensearch.search.candidates import Candidates
+from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.search.graph_search import GraphSearch
+from hypensearch.search.precision import DTYPES
 from hypensearch.search.scorer import Scorer
+from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.search.surrogate_search import SurrogateSearch
 from hypensearch.search.triton_scorer import TritonScorer
+from hypensearch.train.config import TrainingConfig
+from hypensearch.train.run import train as train_model
 
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 AUTHORS_BATCH = 100_000
 BLOCK_ROWS = 131_072
+WRONG_AT_MOST = 1.5  # times as wrong as plain torch in the same type
+
+Figures = Iterator[dict[str, Any]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--docs", type=int, default=8_841_823, help="synthetic documents")
-    parser.add_argument("--dim", type=int, default=768, help="size of a document vector")
-    parser.add_argument("--layers", type=int, nargs="+", default=[2, 6], help="blocks of the q-nets")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="queries that share a pass")
-    args = parser.parse_args()
-    device = torch.device("cuda")
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    vectors = synthetic(args.docs, args.dim, device)
-    rate = matrix_rate(args.dim, device)
-    print(f"matrix rate at (131072, {args.dim}) x ({args.dim}, {args.dim}) in bf16: {rate / 1e12:.0f} TFLOP/s")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a stage.
+
+    :return: The exit code: 1 if a figure says that something is wrong.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m integrations.speed.gpu",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("stage", choices=list(STAGES))
+    parser.add_argument("--output", type=Path, help="file that lines are appended to; the standard output has them too")
+    parser.add_argument("--docs", type=int, help="documents (8,841,823 for the headline, 200,000 for searchers)")
+    parser.add_argument("--dim", type=int, default=768, help="size of a document vector (768)")
+    parser.add_argument("--layers", type=int, nargs="+", default=[2, 6], help="blocks of the q-nets (2 6)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 64], help="queries that share a pass (1 8 64)")
+    parser.add_argument("--steps", type=int, default=25, help="steps of training (25)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, of which the fastest counts (3)")
+    args = parser.parse_args(argv)
+    facts = {"stage": args.stage, "gpu": torch.cuda.get_device_name(), "torch": str(torch.__version__)}
+    right = True
+    for figure in STAGES[args.stage](args):
+        line = json.dumps({**facts, **figure})
+        print(line, flush=True)
+        right &= figure.get("right", True)
+        if args.output:
+            with open(args.output, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+    return 0 if right else 1
+
+
+def check(args: argparse.Namespace) -> Figures:
+    """Compare scores with float64, and hits with those of the CPU."""
+    options: list[dict[str, Any]] = [{}, {"layer_norm_before_residual": False}, {"layer_norm": False}]
+    options += [{"activation": "gelu"}, {"residual": False}]
+    vectors = synthetic(min(args.docs or 5000, 5000), args.dim)
+    for layers in args.layers:
+        for option in options:
+            q_nets = random_q_nets(QNetConfig(dims=(*[args.dim] * (layers + 1), 1), **option), 2)
+            exact = q_nets.to(dtype=torch.float64)(vectors.double())
+            for precision in ("bf16", "fp16"):
+                plain = q_nets.to(dtype=DTYPES[precision])(vectors.to(DTYPES[precision]))
+                allowed = WRONG_AT_MOST * _error(plain, exact)
+                for scorer in (Scorer(q_nets, CUDA, precision), TritonScorer(q_nets, CUDA, precision)):
+                    error = _error(scorer.score(vectors), exact)
+                    what = {"layers": layers, **option, "precision": precision, "scorer": type(scorer).__name__}
+                    yield {**what, "error": error, "allowed": allowed, "right": error <= allowed}
+    with _index(vectors.float().cpu().numpy()) as index:
+        for layers in args.layers:
+            q_nets = random_q_nets(QNetConfig(dims=(*[args.dim] * (layers + 1), 1)), 8).to(CPU)
+            wanted = ExhaustiveSearch(index, CPU).search(q_nets, 100)
+            for precision, scorer in (("fp32", "fused"), ("bf16", "fused"), ("bf16", "triton"), ("fp16", "triton")):
+                found = ExhaustiveSearch(index, CUDA, precision, scorer=scorer).search(q_nets, 100)
+                pairs = zip(found, wanted, strict=True)
+                same = sum(
+                    hit.docid == other.docid for hits, others in pairs for hit, other in zip(hits, others, strict=True)
+                )
+                share = same / (8 * min(100, index.num_docs))
+                yield {
+                    "hits of": f"{scorer} {precision}",
+                    "layers": layers,
+                    "same places": share,
+                    "right": share > 0.99,
+                }
+
+
+def headline(args: argparse.Namespace) -> Figures:
+    """Time exhaustive scans of synthetic documents that lie on the GPU, in bf16."""
+    docs = args.docs or 8_841_823
+    vectors = synthetic(docs, args.dim)
+    rate = matrix_rate(args.dim)
+    yield {"matrix rate": rate, "shape": [BLOCK_ROWS, args.dim, args.dim]}
     for layers in args.layers:
         config = QNetConfig(dims=(*[args.dim] * (layers + 1), 1))
-        check(config, vectors[:5000])
-        work = 2 * args.docs * sum(rows * columns for rows, columns in config.weight_shapes)
+        work = 2 * docs * sum(rows * columns for rows, columns in config.weight_shapes)
         for batch in args.batches:
-            q_nets = random_q_nets(config, batch, device)
-            ways = {"triton": lambda q=q_nets: collect(q, vectors), "fused": lambda q=q_nets: scan(q, vectors)}
+            q_nets = random_q_nets(config, batch)
+            ways: dict[str, Callable[[], object]] = {
+                "triton": lambda q_nets=q_nets: collect(q_nets, vectors),
+                "fused": lambda q_nets=q_nets: scan(q_nets, vectors),
+            }
             if batch == 1:
-                ways["authors"] = lambda q=q_nets: authors(q, vectors)
+                ways["authors"] = lambda q_nets=q_nets: authors(q_nets, vectors)
             for name, way in ways.items():
                 torch.cuda.reset_peak_memory_stats()
-                seconds = timed(way) / batch
+                seconds = timed(way, args.repeats) / batch
                 peak = torch.cuda.max_memory_allocated() - vectors.nbytes
-                print(
-                    f"{layers} layers, batch {batch:2}, {name:8}: {seconds * 1000:8.1f} ms a query, "
-                    f"{work / seconds / rate:5.1%} of the matrix rate, {peak / 2**20:,.0f} MB beside the vectors"
-                )
+                what = {"documents": docs, "dim": args.dim, "layers": layers, "batch": batch, "way": name}
+                times = {"ms a query": 1000 * seconds, "share of the matrix rate": work / seconds / rate}
+                yield {**what, **times, "MB beside the vectors": peak >> 20}
 
 
-def synthetic(docs: int, dim: int, device: torch.device) -> torch.Tensor:
-    chance = torch.Generator(device).manual_seed(0)
-    vectors = torch.empty(docs, dim, dtype=torch.bfloat16, device=device)
+def searchers(args: argparse.Namespace) -> Figures:
+    """Time what builds an index's graph and codes, and its searches, single queries; overlap with exhaustive fp32."""
+    vectors = synthetic(args.docs or 200_000, args.dim).float().cpu().numpy()
+    k = min(10, len(vectors))
+    with _index(vectors) as index:
+        for layers in args.layers:
+            config = QNetConfig(dims=(*[args.dim] * (layers + 1), 1))
+            q_nets = random_q_nets(config, 8).to(CPU)
+            exact = [{hit.docid for hit in hits} for hits in ExhaustiveSearch(index, CUDA, "fp32").search(q_nets, k)]
+            typical = random_q_nets(config, 64).to(CPU)
+            seconds = clocked(lambda typical=typical: build_surrogate(index, typical, CUDA, show_progress=False))
+            yield {"layers": layers, "built": "codes", "seconds": seconds}
+            seconds = clocked(lambda: build_graph(index, CUDA, degree=min(32, index.num_docs - 1), overwrite=True))
+            yield {"layers": layers, "built": "graph", "seconds": seconds}
+            for name, search in _searches(index):
+                found = [search(q_net, k)[0] for q_net in q_nets]
+                times = [clocked(functools.partial(search, q_net, k)) for q_net in q_nets]
+                pairs = zip(found, exact, strict=True)
+                overlap = sum(len({hit.docid for hit in hits} & wanted) for hits, wanted in pairs) / (k * len(exact))
+                what = {"documents": index.num_docs, "layers": layers, "search": name}
+                yield {**what, "median ms": 1000 * float(np.median(times)), "overlap@10": overlap}
+
+
+def encode(args: argparse.Namespace) -> Figures:
+    """Time encoding of texts of 60 words by the bundled model."""
+    words = ["search", "graph", "document", "query", "vector", "network", "index", "score", "layer", "weight"]
+    chance = np.random.default_rng(0)
+    texts = [" ".join(chance.choice(words, 60)) for _ in range(args.docs or 4096)]
+    model = load_model(bundled.NAME, device=CUDA)
+    wanted = model.encode_documents(texts[:64])
+    for precision, dtype in DTYPES.items():
+        rounded = load_model(bundled.NAME, device=CUDA).to(dtype)
+        found = rounded.encode_documents(texts[:64]).astype(np.float32)
+        cosine = float(_unit(found * 1.0).ravel() @ _unit(wanted).ravel() / len(found))
+        rates = []
+        for size in (64, 256):
+            batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+            seconds = clocked(lambda: [rounded.encode_documents(batch) for batch in batches])  # noqa: B023
+            rates.append({"batch": size, "texts a second": len(texts) / seconds})
+        yield {"precision": precision, "cosine with fp32": cosine, "rates": rates, "right": cosine > 0.999}
+
+
+def train(args: argparse.Namespace) -> Figures:
+    """Time steps of training the bundled model with its encoder: what more of them take."""
+    few, many = max(1, args.steps // 5), args.steps
+    for bf16 in (False, True):
+        for batch in args.batches:
+            seconds = {steps: clocked(lambda steps=steps: _train(batch, steps, bf16)) for steps in (few, many)}  # noqa: B023
+            step = (seconds[many] - seconds[few]) / (many - few)
+            yield {"bf16": bf16, "batch": batch, "seconds a step": step, "seconds until the first ones": seconds[few]}
+
+
+def _train(batch: int, steps: int, bf16: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        records = Path(folder, "train.jsonl")
+        with open(records, "w", encoding="utf-8") as file:
+            for number in range(batch * steps):
+                texts = {
+                    "query": f"query {number}",
+                    "positive": f"text of {number} " * 20,
+                    "negatives": [f"other {number} " * 20],
+                }
+                file.write(json.dumps(texts) + "\n")
+        train_model(
+            TrainingConfig(
+                start_from=bundled.NAME,
+                train=[str(records)],
+                output=str(Path(folder, "model")),
+                losses={"cross_entropy": 1.0},
+                num_negatives=1,
+                batch_size=batch,
+                max_steps=steps,
+                eval_steps=10_000,
+                bf16=bf16,
+            )
+        )
+
+
+def _searches(index: FlatIndex) -> Iterator[tuple[str, Callable[..., Any]]]:
+    from hypensearch.index.graph import GraphIndex
+    from hypensearch.index.surrogate import open_surrogate
+
+    for precision in ("fp32", "bf16"):
+        yield f"exhaustive {precision}", ExhaustiveSearch(index, CUDA, precision).search
+    entries = min(1000, index.num_docs)
+    yield "graph", GraphSearch(index, GraphIndex.open(index), CUDA, num_entry_points=entries).search
+    if codes := open_surrogate(index):
+        yield "surrogate", SurrogateSearch(index, codes, CUDA).search
+
+
+def synthetic(docs: int, dim: int) -> torch.Tensor:
+    """Make document vectors on the GPU, in bf16, *Shape:* ``(docs, dim)``."""
+    torch.manual_seed(0)
+    vectors = torch.empty(docs, dim, dtype=torch.bfloat16, device=CUDA)
     for part in vectors.split(BLOCK_ROWS):
-        part.copy_(torch.randn(part.shape, generator=chance, device=device))
+        part.copy_(torch.randn(part.shape, device=CUDA))
     return vectors
 
 
-def random_q_nets(config: QNetConfig, number: int, device: torch.device) -> QNets:
-    chance = torch.Generator(device).manual_seed(1)
-    weights = [
-        torch.randn(number, *shape, generator=chance, device=device) * (2 / shape[0]) ** 0.5
-        for shape in config.weight_shapes
-    ]
-    biases = [torch.randn(number, out, generator=chance, device=device) * 0.1 for _, out in config.weight_shapes[:-1]]
+def random_q_nets(config: QNetConfig, number: int) -> QNets:
+    """Make q-nets on the GPU whose states keep their size from block to block."""
+    torch.manual_seed(1)
+    weights = [torch.randn(number, *shape, device=CUDA) * (2 / shape[0]) ** 0.5 for shape in config.weight_shapes]
+    biases = [torch.randn(number, out, device=CUDA) * 0.1 for _, out in config.weight_shapes[:-1]]
     return QNets(config, weights, biases)
 
 
-def check(config: QNetConfig, vectors: torch.Tensor) -> None:
-    """Compare all ways with the plain q-nets in fp32."""
-    q_nets = random_q_nets(config, 2, vectors.device)
-    plain = q_nets(vectors.float())
-    for precision, share in (("bf16", 0.1), ("fp16", 0.02)):
-        found = TritonScorer(q_nets, vectors.device, precision).score(vectors)
-        error = float((found - plain).abs().max() / plain.std())
-        print(f"{config.num_blocks} layers, {precision}: largest error {error:.4f} standard deviations of the scores")
-        assert error < share * config.num_blocks
-
-
 def collect(q_nets: QNets, vectors: torch.Tensor, k: int = 1000) -> None:
-    order = torch.arange(len(vectors), dtype=torch.int32, device=vectors.device)
-    scorer = TritonScorer(q_nets, vectors.device, "bf16")
-    found = Candidates(len(q_nets), 2 * k + 256, BLOCK_ROWS, vectors.device)
+    """Score by the Triton kernel, which keeps candidates on the GPU."""
+    order = torch.arange(len(vectors), dtype=torch.int32, device=CUDA)
+    scorer = TritonScorer(q_nets, CUDA, "bf16")
+    found = Candidates(len(q_nets), min(2 * k + 256, len(vectors)), min(BLOCK_ROWS, len(vectors)), CUDA)
     for start in range(0, len(vectors), BLOCK_ROWS):
         scorer.collect(vectors[start : start + BLOCK_ROWS], order[start : start + BLOCK_ROWS], found)
     found.best()
-    assert not found.overflowed
+    if found.overflowed:
+        raise SystemExit("more candidates than there was room for")
 
 
 def scan(q_nets: QNets, vectors: torch.Tensor, k: int = 1000) -> None:
-    scorer = Scorer(q_nets, vectors.device, "bf16")
+    """Score by library products, and select in each block."""
+    scorer = Scorer(q_nets, CUDA, "bf16")
     for start in range(0, len(vectors), BLOCK_ROWS):
-        scorer.score(vectors[start : start + BLOCK_ROWS]).topk(k)
+        scores = scorer.score(vectors[start : start + BLOCK_ROWS])
+        scores.topk(min(k, scores.shape[1]))
 
 
 def authors(q_nets: QNets, vectors: torch.Tensor, k: int = 1000) -> None:
-    """As the released code scores: plain operations over batches of 100,000 documents."""
+    """Score as the released code does: plain operations over batches of 100,000 documents."""
     low = q_nets.to(dtype=torch.bfloat16)
     for start in range(0, len(vectors), AUTHORS_BATCH):
         low(vectors[start : start + AUTHORS_BATCH]).topk(min(k, len(vectors) - start))
 
 
-def matrix_rate(dim: int, device: torch.device) -> float:
+def matrix_rate(dim: int) -> float:
     """Measure FLOP per second of torch's own matrix product at the shape of a block."""
-    left = torch.randn(BLOCK_ROWS, dim, dtype=torch.bfloat16, device=device)
-    right = torch.randn(dim, dim, dtype=torch.bfloat16, device=device)
-    out = torch.empty(BLOCK_ROWS, dim, dtype=torch.bfloat16, device=device)
+    left = torch.randn(BLOCK_ROWS, dim, dtype=torch.bfloat16, device=CUDA)
+    right = torch.randn(dim, dim, dtype=torch.bfloat16, device=CUDA)
+    out = torch.empty(BLOCK_ROWS, dim, dtype=torch.bfloat16, device=CUDA)
     repeats = 50
     seconds = timed(lambda: [torch.mm(left, right, out=out) for _ in range(repeats)])
     return 2 * BLOCK_ROWS * dim * dim * repeats / seconds
 
 
-def timed(way: Callable[[], object]) -> float:
-    """Seconds of the fastest of three runs after one that warms up."""
+def timed(way: Callable[[], object], repeats: int = 3) -> float:
+    """Give seconds on the GPU: the fastest of some runs after one that warms up."""
     way()
     times = []
-    for _ in range(3):
+    for _ in range(repeats):
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         before.record()
         way()
@@ -128,5 +298,34 @@ def timed(way: Callable[[], object]) -> float:
     return min(times)
 
 
+def clocked(way: Callable[[], object]) -> float:
+    """Give seconds by the clock, once the GPU is done."""
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    way()
+    torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _index(vectors: np.ndarray) -> FlatIndex:
+    folder = tempfile.mkdtemp()
+    with FlatIndexWriter(Path(folder, "index")) as writer:
+        writer.begin(dim=vectors.shape[1])
+        writer.append([f"d{row}" for row in range(len(vectors))], vectors)
+        writer.finish()
+    return FlatIndex.open(Path(folder, "index"))
+
+
+def _error(scores: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((scores.double() - exact).square().mean().sqrt() / exact.std())
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit
+
+
+STAGES = {"check": check, "headline": headline, "searchers": searchers, "encode": encode, "train": train}
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
