@@ -27,15 +27,19 @@ Result = TypeVar("Result")
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_CGROUPS = Path("/proc/self/cgroup")
 _WAITING, _NUMBER = "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
+_SPINS = "10000"  # a fraction of a millisecond
 
 
 def wait_passively() -> None:
     """Have OpenMP's threads sleep, not spin, while they wait for work: beside other programs spinning is very slow.
 
-    Takes effect in processes that have not loaded torch yet, and where the user has not chosen.
+    Those of GNU's OpenMP, torch's on Linux, spin for a moment first: training, which has work for them again and again,
+    takes a tenth more time otherwise. Takes effect in processes that have not loaded torch yet, and where the user has
+    not chosen.
     """
-    if "torch" not in sys.modules:
-        os.environ.setdefault(_WAITING, "PASSIVE")
+    if "torch" not in sys.modules and _WAITING not in os.environ:
+        os.environ[_WAITING] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 @functools.cache

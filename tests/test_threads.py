@@ -179,10 +179,11 @@ def test_threads_of_a_command_reach_all_libraries(threads: str, environment: dic
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
-    code = "import hypensearch, os; print(os.environ.get('OMP_WAIT_POLICY'))"
-    assert in_a_new_process(code) == "PASSIVE"
-    assert in_a_new_process(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE"
-    assert in_a_new_process("import torch; " + code) == "None"  # it would come too late
+    code = "import hypensearch, os; print(*map(os.environ.get, ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT')))"
+    assert in_a_new_process(code) == "PASSIVE 10000"
+    assert in_a_new_process(code, GOMP_SPINCOUNT="7") == "PASSIVE 7"
+    assert in_a_new_process(code, OMP_WAIT_POLICY="ACTIVE") == "ACTIVE None"
+    assert in_a_new_process("import torch; " + code) == "None None"  # it would come too late
 
 
 @pytest.mark.parametrize("threads", [1, available_cpus(), 10**9, None])
