@@ -33,9 +33,9 @@ _SPINS = "10000"  # a fraction of a millisecond
 def wait_passively() -> None:
     """Have OpenMP's threads sleep, not spin, while they wait for work: beside other programs spinning is very slow.
 
-    Those of GNU's OpenMP, torch's on Linux, spin for a moment first: training, which has work for them again and again,
-    takes a tenth more time otherwise. Takes effect in processes that have not loaded torch yet, and where the user has
-    not chosen.
+    Those of GNU's OpenMP, which torch has on Linux, spin for a moment first: training gives them work again and again,
+    and takes longer without (docs/threads.md). Takes effect in processes that have not loaded torch yet, and where the
+    user has not chosen.
     """
     if "torch" not in sys.modules and _WAITING not in os.environ:
         os.environ[_WAITING] = "PASSIVE"
