@@ -40,7 +40,7 @@ def load_qrels(path_or_name: str) -> dict[str, dict[str, int]]:
     plain = path_or_name.removesuffix(".gz")
     if os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(_SUFFIXES):
         return read_qrels(path_or_name)
-    from hypensearch.pyserini_bridge import named_qrels
+    from hypensearch.pyserini.bridge import named_qrels
 
     return named_qrels(path_or_name)
 

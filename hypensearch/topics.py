@@ -20,7 +20,7 @@ def load_topics(path_or_name: str, topics_format: str = "default") -> dict[str, 
     """
     if is_local(path_or_name):
         return read_topics(path_or_name, topics_format)
-    from hypensearch.pyserini_bridge import named_topics
+    from hypensearch.pyserini.bridge import named_topics
 
     return named_topics(path_or_name, topics_format)
 

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch import java, pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit
+from hypensearch.pyserini import bridge as pyserini_bridge
+from hypensearch.pyserini import java
 from tests.train.toy import backbone, data, settings
 
 __all__ = ["backbone", "data", "settings"]  # fixtures

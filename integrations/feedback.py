@@ -29,8 +29,8 @@ from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.models.q_net import QNets
 from hypensearch.rerank.interpolate import normalise
+from hypensearch.scoring.scorer import Scorer
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.scorer import Scorer
 
 KINDS = ("cosine", "rocchio", "input")
 DEPTHS = (1, 2, 3, 5, 10)

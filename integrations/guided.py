@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import atheris
 
-_COMPILED = ["hypensearch.search.epilogue"]  # by Numba, which does not take instrumented code
+_COMPILED = ["hypensearch.scoring.epilogue"]  # by Numba, which does not take instrumented code
 with atheris.instrument_imports(include=["hypensearch"], exclude=_COMPILED, enable_loader_override=False):
     from tests.fuzzing import MEMORY_BYTES, TOKENS, Outcome, feed, memory_bounded, quiet, whole_examples
     from tests.readers import READERS

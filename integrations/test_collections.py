@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from hypensearch import pyserini_bridge
 from hypensearch.models import load_model
+from hypensearch.pyserini import bridge as pyserini_bridge
 from tests.commands import encode, search, succeed
 
 #: Our measure, trec_eval's flags, trec_eval's name.

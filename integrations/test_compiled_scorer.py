@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.models import QNetConfig
-from hypensearch.search.compiled_scorer import CompiledScorer, missing_compiler
-from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.scoring.compiled_scorer import CompiledScorer, missing_compiler
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")

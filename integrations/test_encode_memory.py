@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.index import FlatIndex
+from hypensearch.flat import FlatIndex
 
 MEGABYTE = 2**20
 SLACK = 300 * MEGABYTE

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import read_corpus
 from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.hits import Hit, in_rank_order
-from hypensearch.java import find_jdk
+from hypensearch.pyserini import bridge as pyserini_bridge
+from hypensearch.pyserini.java import find_jdk
 from hypensearch.search.flags import build_parser
 from hypensearch.search.topics_to_run import write_run
 from hypensearch.topics import load_topics

@@ -23,7 +23,7 @@ from tests.commands import write_corpus, write_topics
 #: ``python -m`` where nobody has put a JDK.
 WITHOUT_JDK = """
 import runpy, sys
-from hypensearch import java
+from hypensearch.pyserini import java
 java.JDK_FOLDERS = java.MACOS_FOLDERS = ()
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hypensearch import pyserini_bridge
 from hypensearch.mine.__main__ import main
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.train.data import RecordFile
 from tests.commands import write_corpus, write_topics
 

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from hypensearch import pyserini_bridge
+from hypensearch.pyserini import bridge as pyserini_bridge
 from integrations.conftest import TEXTS
 
 QUERIES = {"q1": "concussion symptoms", "q2": "how many states are there in india"}

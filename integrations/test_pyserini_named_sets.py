@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
+from hypensearch.pyserini import bridge as pyserini_bridge
 
 
 def or_skip(fetch, name):

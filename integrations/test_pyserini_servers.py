@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.search import HypencoderSearcher
 from integrations.conftest import ROOT, TEXTS
 from tests.commands import encode, succeed, write_corpus

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.eval import evaluate
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
+from hypensearch.pyserini import bridge as pyserini_bridge
 from integrations.conftest import write_run
 
 #: Our measure, trec_eval's flags, trec_eval's name.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.run import open_run_writer, read_run, separate_ties
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.search import HypencoderSearcher
 from integrations.conftest import TEXTS, TOPICS
 from tests.commands import encode, refuse, succeed, write_corpus, write_topics

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import evaluate, resolve_measures
 from hypensearch.eval.__main__ import main
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
+from hypensearch.pyserini import bridge as pyserini_bridge
 
 PAIRS = int(os.environ.get("HYPENSEARCH_TREC_EVAL_PAIRS", "20"))
 COUNTS = ("num_q", "num_ret", "num_rel", "num_rel_ret")

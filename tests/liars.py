@@ -21,18 +21,19 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex, FlatIndexWriter
+from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
+from hypensearch.flat.progress import read_progress
 from hypensearch.formats.json_files import signed_json
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
-from hypensearch.index import FlatIndex, FlatIndexWriter, centroids
-from hypensearch.index.graph_builder import build_graph
-from hypensearch.index.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
-from hypensearch.index.progress import read_progress
+from hypensearch.graph import centroids
+from hypensearch.graph.builder import build_graph
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.new_model import new_hypencoder
 from hypensearch.models.stored import architecture_facts, from_arrays, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.verify.findings import findings_of
 from hypensearch.verify.findings import size_of as size_of_folder

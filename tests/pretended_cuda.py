@@ -26,7 +26,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hypensearch.search import scorer
+from hypensearch.scoring import scorer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 MULTIPROCESSORS = 16
@@ -247,7 +247,7 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] 
     # Buffers of other tests were made in inference mode, and may be written to in no other.
     monkeypatch.setattr(scorer, "_of_this_thread", type(scorer._of_this_thread)())
     with contextlib.suppress(ImportError):
-        from hypensearch.search.kernels import q_nets as kernels
+        from hypensearch.scoring.gpu import kernels
 
         monkeypatch.setattr(kernels, "score_tiles", _Kernel(kernels.score_tiles))
     COUNTS.clear()

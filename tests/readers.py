@@ -23,6 +23,9 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
+from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, _unpack, find_prebuilt_index
+from hypensearch.flat.progress import Progress, read_progress
 from hypensearch.formats.corpus import read_corpus
 from hypensearch.formats.embeddings import faiss_flat_header, open_vectors
 from hypensearch.formats.encoded_items import read_encoded_items
@@ -33,12 +36,9 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.formats.run import read_run
 from hypensearch.formats.topics import read_kilt_topics, read_topics
-from hypensearch.index import FlatIndex, centroids
-from hypensearch.index.graph import GraphIndex
-from hypensearch.index.graph_builder import build_graph
-from hypensearch.index.prebuilt import REGISTRY_VARIABLE, _unpack, find_prebuilt_index
-from hypensearch.index.progress import Progress, read_progress
-from hypensearch.index.surrogate import open_surrogate
+from hypensearch.graph import centroids
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.store import GraphIndex
 from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_config as read_checkpoint_config
 from hypensearch.models.checkpoint import read_weights, with_checksums, write_weights
@@ -46,9 +46,10 @@ from hypensearch.models.config import parse_config
 from hypensearch.models.stored import architecture_facts, from_arrays, states_to_arrays, to_arrays
 from hypensearch.models.tokenizer import load_tokenizer
 from hypensearch.rerank.vector_cache import VectorCache
-from hypensearch.search.scorer import Scorer
-from hypensearch.search.surrogate_builder import build_surrogate
-from hypensearch.search.surrogate_search import SurrogateSearch
+from hypensearch.scoring.scorer import Scorer
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.search import SurrogateSearch
+from hypensearch.surrogate.store import open_surrogate
 from hypensearch.train.config import TrainingConfig, to_json
 from hypensearch.train.config import read_config as read_training_config
 from hypensearch.train.data import Examples, RecordFile

@@ -20,7 +20,7 @@ import hypensearch
 from hypensearch.__main__ import COMMANDS
 
 PACKAGE = Path(hypensearch.__file__).parent
-BASE = {"", "errors", "hits", "offline", "printing"}  # "" is hypensearch itself, for its version
+BASE = {"", "errors", "hits", "offline", "options", "printing"}  # "" is hypensearch itself, for its version
 HEAVY = (
     *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
     "triton",
@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "": {"threads"},
     "errors": {"printing"},
     "hits": set(),
+    "options": {"errors"},
     "printing": set(),
     "offline": {"errors", "printing"},
     "resources": set(),
@@ -38,67 +39,86 @@ ALLOWED: dict[str, set[str]] = {
     "cli": BASE | {"threads"},
     "device": BASE,
     "stages": BASE,
-    "java": BASE,
+    "pyserini.java": BASE,
     "formats": BASE,
-    "index": BASE | {"formats", "cli"},
-    "models": BASE | {"formats", "stages", "threads"},
-    "eval": BASE | {"formats", "cli", "qrels"},
-    "pyserini_bridge": BASE | {"formats", "java"},
     "tables": BASE,
-    "qrels": BASE | {"formats", "pyserini_bridge", "tables"},
+    "models": BASE | {"formats", "stages", "threads"},
+    "flat": BASE | {"formats", "models"},
+    "scoring": BASE | {"device", "models", "stages", "threads"},
+    "exhaustive": BASE | {"flat", "models", "scoring", "stages"},
+    "graph": BASE | {"cli", "flat", "formats", "models", "scoring", "stages"},
+    "surrogate": BASE | {"cli", "flat", "formats", "models", "scoring", "stages"},
+    "pyserini.bridge": BASE | {"formats", "pyserini.java"},
+    "topics": BASE | {"formats", "pyserini.bridge"},
+    "qrels": BASE | {"formats", "pyserini.bridge", "tables"},
     "runs": BASE | {"formats", "tables"},
-    "pyserini": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "search"},
-    "topics": BASE | {"formats", "pyserini_bridge"},
-    "encode": BASE | {"cli", "device", "formats", "index", "models", "threads", "topics"},
-    "search": BASE | {"cli", "device", "formats", "index", "models", "pyserini_bridge", "stages", "threads", "topics"},
-    "rerank": BASE | {"cli", "device", "formats", "index", "models", "search", "topics"},
-    "bench": BASE | {"cli", "device", "eval", "formats", "index", "models", "search", "stages", "topics"},
-    "mine": BASE | {"cli", "formats", "models", "pyserini_bridge", "search", "topics"},
-    "train": BASE | {"threads", "cli", "device", "eval", "formats", "models", "search"},
-    "reproductions": BASE | {"cli", "eval", "formats", "pyserini_bridge"},
+    "encode": BASE | {"cli", "device", "flat", "formats", "models", "threads", "topics"},
+    "index": BASE | {"cli", "device", "flat", "formats", "graph", "surrogate", "topics"},
+    "search": BASE
+    | {"cli", "device", "exhaustive", "flat", "formats", "graph", "models", "pyserini.bridge", "scoring", "stages"}
+    | {"surrogate", "threads", "topics"},
+    "pyserini": BASE | {"cli", "device", "flat", "formats", "models", "pyserini.bridge", "search"},
+    "rerank": BASE | {"cli", "device", "flat", "formats", "graph", "models", "scoring", "search", "topics"},
+    "eval": BASE | {"cli", "formats", "qrels"},
+    "bench": BASE
+    | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "scoring", "search", "stages"}
+    | {"surrogate", "topics"},
+    "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
+    "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},
+    "reproductions": BASE | {"cli", "eval", "formats", "pyserini.bridge"},
     "2cr": BASE | {"reproductions"},
     "convert": BASE | {"cli", "formats", "models"},
-    "demo": BASE | {"cli", "formats", "index", "models", "encode", "search", "eval", "pyserini_bridge", "java"},
-    "verify": BASE | {"cli", "device", "encode", "formats", "index", "models"},
+    "demo": BASE | {"cli", "encode", "eval", "flat", "formats", "models", "pyserini", "pyserini.bridge", "search"},
+    "verify": BASE | {"cli", "device", "encode", "flat", "formats", "graph", "models", "surrogate"},
     "__main__": BASE | {"cli"},
 }
-# What a command may import beyond its part: an index's codes are made by what searches with them.
-COMMANDS_MAY = {"index": {"device", "models", "search", "topics"}}
+# Arrows that run back up, and are to go.
+BACK = {"graph": {"search", "surrogate"}, "surrogate": {"graph", "search"}, "scoring": {"search", "surrogate"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
     "torch": {
         *(
-            "models",
-            "search",
+            "bench",
+            "demo",
             "device",
             "encode",
-            "train",
-            "mine",
-            "demo",
+            "exhaustive",
+            "flat",
+            "graph",
             "index",
-            "bench",
-            "rerank",
+            "mine",
+            "models",
             "pyserini",
-            "verify",
+            "rerank",
+            "scoring",
+            "search",
+            "surrogate",
             "threads",
-        )
+            "train",
+            "verify",
+        ),
     },
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
     "ir_measures": {"eval", "qrels", "runs"},
     "pandas": {"tables"},
     "pytrec_eval": {"eval"},
-    "pyserini": {"pyserini_bridge"},
-    "jnius": {"java"},
-    "jnius_config": {"java"},
-    "faiss": {"formats", "index", "bench"},
+    "pyserini": {"pyserini.bridge"},
+    "jnius": {"pyserini.java"},
+    "jnius_config": {"pyserini.java"},
+    "faiss": {"formats", "flat", "graph", "surrogate", "bench"},
     "matplotlib": {"train", "bench"},
-    "triton": {"search"},
+    "triton": {"scoring"},
 }
 # What parts that work with tensors may load when they are imported. All else waits until it is needed.
 MAY_LOAD = {
     "models": {"torch"},
-    "search": {"torch", "triton"},
+    "scoring": {"torch", "triton"},
+    "exhaustive": {"torch"},
+    "graph": {"torch"},
+    "surrogate": {"torch"},
+    "flat": {"torch"},
+    "search": {"torch"},
     "rerank": {"torch"},
     "bench": {"torch"},
     "train": {"torch", "transformers"},
@@ -115,8 +135,9 @@ def name_of(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """The first name below hypensearch: a folder or a module of its own."""
-    return (module.split(".") + [""])[1]
+    """The first name below hypensearch, a folder or a module; what comes from Pyserini is not what goes to it."""
+    names = [*module.split("."), ""]
+    return ".".join(names[1:3]) if names[1:3] in (["pyserini", "java"], ["pyserini", "bridge"]) else names[1]
 
 
 @cache
@@ -168,7 +189,7 @@ def test_imports_go_downwards(path: Path) -> None:
     own = part_of(name_of(path))
     assert own in ALLOWED, f"{own} is new: say here what it may import"
     others = {part_of(name) for name in imports_of(path) if name.split(".")[0] == "hypensearch"} - {own}
-    allowed = ALLOWED[own] | (COMMANDS_MAY.get(own, set()) if path.stem == "__main__" else set())
+    allowed = ALLOWED[own] | BACK.get(own, set())
     assert others <= allowed, f"{name_of(path)} imports {sorted(others - allowed)}"
 
 
@@ -256,7 +277,18 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_plain_import_loads_nothing() -> None:
-    parts = ["errors", "hits", "cli", "device", "topics", "java", "pyserini_bridge", "formats.run", "search", "eval"]
+    parts = [
+        "errors",
+        "hits",
+        "cli",
+        "device",
+        "topics",
+        "pyserini.java",
+        "pyserini.bridge",
+        "formats.run",
+        "search",
+        "eval",
+    ]
     parts += ["qrels", "runs", "pyserini"]
     assert loaded_by("import " + ", ".join(["hypensearch", *(f"hypensearch.{part}" for part in parts)])) == set()
 

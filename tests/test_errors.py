@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hypensearch.index import FlatIndex, FlatIndexWriter
+from hypensearch.flat import FlatIndex, FlatIndexWriter
 from tests.commands import content, disk_full_after, encode, refuse, run, search, succeed, write_corpus, write_topics
 
 TEXTS = {f"d{n}": f"water and stone number {n}" for n in range(30)}

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from hypensearch.__main__ import COMMANDS
+from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
 from hypensearch.formats.files import replace_when_whole, sha256_of
-from hypensearch.index.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
 from tests.commands import encode, run, search, succeed, write_corpus, write_topics
 from tests.train.toy import make_backbone, make_data
 

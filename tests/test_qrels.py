@@ -9,8 +9,8 @@ import ir_measures
 import pandas
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.qrels import (
     from_ir_measures,
     from_pandas,

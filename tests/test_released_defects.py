@@ -7,7 +7,7 @@
  2  loading asks the hub for weights that are thrown away
     -> tests/test_released_defects.py::test_loading_needs_no_network
  3  approximate search cannot run
-    -> tests/search/test_graph_search.py::test_released_variant_equals_the_authors_results
+    -> tests/graph/test_search.py::test_released_variant_equals_the_authors_results
  4  building a graph ends at the second batch
     -> tests/test_released_defects.py::test_graphs_are_built_batch_by_batch
  5  documents are their own neighbours
@@ -33,7 +33,7 @@
 15  one hit fewer without the query's own document
     -> tests/search/test_main.py::test_remove_query_still_gives_all_hits
 16  few documents end approximate search
-    -> tests/search/test_graph_search.py::test_one_document_and_more_wanted_than_there_are
+    -> tests/graph/test_search.py::test_one_document_and_more_wanted_than_there_are
 17  one query on a device ends training
     -> tests/test_released_defects.py::test_every_loss_gives_a_number_and_a_gradient
 18  the default dtype is none that is known
@@ -47,9 +47,9 @@
 22  contrastive examples want scores that they do not use
     -> tests/test_released_defects.py::test_contrastive_examples_need_no_scores
 23  all documents, texts and vectors are held in memory
-    -> tests/index/test_flat.py::test_vectors_are_mapped_not_copied
+    -> tests/flat/test_index.py::test_vectors_are_mapped_not_copied
 24  the graph is made of Python strings
-    -> tests/index/test_graph.py::test_is_mapped_and_known_by_name
+    -> tests/graph/test_store.py::test_is_mapped_and_known_by_name
 25  one query at a time
     -> tests/test_released_defects.py::test_queries_of_a_batch_share_a_pass
 26  times include writing results and warming up
@@ -82,11 +82,11 @@ import torch
 import hypensearch
 from hypensearch.encode.__main__ import build_parser as encode_parser
 from hypensearch.encode.query import build_parser as query_parser
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.graph.builder import build_graph
 from hypensearch.hits import Hit
-from hypensearch.index.graph_builder import build_graph
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import PRECISIONS
 from hypensearch.search.flags import build_parser as search_parser
 from hypensearch.search.strategy import SearchOptions

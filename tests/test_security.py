@@ -20,15 +20,15 @@ import torch
 
 import hypensearch
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
+from hypensearch.flat.manifest import read_manifest
 from hypensearch.formats.json_files import signed_json
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
-from hypensearch.index.manifest import read_manifest
 from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_weights
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.readable_hits import readable_hits
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.train.config import read_config
 from tests.commands import encode, run, succeed, write_corpus, write_topics
 from tests.fuzzing import memory_bounded

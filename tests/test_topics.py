@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.topics import load_topics, read_topics, write_topics
 
 
 def test_a_file_needs_neither_pyserini_nor_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "topics.tsv"
     path.write_text("2\tstone\n1\twater\n")
-    monkeypatch.setitem(sys.modules, "hypensearch.pyserini_bridge", None)  # importing it would fail
+    monkeypatch.setitem(sys.modules, "hypensearch.pyserini.bridge", None)  # importing it would fail
     assert load_topics(str(path)) == {"1": "water", "2": "stone"}
 
 

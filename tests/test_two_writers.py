@@ -13,16 +13,16 @@ import pytest
 import torch
 
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
-from hypensearch.index import FlatIndex, FlatIndexWriter
-from hypensearch.index.graph import GraphIndex
-from hypensearch.index.graph_builder import build_graph
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.store import GraphIndex
 from hypensearch.index.join import join_indexes
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig
 from hypensearch.models.stored import architecture_facts, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.store import open_surrogate
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 CONFIG = QNetConfig(dims=(8, 8, 1))

@@ -142,7 +142,7 @@ def _measurements(
     args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher, q_nets: QNets
 ) -> Iterator[Measurement]:
     from hypensearch.bench.measure import measure
-    from hypensearch.search.exhaustive import ExhaustiveSearch
+    from hypensearch.exhaustive.search import ExhaustiveSearch
 
     exact = ExhaustiveSearch(searcher.index, searcher.device).search(q_nets, max(args.hits))
     effectiveness = _effectiveness(args, list(topics))

@@ -14,19 +14,19 @@ import torch
 
 from hypensearch.bench.measure import Contender
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat.index import FlatIndex
+from hypensearch.graph.entry_points import Embed
+from hypensearch.graph.search import GraphSearch
+from hypensearch.graph.store import GraphIndex, graph_names
 from hypensearch.hits import Hit
-from hypensearch.index.flat import FlatIndex
-from hypensearch.index.graph import GraphIndex, graph_names
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models.q_net import QNets
-from hypensearch.search.entry_points import Embed
-from hypensearch.search.exhaustive import ExhaustiveSearch
+from hypensearch.scoring.scorer import Scorer
 from hypensearch.search.flags import ENGINES, ENTRIES
-from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.product_search import make_engine
-from hypensearch.search.scorer import Scorer
 from hypensearch.search.strategy import Batch, SearchOptions, Strategy, make_strategy
-from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
+from hypensearch.surrogate.product_search import make_engine
+from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
+from hypensearch.surrogate.store import open_surrogate
 
 logger = logging.getLogger(__name__)
 

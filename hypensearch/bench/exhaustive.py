@@ -26,12 +26,12 @@ from torch.nn import functional
 from hypensearch.bench import limits
 from hypensearch.bench.measure import mean_overlap
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.scorers import Case as ScorerCase
-from hypensearch.search.scorers import make_scorer
+from hypensearch.scoring.choice import Case as ScorerCase
+from hypensearch.scoring.choice import make_scorer
 
 AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
 _WRITE_ROWS = 8192

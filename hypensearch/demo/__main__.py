@@ -148,9 +148,9 @@ def run_bm25(folder: DemoFolder) -> bool:
     :return: Whether it was made; when not, a line has said why.
     """
     with step("The baseline: BM25, by the jar inside Pyserini; by Pyserini itself it is"):
-        from hypensearch import pyserini_bridge
         from hypensearch.formats.run import open_run_writer, separate_ties
         from hypensearch.formats.topics import read_topics
+        from hypensearch.pyserini import bridge as pyserini_bridge
 
         try:
             if not folder.lucene.exists():

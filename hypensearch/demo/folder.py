@@ -15,11 +15,11 @@ from typing import Any, Literal
 import hypensearch
 from hypensearch.demo.docstrings import collect, sources_digest, write_corpus, write_qrels, write_topics
 from hypensearch.errors import HypensearchError
+from hypensearch.flat.manifest import MANIFEST, PROGRESS, Manifest
+from hypensearch.flat.progress import Progress, read_progress
+from hypensearch.flat.writer import readable_manifest
 from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.formats.json_files import read_json
-from hypensearch.index.manifest import MANIFEST, PROGRESS, Manifest
-from hypensearch.index.progress import Progress, read_progress
-from hypensearch.index.writer import readable_manifest
 
 DEFAULT_MAX_DOCS = 7000
 MAX_TOPICS = 250

@@ -15,7 +15,7 @@ from hypensearch.errors import HypensearchError, as_typed
 
 if TYPE_CHECKING:
     from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions, OutputOptions, TextOptions
-    from hypensearch.index import Manifest
+    from hypensearch.flat import Manifest
     from hypensearch.models import DualEncoder
 
 GROUPS = ("input", "output", "encoder")

@@ -22,11 +22,11 @@ import numpy as np
 
 from hypensearch.encode.progress_bar import ProgressBar
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import BadRow, FlatIndexWriter, Manifest
+from hypensearch.flat.manifest import POSITION_DTYPE
 from hypensearch.formats.corpus import CorpusPosition, Document, corpus_files, read_corpus
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
-from hypensearch.index import BadRow, FlatIndexWriter, Manifest
-from hypensearch.index.manifest import POSITION_DTYPE
 from hypensearch.threads import on_cores
 
 logger = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.flat.index import FlatIndex
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.index.codes_in_faiss import FORMS
-from hypensearch.index.flat import FlatIndex
-from hypensearch.index.graph import DISTANCES, GraphIndex
+from hypensearch.graph.store import DISTANCES, GraphIndex
+from hypensearch.surrogate.codes_in_faiss import FORMS
 
 if TYPE_CHECKING:
     import torch
@@ -101,8 +101,8 @@ def _make_codes(args: argparse.Namespace) -> None:
 
 
 def _make_engine(args: argparse.Namespace) -> None:
-    from hypensearch.index.codes_in_faiss import build_codes_in_faiss
-    from hypensearch.index.surrogate import open_surrogate
+    from hypensearch.surrogate.codes_in_faiss import build_codes_in_faiss
+    from hypensearch.surrogate.store import open_surrogate
 
     with FlatIndex.open(args.index) as index:
         surrogate = open_surrogate(index)
@@ -115,9 +115,9 @@ def _make_engine(args: argparse.Namespace) -> None:
 
 def _make_surrogate(args: argparse.Namespace) -> None:
     from hypensearch.device import resolve_device
-    from hypensearch.search.index_model import IndexModel
-    from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
-    from hypensearch.search.typical_queries import typical_queries
+    from hypensearch.flat.model import IndexModel
+    from hypensearch.surrogate.builder import build_surrogate, how_many_queries
+    from hypensearch.surrogate.typical_queries import typical_queries
     from hypensearch.topics import load_topics
 
     device = resolve_device(args.device)
@@ -136,7 +136,7 @@ def _make_surrogate(args: argparse.Namespace) -> None:
 
 
 def _make_centroids(args: argparse.Namespace) -> None:
-    from hypensearch.index.centroids import build_centroids
+    from hypensearch.graph.centroids import build_centroids
 
     with FlatIndex.open(args.index) as index:
         index.check_once()
@@ -158,7 +158,7 @@ def _make_graph(args: argparse.Namespace) -> None:
 
 
 def _built(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
-    from hypensearch.index.graph_builder import DEFAULT_DEGREE, build_graph
+    from hypensearch.graph.builder import DEFAULT_DEGREE, build_graph
 
     return build_graph(
         index,
@@ -174,7 +174,7 @@ def _built(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> 
 
 
 def _imported(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
-    from hypensearch.index.graph_builder import import_graph
+    from hypensearch.graph.builder import import_graph
 
     if args.builder != "exact":
         raise HypensearchError(f"--builder {args.builder} and --import-graph exclude each other: give one")

@@ -13,12 +13,12 @@ from typing import Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.flat.docids import SeenDocids
+from hypensearch.flat.index import FlatIndex
+from hypensearch.flat.manifest import BLOCK_ROWS, LOCK, Manifest
+from hypensearch.flat.progress import first_difference
+from hypensearch.flat.writer import check_may_write, clean_up, next_generation, readable_manifest
 from hypensearch.formats.files import FileLock
-from hypensearch.index.docids import SeenDocids
-from hypensearch.index.flat import FlatIndex
-from hypensearch.index.manifest import BLOCK_ROWS, LOCK, Manifest
-from hypensearch.index.progress import first_difference
-from hypensearch.index.writer import check_may_write, clean_up, next_generation, readable_manifest
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,7 +41,7 @@ def bm25_search(lucene_index: PathLike, corpus: str | None, *, hits: int, thread
     :param corpus: What the index is made of; may be None when it is there.
     :raises HypensearchError: When there is neither, and when Pyserini or a JDK is missing.
     """
-    from hypensearch import pyserini_bridge
+    from hypensearch.pyserini import bridge as pyserini_bridge
 
     folder = Path(lucene_index)
     if not (folder.is_dir() and any(folder.iterdir())):

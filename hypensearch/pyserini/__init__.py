@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pyserini beside ours: a JDK that is found, BM25 and hybrid search, its commands, our encoders among its own.
 
-What Pyserini's modules are called is known to ``hypensearch.pyserini_bridge`` alone.
+What Pyserini's modules are called is known to ``hypensearch.pyserini.bridge`` alone.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypensearch.pyserini_bridge import (
+from hypensearch.pyserini.bridge import (
     bm25_run,
     hybrid_searcher,
     index_lucene,

@@ -8,7 +8,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hypensearch import cli, pyserini_bridge
+from hypensearch import cli
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.pyserini.plugin import plug_in
 
 

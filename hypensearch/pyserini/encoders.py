@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hypensearch import pyserini_bridge
 from hypensearch.device import autocast, resolve_device
 from hypensearch.errors import HypensearchError
 from hypensearch.models import DualEncoder, load_model
+from hypensearch.pyserini import bridge as pyserini_bridge
 
 if TYPE_CHECKING:
     from hypensearch.models import QNets

@@ -12,11 +12,11 @@ import os
 from collections.abc import Sequence
 from itertools import combinations
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import is_pipe
 from hypensearch.formats.ids import IdLookup
 from hypensearch.formats.run import topics_of_run
+from hypensearch.pyserini import bridge as pyserini_bridge
 
 LOGGER = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _with_folder(args: Sequence[str]) -> list[str]:
 
 
 def _plug_in_index_type() -> None:
-    from hypensearch.index.prebuilt import prebuilt_indexes
+    from hypensearch.flat.prebuilt import prebuilt_indexes
     from hypensearch.search import HypencoderSearcher
 
     known = pyserini_bridge.register_index_type(

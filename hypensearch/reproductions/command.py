@@ -199,7 +199,7 @@ def _qrels(places: Places, name: str, measurement: Measurement) -> dict[str, dic
 def _named_qrels(places: Places, name: str) -> dict[str, dict[str, int]]:
     if "/" in name:
         return read_qrels(located(places, name))
-    from hypensearch.pyserini_bridge import named_qrels
+    from hypensearch.pyserini.bridge import named_qrels
 
     return named_qrels(name)
 

@@ -127,7 +127,7 @@ def _reranker(args: argparse.Namespace, options: RerankOptions) -> Reranker:
 def _index_folder(index: str) -> str:
     if os.path.exists(index) or os.sep in index:
         return index
-    from hypensearch.index.prebuilt import find_prebuilt_index
+    from hypensearch.flat.prebuilt import find_prebuilt_index
 
     return os.fspath(find_prebuilt_index(index))
 

@@ -16,20 +16,20 @@ import numpy as np
 
 from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
+from hypensearch.flat.model import IndexModel
 from hypensearch.hits import Hit, in_rank_order
-from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
 from hypensearch.models.q_net import QNets
 from hypensearch.rerank.adaptive import adaptive_rerank
 from hypensearch.rerank.interpolate import NORMALIZATIONS, interpolate
 from hypensearch.rerank.vectors import DocumentEncoding, EncodedVectors, IndexVectors, Vectors
-from hypensearch.search.index_model import IndexModel
-from hypensearch.search.scorer import Scorer
+from hypensearch.scoring.scorer import Scorer
 
 if TYPE_CHECKING:
     import torch
 
-    from hypensearch.index.graph import GraphIndex
+    from hypensearch.graph.store import GraphIndex
     from hypensearch.rerank.texts import Texts
 
 MISSING = ("error", "drop", "keep")
@@ -195,7 +195,7 @@ class Reranker:
         :param options: How to rerank.
         :raises HypensearchError: When index, model and options do not fit each other.
         """
-        from hypensearch.index.graph import GraphIndex
+        from hypensearch.graph.store import GraphIndex
 
         options = options or RerankOptions()
         index, place = FlatIndex.open(index_dir), resolve_device(device)

@@ -14,7 +14,7 @@ import numpy as np
 
 from hypensearch import cli
 from hypensearch.device import autocast
-from hypensearch.index.flat import FlatIndex
+from hypensearch.flat.index import FlatIndex
 from hypensearch.rerank.vector_cache import VectorCache
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ def _topics(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
-    from hypensearch.search.ranks import own_device
+    from hypensearch.exhaustive.ranks import own_device
     from hypensearch.search.searcher import HypencoderSearcher
 
     options: dict[str, Any] = {

@@ -18,7 +18,7 @@ MILLISECONDS = {"exhaustive": (2.18, 24.1, 0.0058), "surrogate": (0.00105, 0.042
 # What a surrogate search scores, without gradients and with them: so many documents, and so many times k. The former is
 # measured by the same command, the latter by that of cold-started models in docs/approximate_search.md.
 _SCORED = {False: (110.0, 1.45), True: (320.0, 2.5)}
-_SHORTLIST, _LEAST_HITS = 8, 128  # as hypensearch.search.surrogate_search chooses its shortlist
+_SHORTLIST, _LEAST_HITS = 8, 128  # as hypensearch.surrogate.search chooses its shortlist
 
 
 def faster_search(

@@ -8,9 +8,9 @@ import json
 import os
 from collections.abc import Sequence
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
-from hypensearch.index.document import IndexedDocument
+from hypensearch.flat.document import IndexedDocument
+from hypensearch.pyserini import bridge as pyserini_bridge
 
 
 class LuceneDocuments:

@@ -19,11 +19,11 @@ import numpy as np
 
 from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
+from hypensearch.flat.model import IndexModel
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder
 from hypensearch.models.q_net import QNets
-from hypensearch.search.index_model import IndexModel
 from hypensearch.search.lucene_documents import LuceneDocuments
 from hypensearch.search.report import OfThisThread, QueryReport, SearchStats
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
@@ -31,7 +31,7 @@ from hypensearch.stages import clocked, stage
 from hypensearch.threads import available_cpus, default_threads, torch_threads
 
 if TYPE_CHECKING:
-    from hypensearch.index import IndexedDocument
+    from hypensearch.flat import IndexedDocument
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,7 @@ class HypencoderSearcher:
         :param options: The searcher's own, by name, as :class:`HypencoderSearcher` takes them.
         :raises HypensearchError: When the name is not known or the download fails; Pyserini returns None here.
         """
-        from hypensearch.index.prebuilt import find_prebuilt_index
+        from hypensearch.flat.prebuilt import find_prebuilt_index
 
         inspect.signature(cls).bind(prebuilt_index_name, query_encoder, **options)  # typos are found before a download
         folder = find_prebuilt_index(prebuilt_index_name)
@@ -198,7 +198,7 @@ class HypencoderSearcher:
     @staticmethod
     def list_prebuilt_indexes() -> list[str]:
         """Return the registered names."""
-        from hypensearch.index.prebuilt import prebuilt_indexes
+        from hypensearch.flat.prebuilt import prebuilt_indexes
 
         return sorted(prebuilt_indexes())
 

@@ -13,20 +13,20 @@ import numpy as np
 import torch
 
 from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.exhaustive.ranks import ALONE, Ranks, ranks_of
+from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.hits import Hit
-from hypensearch.index.surrogate import open_surrogate
+from hypensearch.scoring.precision import usable_precision
 from hypensearch.search.choice import faster_search
-from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.flags import ENTRIES, SEARCHERS
-from hypensearch.search.precision import usable_precision
-from hypensearch.search.ranks import ALONE, Ranks, ranks_of
 from hypensearch.search.report import QueryReport
+from hypensearch.surrogate.store import open_surrogate
 
 if TYPE_CHECKING:
-    from hypensearch.index.flat import FlatIndex
+    from hypensearch.flat.index import FlatIndex
+    from hypensearch.graph.entry_points import Embed, EntryPoints
     from hypensearch.models.q_net import QNets
-    from hypensearch.search.entry_points import Embed, EntryPoints
-    from hypensearch.search.surrogate_search import SurrogateSearch
+    from hypensearch.surrogate.search import SurrogateSearch
 
 _ALL_DOCUMENTS = ("exhaustive", "simple")  # the same; the latter is Pyserini's word
 _RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
@@ -44,7 +44,7 @@ class SearchOptions:
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this; None for what the number
-        of hits asks for, :func:`hypensearch.search.surrogate_search.usual_target`.
+        of hits asks for, :func:`hypensearch.surrogate.search.usual_target`.
     :param engine: Of surrogate search: one of :data:`hypensearch.search.flags.ENGINES`.
     :param graph: Name of the graph; None for the only one.
     :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
@@ -192,8 +192,8 @@ class _Graph:
     name = "graph"
 
     def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None) -> None:
-        from hypensearch.index.graph import GraphIndex
-        from hypensearch.search.graph_search import GraphSearch, seeds_of_run
+        from hypensearch.graph.search import GraphSearch, seeds_of_run
+        from hypensearch.graph.store import GraphIndex
 
         graph = GraphIndex.open(index, options.graph)
         if options.check:
@@ -249,7 +249,7 @@ def _check_finite(hits: Sequence[Sequence[Hit]], report: Sequence[QueryReport], 
 def _fixed_entry_points(index: FlatIndex, options: SearchOptions) -> tuple[np.ndarray | None, int]:
     """Give the entry points that all queries share, None for random ones, and how many there are."""
     if options.entry == "centroids":
-        from hypensearch.index.centroids import open_centroids
+        from hypensearch.graph.centroids import open_centroids
 
         rows = open_centroids(index)
         return rows, len(rows) if options.num_entry_points is None else options.num_entry_points
@@ -262,7 +262,7 @@ def _entry_points(
     index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None
 ) -> EntryPoints | None:
     """Give what finds the entry points of each query, None where all share them."""
-    from hypensearch.search.entry_points import FromBiEncoder, FromSurrogate
+    from hypensearch.graph.entry_points import FromBiEncoder, FromSurrogate
 
     if options.entry not in ENTRIES:
         raise HypensearchError(f"--entry {options.entry}: wanted {', '.join(ENTRIES[:-1])} or {ENTRIES[-1]}")
@@ -275,8 +275,8 @@ def _entry_points(
 
 
 def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOptions) -> SurrogateSearch:
-    from hypensearch.search.product_search import make_engine
-    from hypensearch.search.surrogate_search import SurrogateOptions, SurrogateSearch
+    from hypensearch.surrogate.product_search import make_engine
+    from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
 
     surrogate = open_surrogate(index)
     if surrogate is None:

@@ -144,7 +144,7 @@ class Validation:
 
         :return: Hits by topic id, best first, as many as the measures look at.
         """
-        from hypensearch.search.top_k import TopK
+        from hypensearch.scoring.top_k import TopK
 
         device = next(scorer.parameters()).device  # type: ignore[attr-defined]
         docid_rank = np.argsort(np.argsort(np.array(collection.docids, dtype=object)))
@@ -171,7 +171,7 @@ class Validation:
 
 def _block_scorer(q_nets: QNets | FixedBlocks, device: torch.device) -> tuple[Callable[[Tensor], Tensor], int]:
     """Return the search's own scorer of q-nets, and how many documents to give it; shared blocks have another way."""
-    from hypensearch.search.scorers import Case, make_scorer
+    from hypensearch.scoring.choice import Case, make_scorer
 
     if isinstance(q_nets, FixedBlocks):
         return lambda vectors: q_nets(vectors).float(), _DOCUMENTS

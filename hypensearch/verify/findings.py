@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.flat.docids import Docids
+from hypensearch.flat.faiss_copy import FAISS_FILES
+from hypensearch.flat.index import FlatIndex, check_folder
+from hypensearch.flat.integrity import Done, file_damages, shard_damages
+from hypensearch.flat.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
 from hypensearch.formats import q_nets
 from hypensearch.formats.door import is_plain, read_plain, root_of_checkpoint, stat_plain
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.json_files import read_json
-from hypensearch.index.centroids import FOLDER as CENTROIDS
-from hypensearch.index.centroids import open_centroids
-from hypensearch.index.docids import Docids
-from hypensearch.index.faiss_copy import FAISS_FILES
-from hypensearch.index.flat import FlatIndex, check_folder
-from hypensearch.index.graph import GraphIndex, graph_names
-from hypensearch.index.integrity import Done, file_damages, shard_damages
-from hypensearch.index.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
-from hypensearch.index.npy import map_bytes, map_npy
-from hypensearch.index.surrogate import open_surrogate
+from hypensearch.formats.npy import map_bytes, map_npy
+from hypensearch.graph.centroids import FOLDER as CENTROIDS
+from hypensearch.graph.centroids import open_centroids
+from hypensearch.graph.store import GraphIndex, graph_names
 from hypensearch.models.checkpoint_folder import checkpoint_folder
+from hypensearch.surrogate.store import open_surrogate
 
 KINDS = ("index", "q-nets", "checkpoint")
 _COPY_ROWS = 65536

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.index.manifest import DOCID, DOCUMENTS, VECTORS, Manifest, ShardRecord, read_manifest
-from hypensearch.index.npy import HEADER_BYTES
+from hypensearch.flat.manifest import DOCID, DOCUMENTS, VECTORS, Manifest, ShardRecord, read_manifest
+from hypensearch.formats.npy import HEADER_BYTES
 from hypensearch.verify.findings import Finding
 
 if TYPE_CHECKING:

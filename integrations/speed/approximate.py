@@ -25,15 +25,15 @@ import torch
 
 from hypensearch.bench.contenders import faiss
 from hypensearch.bench.measure import mean_overlap
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex
+from hypensearch.graph.search import GraphSearch
+from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
-from hypensearch.index.graph import GraphIndex
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models.q_net import QNets
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.surrogate_search import SurrogateSearch
+from hypensearch.surrogate.search import SurrogateSearch
+from hypensearch.surrogate.store import open_surrogate
 from hypensearch.topics import load_topics
 
 CPU = torch.device("cpu")

@@ -27,14 +27,14 @@ import numpy as np
 import torch
 from scipy.optimize import nnls
 
+from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.index import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNets
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.choice import MILLISECONDS, exhaustive_terms, faster_search, surrogate_terms
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
-from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
-from hypensearch.search.typical_queries import typical_queries
+from hypensearch.surrogate.builder import build_surrogate, how_many_queries
+from hypensearch.surrogate.typical_queries import typical_queries
 from hypensearch.threads import torch_threads
 from hypensearch.topics import load_topics
 

@@ -26,17 +26,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from hypensearch.index import FlatIndex, FlatIndexWriter
-from hypensearch.index.graph_builder import build_graph
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex, FlatIndexWriter
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.search import GraphSearch
 from hypensearch.models import QNetConfig, QNets, bundled, load_model
-from hypensearch.search.candidates import Candidates
-from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.precision import DTYPES
-from hypensearch.search.scorer import Scorer
-from hypensearch.search.surrogate_builder import build_surrogate
-from hypensearch.search.surrogate_search import SurrogateSearch
-from hypensearch.search.triton_scorer import TritonScorer
+from hypensearch.scoring.gpu.candidates import Candidates
+from hypensearch.scoring.gpu.triton_scorer import TritonScorer
+from hypensearch.scoring.precision import DTYPES
+from hypensearch.scoring.scorer import Scorer
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.search import SurrogateSearch
 from hypensearch.train.config import TrainingConfig
 from hypensearch.train.run import train as train_model
 
@@ -219,8 +219,8 @@ def _train(batch: int, steps: int, bf16: bool) -> None:
 
 
 def _searches(index: FlatIndex) -> Iterator[tuple[str, Callable[..., Any]]]:
-    from hypensearch.index.graph import GraphIndex
-    from hypensearch.index.surrogate import open_surrogate
+    from hypensearch.graph.store import GraphIndex
+    from hypensearch.surrogate.store import open_surrogate
 
     for precision in ("fp32", "bf16"):
         yield f"exhaustive {precision}", ExhaustiveSearch(index, CUDA, precision).search

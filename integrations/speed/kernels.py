@@ -24,9 +24,9 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from hypensearch.models import QNetConfig
-from hypensearch.search.kernels.q_nets import score_tiles
-from hypensearch.search.precision import DTYPES
-from hypensearch.search.triton_scorer import SHARED_MEMORY, Tiling, constants, shared_memory, tilings
+from hypensearch.scoring.gpu.kernels import score_tiles
+from hypensearch.scoring.gpu.triton_scorer import SHARED_MEMORY, Tiling, constants, shared_memory, tilings
+from hypensearch.scoring.precision import DTYPES
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _NUMBERS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}

@@ -28,19 +28,19 @@ import torch
 
 from hypensearch.bench.measure import mean_overlap
 from hypensearch.bench.memory import memory_mb, reset_peak
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex, FlatIndexWriter
+from hypensearch.flat.manifest import FileRecord
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.graph.builder import GraphWriter, build_graph
+from hypensearch.graph.nearest import ExactNeighbours
+from hypensearch.graph.search import GraphSearch
+from hypensearch.graph.store import GraphIndex, GraphManifest, graph_names
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex, FlatIndexWriter
-from hypensearch.index.graph import GraphIndex, GraphManifest, graph_names
-from hypensearch.index.graph_builder import GraphWriter, build_graph
-from hypensearch.index.manifest import FileRecord
-from hypensearch.index.nearest import ExactNeighbours
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, QNets, load_model
-from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.surrogate_builder import build_surrogate, how_many_queries
-from hypensearch.search.surrogate_search import SurrogateSearch
+from hypensearch.surrogate.builder import build_surrogate, how_many_queries
+from hypensearch.surrogate.search import SurrogateSearch
+from hypensearch.surrogate.store import open_surrogate
 from hypensearch.topics import load_topics
 
 DIM, LATENT, MEANS = 768, 128, 4096

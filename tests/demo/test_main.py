@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from hypensearch import java
 from hypensearch.demo.__main__ import main
 from hypensearch.demo.folder import DemoFolder
 from hypensearch.encode import __main__ as encode_main
+from hypensearch.flat import FlatIndex
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import read_run
-from hypensearch.index import FlatIndex
 from hypensearch.models import DualEncoder, load_model
+from hypensearch.pyserini import java
 
 MAX_DOCS = "100"
 

@@ -16,8 +16,8 @@ import pytest
 from hypensearch.encode import EncodingOptions, OutputOptions, TextOptions, encode_corpus, import_vectors
 from hypensearch.encode.encode_corpus import _num_bytes
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
 from hypensearch.formats.corpus import CorpusPosition
-from hypensearch.index import FlatIndex
 from hypensearch.index.join import join_indexes
 from tests.encode.hash_encoder import HashEncoder
 from tests.index.crashes import content_of

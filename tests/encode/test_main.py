@@ -13,7 +13,7 @@ import torch
 
 from hypensearch.device import usable_dtype
 from hypensearch.encode.__main__ import build_parser, main, parse_args
-from hypensearch.index import FlatIndex
+from hypensearch.flat import FlatIndex
 from tests.commands import encode, piped, refuse, succeed
 
 PYSERINI_FLAGS = {

@@ -9,7 +9,6 @@ from pathlib import Path
 import ir_measures  # noqa: F401
 import pytest
 
-from hypensearch import pyserini_bridge  # noqa: F401
 from hypensearch.eval.__main__ import main
 
 QRELS = "1 0 a 1\n1 0 b 2\n2 0 c 1\n"

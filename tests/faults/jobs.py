@@ -22,17 +22,17 @@ from hypensearch import cli
 from hypensearch.__main__ import COMMANDS
 from hypensearch.encode import encode_corpus
 from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions
+from hypensearch.flat import FlatIndex
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
-from hypensearch.index import FlatIndex
-from hypensearch.index.centroids import build_centroids
-from hypensearch.index.graph_builder import build_graph
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.centroids import build_centroids
 from hypensearch.index.join import join_indexes
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.stored import architecture_facts, to_arrays
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.store import open_surrogate
 from hypensearch.train.config import to_json
 from tests.commands import encode, write_corpus, write_topics
 from tests.encode.hash_encoder import HashEncoder

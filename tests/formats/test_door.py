@@ -13,7 +13,7 @@ import pytest
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import NotPlain, make_folder, open_plain, open_to_write, read_plain
 from hypensearch.formats.files import CACHE_VARIABLE, FileLock, cache_folder, replace_when_whole
-from hypensearch.index.npy import GrowingFile, map_bytes, map_npy
+from hypensearch.formats.npy import GrowingFile, map_bytes, map_npy
 
 
 @pytest.fixture

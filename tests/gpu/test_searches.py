@@ -14,20 +14,21 @@ import torch
 
 from hypensearch.device import float32_products
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.exhaustive.streaming import CUDA_BLOCK_ROWS
+from hypensearch.flat import FlatIndex
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.search import GraphSearch
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
-from hypensearch.index.graph_builder import build_graph
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search import surrogate_builder, triton_scorer
-from hypensearch.search.exhaustive import ExhaustiveSearch
-from hypensearch.search.gradients import gradients
-from hypensearch.search.graph_search import GraphSearch
-from hypensearch.search.scorer import Scorer
-from hypensearch.search.scorers import Case, choose_scorer
+from hypensearch.scoring.choice import Case, choose_scorer
+from hypensearch.scoring.gpu import triton_scorer
+from hypensearch.scoring.scorer import Scorer
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
-from hypensearch.search.streaming import CUDA_BLOCK_ROWS
-from hypensearch.search.surrogate_builder import build_surrogate
-from hypensearch.search.surrogate_search import SurrogateSearch
+from hypensearch.surrogate import builder as surrogate_builder
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.gradients import gradients
+from hypensearch.surrogate.search import SurrogateSearch
 from tests.pretended_cuda import CPU, CUDA, Counts, PretendedTensor, pretended_cuda
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
@@ -192,7 +193,7 @@ class Launched:
 @pytest.fixture
 def launched(gpu: Counts, monkeypatch: pytest.MonkeyPatch) -> Launched:
     pytest.importorskip("triton", reason="triton is not installed")
-    from hypensearch.search.kernels import q_nets as kernels
+    from hypensearch.scoring.gpu import kernels
 
     launched = Launched(kernels.score_tiles)
     monkeypatch.setattr(kernels, "score_tiles", launched)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from hypensearch.search import surrogate_builder, triton_scorer
+from hypensearch.scoring.gpu import triton_scorer
+from hypensearch.surrogate import builder as surrogate_builder
 from tests.gpu.test_searches import gradients_of_numbers
 from tests.pretended_cuda import pretended_cuda
 

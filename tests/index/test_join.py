@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.index import FlatIndex
+from hypensearch.flat import FlatIndex
 from hypensearch.index.join import join_indexes, main
 
 from .crashes import content_of

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 from hypensearch.errors import HypensearchError
-from hypensearch.index.manifest import read_manifest
+from hypensearch.flat.manifest import read_manifest
 from hypensearch.models import load_model
 from hypensearch.models.checkpoint import read_weights
 from hypensearch.models.new_model import load_backbone

@@ -11,9 +11,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from hypensearch import pyserini_bridge
 from hypensearch.errors import HypensearchError
 from hypensearch.models import load_model
+from hypensearch.pyserini import bridge as pyserini_bridge
 from hypensearch.search import HypencoderSearcher
 from tests.commands import encode, succeed, write_corpus
 from tests.models.checkpoints import biencoder_config, save_checkpoint

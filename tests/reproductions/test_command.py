@@ -10,7 +10,7 @@ import pytest
 from hypensearch.__main__ import COMMANDS
 from hypensearch.encode.__main__ import parse_args as parse_encode
 from hypensearch.eval.measures import resolve_measures
-from hypensearch.pyserini_bridge import full_name
+from hypensearch.pyserini.bridge import full_name
 from hypensearch.reproductions.command import MEASURES, P_MRR, verdict
 from hypensearch.reproductions.conditions import COLLECTIONS, Measurement, Places, Plan, read_conditions
 from tests.commands import refuse, run, succeed

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hypensearch.flat import FlatIndex
 from hypensearch.formats.run import open_run_writer, read_run
+from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit, in_rank_order
-from hypensearch.index import FlatIndex
-from hypensearch.index.graph import GraphIndex
 from hypensearch.models import load_model
 from hypensearch.rerank import Reranker, RerankOptions
 from hypensearch.rerank.texts import CorpusTexts, TextRule

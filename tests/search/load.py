@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from hypensearch.graph.builder import build_graph
 from hypensearch.hits import Hit
-from hypensearch.index.graph_builder import build_graph
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 SEARCHERS = ("exhaustive", "graph", "surrogate")

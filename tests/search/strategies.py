@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from hypensearch.index import FlatIndex, FlatIndexWriter
+from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.models.config import ACTIVATIONS
 

@@ -13,7 +13,7 @@ import torch
 from hypensearch.models import QNetConfig
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.choice import faster_search
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 BUNDLED = (384, 384, 384, 1)

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex
+from hypensearch.graph.builder import build_graph
+from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
-from hypensearch.index.graph import GraphIndex
-from hypensearch.index.graph_builder import build_graph
-from hypensearch.index.surrogate import open_surrogate
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search.exhaustive import ExhaustiveSearch
 from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
-from hypensearch.search.surrogate_builder import build_surrogate
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.store import open_surrogate
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")

@@ -21,13 +21,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hypensearch.errors import HypensearchError
+from hypensearch.flat import FlatIndex
+from hypensearch.graph.search import GraphSearch
 from hypensearch.hits import Hit
-from hypensearch.index import FlatIndex
 from hypensearch.models import DualEncoder, QNetConfig, QNets, load_model
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.graph_search import GraphSearch
 from hypensearch.search.strategy import SearchOptions
-from hypensearch.search.surrogate_search import SurrogateSearch
+from hypensearch.surrogate.search import SurrogateSearch
 from tests import reference
 from tests.commands import encode, succeed, write_corpus
 from tests.models.checkpoints import biencoder_config, hypencoder_config, save_checkpoint

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions, TextOptions, encode_corpus
+from hypensearch.flat import FlatIndex
 from hypensearch.formats.q_nets import write_q_nets
-from hypensearch.index import FlatIndex
-from hypensearch.index.graph_builder import build_graph
+from hypensearch.graph.builder import build_graph
 from hypensearch.models import load_model
 from tests.commands import content, encode, refuse, run, succeed, write_corpus
 from tests.formats.test_q_nets import blocks, numbered
@@ -25,7 +25,7 @@ NUM_DOCS = 11
 def index(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index of blocks of four rows, encoded in batches of two and windows of four, with a graph."""
     for module in ("manifest", "writer", "integrity", "faiss_copy"):
-        monkeypatch.setattr(f"hypensearch.index.{module}.BLOCK_ROWS", 4)
+        monkeypatch.setattr(f"hypensearch.flat.{module}.BLOCK_ROWS", 4)
     corpus = write_corpus(tmp_path / "corpus.jsonl", {f"d{n}": f"a text on river number {n}" for n in range(NUM_DOCS)})
     folder = tmp_path / "index"
     encode_corpus(
@@ -124,7 +124,7 @@ def test_repair_wants_the_corpus_that_was_encoded(index: Path, tmp_path: Path) -
 
 def test_repair_wants_the_model_that_made_the_vectors(index: Path, tiny_checkpoint: Path, tmp_path: Path) -> None:
     flip(shard_of(index) / "vectors.npy", -1)
-    from hypensearch.index.manifest import read_manifest
+    from hypensearch.flat.manifest import read_manifest
 
     manifest = read_manifest(str(index))
     assert manifest.model is not None
@@ -143,9 +143,9 @@ def test_a_damaged_graph(index: Path) -> None:
 
 def test_a_graph_with_flaws_is_found_even_with_the_right_checksum(index: Path) -> None:
     with FlatIndex.open(index) as opened:
-        from hypensearch.index.graph import GraphManifest
-        from hypensearch.index.graph_builder import GraphWriter
-        from hypensearch.index.manifest import FileRecord
+        from hypensearch.flat.manifest import FileRecord
+        from hypensearch.graph.builder import GraphWriter
+        from hypensearch.graph.store import GraphManifest
 
         manifest = GraphManifest(NUM_DOCS, 2, "l2", "imported", opened.vectors_digest, FileRecord(0, ""))
         with GraphWriter(opened, "own", manifest) as writer:

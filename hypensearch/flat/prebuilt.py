@@ -1,0 +1,363 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Indexes by name: records in Pyserini's form, downloaded once, checked by hash, unpacked into a cache.
+
+A record has ``description``, ``filename``, ``urls``, ``md5`` (or, better, ``sha256``) and ``documents``. The archive is
+a tar file with one index folder in it. No index is published with this version; groups keep their own records in a JSON
+file (name -> record) that :data:`REGISTRY_VARIABLE` names.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import http.client
+import io
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
+from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from hypensearch.errors import HypensearchError
+from hypensearch.flat.manifest import MANIFEST
+from hypensearch.formats.door import make_folder, open_to_write
+from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole
+from hypensearch.formats.json_files import read_json
+from hypensearch.formats.schema import Count, checked
+from hypensearch.offline import check_may_download
+
+REGISTRY_VARIABLE = "HYPENSEARCH_PREBUILT_INDEXES"
+#: What an archive may unpack to: vectors are hardly packed, texts to a fifth; more is made to fill the disk.
+MOST_TIMES = 20
+LEAST_MOST_BYTES = 10**8
+MOST_MEMBERS = 100_000
+MOST_ARCHIVE_BYTES = 2**41
+_CHUNK_BYTES = 2**20
+_TIMEOUT_SECONDS = 60
+_SCHEMES = ("https", "http", "ftp", "file", "data")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
+
+
+class Record(TypedDict):
+    """What is read of a registered index."""
+
+    urls: NotRequired[list[Annotated[str, Meta(max_length=2**24)]]]
+    md5: NotRequired[Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{32}\Z")]]
+    sha256: NotRequired[Annotated[str, Meta(pattern=r"\A[0-9A-Fa-f]{64}\Z")]]
+    documents: NotRequired[Count]
+
+
+def prebuilt_indexes() -> dict[str, Mapping[str, Any]]:
+    """Return the registered records by name.
+
+    :raises HypensearchError: When the user's registry cannot be read.
+    """
+    path = os.environ.get(REGISTRY_VARIABLE)
+    if not path:
+        return {}
+    try:
+        records = read_json(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise HypensearchError(f"{REGISTRY_VARIABLE}={path}: not readable as JSON ({reason})") from None
+    if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
+        raise HypensearchError(f"{REGISTRY_VARIABLE}={path}: wanted an object of records by name")
+    if unfit := [name for name in records if not _NAME.fullmatch(name)]:
+        raise HypensearchError(
+            f"{REGISTRY_VARIABLE}={path}: {unfit[0][:100]!r} is no name of an index: wanted letters, digits, '.', '_' "
+            "and '-', a letter or digit first"
+        )
+    return records
+
+
+def find_prebuilt_index(name: str) -> Path:
+    """Return the folder of a registered index, downloading it the first time.
+
+    :raises HypensearchError: When the name is not known, no URL gives the archive, or its hash is another one.
+    """
+    records = prebuilt_indexes()
+    if name not in records:
+        known = ", ".join(sorted(records)) or "none"
+        raise HypensearchError(
+            f"{name}: no such index folder, and no prebuilt index of that name (known are: {known}; records of your "
+            f"own go into a JSON file that {REGISTRY_VARIABLE} names)"
+        )
+    try:
+        record = checked(records[name], Record)
+    except ValueError as error:
+        raise HypensearchError(f"prebuilt index {name}: its record is damaged ({error})") from None
+    algorithm, digest = _expected_hash(name, record)
+    folder = cache_folder() / "indexes" / f"{name}.{digest}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not _is_own(folder):
+                check_may_download(f"prebuilt index {name}")
+                with _archive(folder) as archive:
+                    _download(name, record, archive, algorithm, digest)
+                    _unpack(archive, folder)
+        return _index_in(folder)
+    except OSError as error:
+        raise HypensearchError(f"{error.filename or folder}: {error.strerror or error}") from None
+
+
+def _is_own(folder: Path) -> bool:
+    """Tell whether an index was unpacked here before, by this user or the system's.
+
+    :raises HypensearchError: When somebody else has put something there.
+    """
+    try:
+        found = os.lstat(folder)
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
+        raise HypensearchError(f"{folder}: was not unpacked there by this user; remove it")
+    return True
+
+
+@contextmanager
+def _archive(folder: Path) -> Iterator[Path]:
+    """Give the place of an index's archive; nothing stays there, whatever happens."""
+    path = folder.with_name(f"{folder.name}.tar")
+    try:
+        yield path
+    finally:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _expected_hash(name: str, record: Record) -> tuple[str, str]:
+    if digest := record.get("sha256"):
+        return "sha256", digest.lower()
+    if digest := record.get("md5"):
+        return "md5", digest.lower()
+    raise HypensearchError(f"prebuilt index {name}: its record has neither sha256 nor md5, so it cannot be checked")
+
+
+def _download(name: str, record: Record, archive: Path, algorithm: str, expected: str) -> None:
+    reasons = []
+    for url in record.get("urls", ()):
+        try:
+            found = _fetch(url, archive, algorithm)
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+            reasons.append(f"{_shown(url)}: {_reason(error, url)}")
+            continue
+        if found == expected:
+            return
+        archive.unlink()
+        reasons.append(f"{_shown(url)}: {algorithm} is {found}, wanted {expected}")
+    raise HypensearchError(f"prebuilt index {name}: could not be downloaded ({'; '.join(reasons) or 'no urls'})")
+
+
+def _shown(url: str) -> str:
+    """Give a URL without what may be a secret in it: user and password, and what stands behind the path."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return "an address that is none"
+    if parts.scheme == "data":
+        return "data:..."
+    return f"{parts.scheme}://{host}{parts.path}"[:200]
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Say why a download failed; messages of libraries may repeat the address, secrets included."""
+    if isinstance(error, http.client.InvalidURL):
+        return "the address is none"
+    reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error or type(error).__name__)
+    return "the address is none" if url in reason or "@" in reason else " ".join(reason.split())[:200]
+
+
+def _fetch(url: str, archive: Path, algorithm: str) -> str:
+    from tqdm import tqdm
+
+    if urlsplit(url).scheme.lower() not in _SCHEMES:
+        raise ValueError(f"wanted an address that begins with one of {', '.join(_SCHEMES)}")
+    digest = hashlib.new(algorithm)
+    with (
+        urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
+        replace_when_whole(archive, follow_link=False) as file,
+    ):
+        size = _announced(response.headers.get("Content-Length"))
+        read = 0
+        with tqdm(total=size, unit="B", unit_scale=True, desc=archive.name) as bar:
+            while chunk := response.read(_CHUNK_BYTES):
+                read += len(chunk)
+                if read > (MOST_ARCHIVE_BYTES if size is None else size):
+                    raise ValueError("sends more than it announced")
+                digest.update(chunk)
+                file.write(chunk)
+                bar.update(len(chunk))
+    return digest.hexdigest()
+
+
+def _announced(length: str | None) -> int | None:
+    return int(length) if length and length.isascii() and length.isdigit() and len(length) < 15 else None
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpack into a folder that appears only when it is complete; nothing is written outside of it."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    if partial.is_symlink():
+        partial.unlink()
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        with open(archive, "rb") as file:
+            _unpack_members(file, partial, max(LEAST_MOST_BYTES, MOST_TIMES * archive.stat().st_size))
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error, lzma.LZMAError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+        raise HypensearchError(f"{archive}: cannot be unpacked ({reason})") from None
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    os.replace(partial, folder)
+
+
+def _unpack_members(file: BinaryIO, folder: Path, most_bytes: int) -> None:
+    """Write an archive's files and folders, in its order.
+
+    An index needs no links, no devices and no holes; whoever puts them into an archive wants something else.
+
+    :raises ValueError: For a member that is something else, lies outside, comes twice, or for too much of all.
+    """
+    unpacked = _Unpacked(file, most_bytes)
+    with tarfile.open(fileobj=unpacked, mode="r:") as tar:  # type: ignore[call-overload]
+        for number, member in enumerate(tar):
+            if number >= MOST_MEMBERS:
+                raise ValueError(f"more than {MOST_MEMBERS:,} members")
+            path = _place_of(member, folder)
+            if member.isdir():
+                _make_folders(path, folder)
+                continue
+            _make_folders(path.parent, folder)
+            content = tar.extractfile(member)
+            assert content is not None
+            with os.fdopen(open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as target:
+                shutil.copyfileobj(content, target, _CHUNK_BYTES)
+
+
+def _place_of(member: tarfile.TarInfo, folder: Path) -> Path:
+    if not (member.isreg() or member.isdir()) or member.issparse():
+        raise ValueError(f"{member.name[:100]!r} is no plain file and no folder")
+    parts = [part for part in member.name.split("/") if part not in ("", ".")]
+    if member.name.startswith("/") or ".." in parts or "\0" in member.name or len(parts) > 20:
+        raise ValueError(f"{member.name[:100]!r} lies outside of the archive's folder")
+    return folder.joinpath(*parts)
+
+
+def _make_folders(path: Path, within: Path) -> None:
+    for parent in [*reversed(path.relative_to(within).parents), path.relative_to(within)]:
+        if parent != Path():
+            make_folder(within / parent)
+
+
+class _Unpacked(io.RawIOBase):
+    """The bytes of an archive, packed or not, read forwards; never more of them than an index would have.
+
+    tarfile takes the extended headers of a member into memory whole, whatever their size: no single read may be large.
+    """
+
+    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
+        self._file = file
+        self._most = most_bytes
+        magic = file.read(6)
+        file.seek(0)
+        self._decompressor: Any = _decompressor_of(magic)
+        self._buffer = b""
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go forwards; archives are read in their order."""
+        if whence != os.SEEK_SET or offset < self._at:
+            raise ValueError("its members are not in order")
+        while self._at < offset and self.read(min(_CHUNK_BYTES, offset - self._at)):
+            pass
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, fewer at the end."""
+        if not 0 <= size <= _CHUNK_BYTES:
+            raise ValueError("a header that is too long")
+        while len(self._buffer) < size and (piece := self._piece()):
+            self._buffer += piece
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        self._at += len(found)
+        if self._at > self._most:
+            raise ValueError(f"unpacks to more than {self._most:,} bytes, {MOST_TIMES} times what it takes packed")
+        return found
+
+    def _piece(self) -> bytes:
+        if self._decompressor is None:
+            return self._file.read(_CHUNK_BYTES)
+        while not self._decompressor.eof:
+            fed = b""
+            if isinstance(self._decompressor, _Gzip):
+                if not self._decompressor.waits and not (fed := self._file.read(_CHUNK_BYTES)):
+                    raise EOFError("breaks off before its end")
+            elif self._decompressor.needs_input and not (fed := self._file.read(_CHUNK_BYTES)):
+                raise EOFError("breaks off before its end")
+            if piece := self._decompressor.decompress(fed, _CHUNK_BYTES):
+                return bytes(piece)
+        return b""
+
+
+class _Gzip:
+    """zlib's decompressor with the interface of bz2's and lzma's."""
+
+    def __init__(self) -> None:
+        self._zlib = zlib.decompressobj(wbits=31)
+
+    @property
+    def eof(self) -> bool:
+        return self._zlib.eof
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._zlib.unconsumed_tail)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
+
+
+def _decompressor_of(magic: bytes) -> Any:
+    if magic.startswith(b"\x1f\x8b"):
+        return _Gzip()
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2Decompressor()
+    if magic.startswith(b"\xfd7zXZ\x00") or magic.startswith(b"\x5d\x00\x00"):
+        return lzma.LZMADecompressor(memlimit=2**27)
+    return None
+
+
+def _index_in(folder: Path) -> Path:
+    """Return the index folder of an unpacked archive: itself, or the one folder in it."""
+    if (folder / MANIFEST).is_file():
+        return folder
+    inside = [path for path in folder.iterdir() if (path / MANIFEST).is_file()]
+    if len(inside) != 1:
+        raise HypensearchError(f"{folder}: wanted one index folder in the archive, found {len(inside)}")
+    return inside[0]

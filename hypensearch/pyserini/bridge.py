@@ -1,0 +1,516 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one module that knows Pyserini, 1.6 and 2.x; it is imported only when a function here needs it.
+
+What needs Lucene but not Python (BM25 runs, indexing, trec_eval) is asked of Anserini's jar, which ships inside
+Pyserini: that works in every version, without network, and starts in a second.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hypensearch.errors import HypensearchError
+from hypensearch.formats.files import is_pipe
+from hypensearch.formats.qrels import read_qrels
+from hypensearch.formats.run import read_run
+from hypensearch.hits import Hit
+from hypensearch.offline import check_may_download
+from hypensearch.pyserini import java
+
+#: trec_eval's name for the value over all topics.
+ALL_TOPICS = "all"
+
+_LOCAL_TOPICS = "a file of your own: --topics topics.tsv, lines of id, TAB, query"
+_LOCAL_QRELS = "a file of your own: --qrels qrels.txt, lines of topic id, 0, docid, grade"
+
+
+def prepare() -> None:
+    """Make ``import pyserini`` work in this process: find a JDK, start its JVM where Pyserini could not.
+
+    :raises HypensearchError: When Pyserini or a JDK is missing, or Pyserini cannot be imported as installed.
+    """
+    jar = anserini_jar()
+    _check_openai()
+    if java.is_running():
+        java.check_running()
+        return
+    jdk = java.use_jdk()
+    java.quiet(jdk)
+    if not jdk.has_vector_module:
+        java.start_without_vector_module(jar)
+
+
+def use_java() -> java.Jdk:
+    """Make Pyserini's own classes work in this process, ``LuceneSearcher`` among them: give them the JDK that is found.
+
+    Call it before the first import of ``pyserini``; after it is too late where the JVM that runs is too old. JAVA_HOME
+    and PATH of this process, and of those it starts, then lead to that JDK.
+
+    :return: The JDK: its folder and its version.
+    :raises HypensearchError: When Pyserini or a JDK is missing, or Pyserini cannot be imported as installed.
+    """
+    prepare()
+    return java.check_running() if java.is_running() else java.find_jdk()
+
+
+def version() -> str:
+    """Return the installed Pyserini's version, without importing it.
+
+    :raises HypensearchError: When it is not installed.
+    """
+    try:
+        return importlib.metadata.version("pyserini")
+    except importlib.metadata.PackageNotFoundError:
+        raise HypensearchError("Pyserini is not installed: pip install pyserini") from None
+
+
+def anserini_jar() -> Path:
+    """Return the jar with Anserini and Lucene that ships inside Pyserini, without importing Pyserini.
+
+    :raises HypensearchError: When Pyserini or the jar is missing.
+    """
+    spec = importlib.util.find_spec("pyserini")
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    if not folders:
+        raise HypensearchError("Pyserini is not installed: pip install pyserini")
+    jars = [jar for folder in folders for jar in folder.glob("resources/jars/anserini-*-fatjar.jar")]
+    if not jars:
+        raise HypensearchError(f"no anserini-*-fatjar.jar in {folders[0] / 'resources/jars'}: reinstall Pyserini")
+    return max(jars, key=lambda jar: jar.stat().st_ctime)
+
+
+def named_topics(name: str, topics_format: str = "default") -> dict[str, str]:
+    """Fetch topics that Pyserini knows by name, such as ``dl19-passage``.
+
+    :param name: Pyserini's name of the topics.
+    :param topics_format: ``default`` or ``kilt``.
+    :return: Topic id, as Pyserini prints it, to query; in the order Pyserini searches them.
+    :raises HypensearchError: When it knows no such topics or cannot fetch them.
+    """
+    prepare()
+    with _explained():
+        iterator = _resolve("pyserini.query_iterator", "get_query_iterator")
+        known_format = _resolve("pyserini.query_iterator", "TopicsFormat")(topics_format)
+    with _fetched("topics", name, _LOCAL_TOPICS), contextlib.redirect_stdout(sys.stderr):
+        return {str(topic): str(query) for topic, query in iterator(name, known_format)}
+
+
+def named_qrels(name: str) -> dict[str, dict[str, int]]:
+    """Fetch relevance judgements that Pyserini knows by name.
+
+    :param name: Pyserini's name of the judgements, often that of the topics.
+    :return: Topic id to docid to grade, ids written as in Pyserini's file.
+    :raises HypensearchError: When it knows no such judgements or cannot fetch them.
+    """
+    prepare()
+    with _explained():
+        qrels_file = _resolve("pyserini.search", "get_qrels_file")
+    with _fetched("qrels", name, _LOCAL_QRELS), contextlib.redirect_stdout(sys.stderr):
+        path = qrels_file(name)
+    return read_qrels(path)
+
+
+def lucene_searcher(index: str | Path) -> Any:
+    """Open a Lucene index with Pyserini's LuceneSearcher.
+
+    :param index: A folder, or the name of a prebuilt index, which Pyserini downloads once.
+    :raises HypensearchError: When there is no Lucene index or Pyserini cannot be imported.
+    """
+    is_name = not Path(index).exists() and os.sep not in str(index)
+    if not is_name:
+        _check_lucene_index(Path(index))
+    prepare()
+    with _explained():
+        searcher = _resolve("pyserini.search.lucene", "LuceneSearcher")
+    if not is_name:
+        with _explained():
+            return searcher(str(index))
+    with (
+        _fetched("Lucene index", str(index), "a folder that index.lucene made"),
+        contextlib.redirect_stdout(sys.stderr),
+    ):
+        found = searcher.from_prebuilt_index(str(index))
+        if found is None:  # Pyserini's way to say that it knows no such name
+            raise ValueError(index)
+        return found
+
+
+def stored_documents(
+    searcher: Any, docids: Sequence[str], threads: int = 1
+) -> dict[str, tuple[str | None, str | None]]:
+    """Read documents from a Lucene index.
+
+    :param searcher: What :func:`lucene_searcher` gave.
+    :param docids: Which ones.
+    :return: ``raw`` and ``contents`` of each, None for what the index does not store; without those it does not have.
+    """
+    found = searcher.batch_doc(list(docids), threads)
+    return {str(docid): (document.raw(), document.contents()) for docid, document in found.items()}
+
+
+def hybrid_searcher(dense: Any, sparse: Any) -> Any:
+    """Join a dense and a sparse searcher in Pyserini's HybridSearcher.
+
+    :param dense: Anything with ``search(query, k)`` and ``batch_search(queries, q_ids, k, threads)``, such as
+        HypencoderSearcher.
+    :param sparse: A searcher such as :func:`lucene_searcher` gives.
+    :raises HypensearchError: When Pyserini cannot be imported, or faiss is missing, which it needs for this.
+    """
+    prepare()
+    with _explained():
+        return _resolve("pyserini.search.hybrid", "HybridSearcher")(dense, sparse)
+
+
+def index_lucene(corpus_dir: str | Path, index_dir: str | Path, threads: int = 1) -> int:
+    """Index a folder of JSONL documents (``id``, ``contents``) for BM25, with texts stored.
+
+    The index appears under its name when it is whole.
+
+    :param corpus_dir: A folder of ``.jsonl`` or ``.json`` files, plain or gzipped, or one such file.
+    :param index_dir: The folder to make; it must not hold anything yet.
+    :param threads: How many files are indexed at once.
+    :return: The number of documents in the index.
+    :raises HypensearchError: When the corpus is missing, empty or broken, the folder taken, or indexing fails.
+    """
+    corpus, index = Path(corpus_dir), Path(index_dir)
+    if is_pipe(corpus):
+        raise HypensearchError(f"corpus {corpus} is a pipe, which Anserini does not read: write it to a file")
+    if not corpus.exists():
+        raise HypensearchError(f"corpus {corpus} does not exist: give a folder of .jsonl files or one file")
+    if index.exists() and any(index.iterdir()):
+        raise HypensearchError(f"{index} is not empty: delete it or choose another folder for the Lucene index")
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=index.parent, prefix=f".{index.name}.") as work:
+        made = Path(work, "index")
+        options = _index_options(_as_folder(corpus, work), made, threads)
+        indexed = _count_indexed(_run_anserini("io.anserini.index.IndexCollection", options), corpus)
+        os.replace(made, index)
+        return indexed
+
+
+def bm25_run(index_dir: str | Path, topics: Mapping[str, str], k: int = 1000, threads: int = 1) -> dict[str, list[Hit]]:
+    """Search a Lucene index with BM25 (k1 0.9, b 0.4, as Pyserini's default).
+
+    :param index_dir: A Lucene index, such as :func:`index_lucene` makes.
+    :param topics: Topic id to query.
+    :param k: How many hits per topic, at most.
+    :param threads: How many topics are searched at once.
+    :return: Topic id to hits, best first, in the order of ``topics``; a topic without hits has an empty list.
+    :raises HypensearchError: When there is no Lucene index or searching fails.
+    """
+    _check_lucene_index(Path(index_dir))
+    hits: dict[str, list[Hit]] = {topic: [] for topic in topics}
+    asked = {topic: " ".join(query.split()) for topic, query in topics.items() if query.strip()}
+    if not asked:
+        return hits
+    if _numbers(version()) >= (2, 0):
+        return hits | _search_in_process(Path(index_dir), asked, k, threads)
+    with tempfile.TemporaryDirectory() as work:
+        topics_file, run_file = Path(work, "topics.tsv"), Path(work, "run.txt")
+        topics_file.write_text("".join(f"{topic}\t{query}\n" for topic, query in asked.items()), encoding="utf-8")
+        options = _search_options(Path(index_dir), topics_file, run_file, k, threads)
+        _run_anserini("io.anserini.search.SearchCollection", options)
+        return hits | (read_run(run_file) if run_file.stat().st_size else {})
+
+
+def trec_eval(args: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Run the trec_eval that ships inside Pyserini on local files.
+
+    :param args: Its arguments, such as ``["-c", "-m", "ndcg_cut.10", qrels, run]``.
+    :return: Topic id to measure (trec_eval's name, ``ndcg_cut_10``) to value. The topic ``all`` holds the values
+        over all topics; the others are there with ``-q``.
+    :raises HypensearchError: When no JDK fits or trec_eval refuses its input.
+    """
+    for path in args[-2:]:
+        if not Path(path).is_file():
+            raise HypensearchError(f"{path} is not a file: trec_eval's last two arguments are the qrels and the run")
+    output = _run_anserini("trec_eval", args)
+    values: dict[str, dict[str, float]] = {}
+    for line in output.splitlines():
+        measure, topic, value = (part.strip() for part in line.split("\t"))
+        if measure not in ("runid", "relstring"):
+            values.setdefault(topic, {})[measure] = float(value)
+    return values
+
+
+def encoder_bases() -> tuple[type, type]:
+    """Return Pyserini's classes ``DocumentEncoder`` and ``QueryEncoder``.
+
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    prepare()
+    with _explained():
+        return _resolve("pyserini.encode", "DocumentEncoder"), _resolve("pyserini.encode", "QueryEncoder")
+
+
+def register_encoders(document_encoder: type, query_encoder: type, keys: Sequence[str]) -> None:
+    """Make Pyserini's commands choose encoders for some names, before its own rules for names are asked.
+
+    Pyserini takes the class of the first key that is a part of the lower-case name, whatever its meaning: a path with
+    "finance" in it is an ANCE. So ours come first.
+
+    :param document_encoder: What ``pyserini.encode`` makes for these names.
+    :param query_encoder: What ``pyserini.search.faiss`` and ``pyserini.search.hybrid`` make for them.
+    :param keys: Parts of names, in lower case.
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    prepare()
+    with _explained():
+        for name, encoder in {"document": document_encoder, "query": query_encoder}.items():
+            classes = _resolve("pyserini.encode", f"{name}_encoder_class_map")
+            others = {key: known for key, known in classes.items() if key not in keys}
+            classes.clear()
+            classes.update({**dict.fromkeys(keys, encoder), **others})
+
+
+def register_index_type(
+    name: str, open_index: Callable[..., Any], open_prebuilt: Callable[..., Any], prebuilt: Mapping[str, Any]
+) -> bool:
+    """Teach the REST and MCP servers of Pyserini 2.1 and later a type of index.
+
+    :param name: What ``index_type`` in the servers' configuration calls it.
+    :param open_index: Opens a folder, with the keyword ``query_encoder``; gives a searcher.
+    :param open_prebuilt: The same for a registered name.
+    :param prebuilt: Records of the registered names.
+    :return: False when the installed Pyserini has no servers that take types of others.
+    :raises HypensearchError: When Pyserini cannot be imported.
+    """
+    if _numbers(version()) < (2, 1):
+        return False
+    prepare()
+    with _explained():
+        factories = _resolve("pyserini.server.utils", "SEARCHER_FACTORIES")
+        known_types = _resolve("pyserini.server.utils", "INDEX_TYPE")
+    records = _IndexRecords(prebuilt)
+
+    def options(config: Any) -> dict[str, Any]:
+        records.texts[config.name] = config.base_index
+        return {"query_encoder": config.encoder or None}
+
+    factories[name] = (open_index, open_prebuilt, options)
+    known_types[name] = records
+    return True
+
+
+class _IndexRecords(Mapping[str, Any]):
+    """Records of prebuilt indexes; of other opened indexes it tells where their texts are.
+
+    The servers look that up for every index that is not Lucene's, also for those that their configuration names.
+    """
+
+    def __init__(self, prebuilt: Mapping[str, Any]) -> None:
+        self._prebuilt = prebuilt
+        self.texts: dict[str, str | None] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._prebuilt.get(name) or {"texts": self.texts[name]}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prebuilt)
+
+    def __len__(self) -> int:
+        return len(self._prebuilt)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._prebuilt
+
+
+def full_name(module: str) -> str:
+    """Return a Pyserini module's name with ``pyserini.`` before it."""
+    return module if module.split(".")[0] == "pyserini" else f"pyserini.{module}"
+
+
+def run_module(module: str, args: Sequence[str]) -> None:
+    """Run one of Pyserini's commands in this process, as ``python -m`` would.
+
+    :param module: Its name, with or without ``pyserini.`` before it.
+    :param args: The command's arguments.
+    :raises HypensearchError: When there is no such command or Pyserini cannot be imported.
+    """
+    name = full_name(module)
+    prepare()
+    logging.getLogger("faiss").setLevel(logging.WARNING)
+    sys.argv = [name, *args]
+    with _explained():
+        if not _is_command(name):
+            raise HypensearchError(f"Pyserini {version()} has no command {name}: try search.lucene or eval.trec_eval")
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def _is_command(name: str) -> bool:
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except ModuleNotFoundError as error:
+        if error.name and name.startswith(error.name):
+            return False
+        raise
+    return spec is not None
+
+
+def _resolve(module: str, name: str) -> Any:
+    return getattr(importlib.import_module(module), name)
+
+
+def _check_openai() -> None:
+    """Refuse the pairs of Pyserini and openai that cannot be imported, before that takes seconds."""
+    if _numbers(version()) >= (2, 1) or os.environ.get("OPENAI_API_KEY"):
+        return
+    try:
+        openai = importlib.metadata.version("openai")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if _numbers(openai) >= (2, 34):
+        raise HypensearchError(
+            f"Pyserini {version()} cannot be imported beside openai {openai}: pip install 'openai<2.34' "
+            "(or set OPENAI_API_KEY to anything)"
+        )
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the ways in which Pyserini is known not to start into one-line errors; let all others pass."""
+    try:
+        yield
+    except ImportError as error:
+        _explain_import(error)
+    except Exception as error:
+        if _is_network_trouble(error):
+            raise HypensearchError(
+                f"Pyserini {version()} needs the network here, and it cannot be reached ({_first_line(error)}): "
+                "Pyserini 2.4 reads its lists from GitHub whenever it starts, 1.6 to 2.3 do not"
+            ) from error
+        if "UnsupportedClassVersionError" in str(error):
+            java.check_running()
+        raise
+
+
+def _explain_import(error: ImportError) -> NoReturn:
+    needed = {"faiss": "faiss-cpu"}
+    if error.name in needed:
+        raise HypensearchError(f"Pyserini needs {error.name} for this: pip install {needed[error.name]}") from error
+    raise error
+
+
+@contextlib.contextmanager
+def _fetched(kind: str, name: str, instead: str) -> Iterator[None]:
+    """Say what to do when a named set cannot be had."""
+    check_may_download(f"{kind} {name}")
+    try:
+        yield
+    except Exception as error:
+        if _is_network_trouble(error):
+            found = f"no file is called {name}, and Pyserini cannot download {kind} of that name ({_first_line(error)})"
+        elif isinstance(error, (ValueError, KeyError, FileNotFoundError)):
+            found = f"no file is called {name}, and Pyserini {version()} knows no {kind} of that name"
+        else:
+            raise
+        raise HypensearchError(f"{found}: give {instead}") from error
+
+
+def _is_network_trouble(error: BaseException) -> bool:
+    from urllib.error import URLError
+
+    return isinstance(error, (URLError, ConnectionError, TimeoutError)) or "Error downloading" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_lucene_index(index: Path) -> None:
+    if not any(index.glob("segments_*")):
+        raise HypensearchError(f"{index} is not a Lucene index (no segments file in it): make one with index.lucene")
+
+
+def folder_of(corpus: str | Path) -> str:
+    """Give a corpus that is one file as the folder that Anserini wants; it is there until this process ends."""
+    work = tempfile.mkdtemp(prefix="hypensearch-")
+    atexit.register(shutil.rmtree, work, ignore_errors=True)
+    return str(_as_folder(Path(corpus), work))
+
+
+def _as_folder(corpus: Path, work: str) -> Path:
+    if corpus.is_dir():
+        return corpus
+    folder = Path(work, "corpus")
+    folder.mkdir()
+    (folder / corpus.name).symlink_to(corpus.resolve())
+    return folder
+
+
+def _index_options(corpus: Path, index: Path, threads: int) -> list[str]:
+    where = ["-collection", "JsonCollection", "-input", str(corpus), "-index", str(index)]
+    stored = ["-storePositions", "-storeDocvectors", "-storeRaw"]
+    return [*where, *stored, "-threads", str(threads), "-memoryBuffer", "256"]
+
+
+def _count_indexed(log: str, corpus: Path) -> int:
+    """Read the number of documents from Anserini's log; it leaves out the rest of a broken file without failing."""
+    broken = re.search(r" (?:ERROR|FATAL) .*?: (.*)", log)
+    if broken:
+        raise HypensearchError(f"Anserini cannot index {corpus}: {broken[1].strip()}")
+    total = re.search(r"Total (\S+) documents indexed", log)
+    indexed = int(re.sub(r"\D", "", total[1])) if total else 0
+    if not indexed:
+        raise HypensearchError(f"no documents in {corpus}: give .jsonl files whose lines have id and contents")
+    return indexed
+
+
+def _search_options(index: Path, topics: Path, run: Path, k: int, threads: int) -> list[str]:
+    where = ["-index", str(index), "-topics", str(topics), "-topicReader", "TsvString", "-output", str(run)]
+    return [*where, "-bm25", "-hits", str(k), "-threads", str(threads)]
+
+
+def _search_in_process(index: Path, topics: Mapping[str, str], k: int, threads: int) -> dict[str, list[Hit]]:
+    """Search by the class below ``LuceneSearcher``: the command of Anserini 2 asks the network for lists first."""
+    prepare()
+    with _explained():
+        java_class, to_java = _resolve("pyserini.pyclass", "autoclass"), _resolve("pyserini.pyclass", "JString")
+    queries, ids = java_class("java.util.ArrayList")(), java_class("java.util.ArrayList")()
+    for topic, query in topics.items():
+        queries.add(to_java(query.encode("utf-8")))
+        ids.add(to_java(topic.encode("utf-8")))
+    searcher = java_class("io.anserini.search.SimpleSearcher")(str(index))
+    try:
+        found = searcher.batch_search(queries, ids, k, threads)
+        java_hits = {topic: found.get(topic) for topic in topics}
+        return {topic: [Hit(hit.docid, float(hit.score)) for hit in of_topic] for topic, of_topic in java_hits.items()}
+    finally:
+        searcher.close()
+
+
+def _run_anserini(main_class: str, args: Sequence[str]) -> str:
+    """Run a class of the jar in a process of its own.
+
+    :return: What it printed on stdout.
+    :raises HypensearchError: When it failed or printed nothing, with the last it said on stderr.
+    """
+    jdk = java.find_jdk()
+    command = [str(jdk.java), "-cp", str(anserini_jar()), main_class, *(str(arg) for arg in args)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0 or not done.stdout.strip():
+        said = [line.strip() for line in (done.stderr or done.stdout).splitlines() if not line.startswith("\tat ")]
+        raise HypensearchError(f"{main_class} failed: {'; '.join(said[-3:]) or f'exit code {done.returncode}'}")
+    return done.stdout

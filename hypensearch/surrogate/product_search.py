@@ -1,0 +1,223 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The engines of surrogate search: which documents' codes have the highest inner products with the weights of a fit?
+
+Our own scan multiplies all codes as 8-bit integers. Faiss looks at all (``faiss-flat``), at the nearest lists of an
+inverted file (``faiss-ivf``) or walks its HNSW graph (``faiss-hnsw``); ``graph`` walks the index's own graph of nearest
+documents from the best that are scored already. The last three leave documents out, which no estimate of recall sees.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hypensearch.errors import HypensearchError
+from hypensearch.flat.index import FlatIndex
+from hypensearch.graph.search import GraphSearch
+from hypensearch.graph.store import GraphIndex
+from hypensearch.models.q_net import QNets
+from hypensearch.scoring.scorer import as_tensor
+from hypensearch.search.flags import ENGINES
+from hypensearch.surrogate.codes_in_faiss import open_codes_in_faiss
+from hypensearch.surrogate.store import Surrogate
+
+_SEEDS = 64
+_GLANCE, _RUN = 32768, 16  # documents that a glance looks at, and neighbours among them
+_BLOCK_ROWS = 65536  # codes multiplied at a time: products of integers stay in cache
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """What an engine found for one fit.
+
+    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are,
+        scored or not.
+    :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)`` or ``(num_docs,)``.
+    :param is_glance: Whether the engine looked at some of the documents only, on purpose.
+    """
+
+    rows: np.ndarray | None
+    predictions: np.ndarray
+    is_glance: bool = False
+
+
+class Engine(Protocol):
+    """Finds the documents of the highest inner products."""
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """Find documents for some fits.
+
+        :param weights: *Shape:* ``(num_fits, code_size)``.
+        :param count: Documents wanted of each; an engine that looks at all may give all.
+        :param scored: Rows that are left out, unless all are given, *Shape:* ``(n,)``.
+        """
+        ...
+
+
+class Codes:
+    """The codes as tensors, and how large errors of predictions from them are; on a CPU codes stay mapped."""
+
+    def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
+        self.integers = as_tensor(surrogate.codes).to(device)
+        self.scales = as_tensor(surrogate.scales.view(np.int16)).view(torch.bfloat16).to(device)
+        #: Of each document, 1 for the usual one's, float32, *Shape:* ``(num_docs,)``; in memory, not on a device.
+        self.errors = torch.from_numpy(surrogate.errors())
+        #: Whether all are equally large.
+        self.has_even_errors = not len(self.errors) or bool((self.errors == self.errors[0]).all())
+
+    def __len__(self) -> int:
+        return len(self.integers)
+
+    @property
+    def dim(self) -> int:
+        """Components of a code."""
+        return self.integers.shape[1]
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return codes of documents, float32, *Shape:* ``(*rows.shape, code_size)``."""
+        flat = rows.to(self.integers.device).flatten()
+        codes = self.integers.index_select(0, flat).float().mul_(self.scales[flat].float().unsqueeze(1))
+        return codes.view(*rows.shape, self.dim)
+
+
+class Scan:
+    """Multiplies the codes of all documents, as 8-bit integers on a CPU."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """See :class:`Engine`."""
+        return [Proposals(None, every) for every in self.scores(weights).cpu().numpy()]
+
+    def scores(self, weights: Tensor) -> Tensor:
+        """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
+        return _products(weights, self._codes.integers, self._codes.scales)
+
+
+class Glance:
+    """Multiplies the codes of some documents, evenly spread over the index in short runs.
+
+    For a first fit that is rough anyway: what it likes best among these is good enough to fit again.
+    """
+
+    def __init__(self, codes: Codes) -> None:
+        starts = np.linspace(0, max(len(codes) - _RUN, 0), _GLANCE // _RUN).astype(np.int64)
+        self._rows = np.unique(np.minimum(starts[:, None] + np.arange(_RUN), len(codes) - 1))
+        places = torch.from_numpy(self._rows).to(codes.integers.device)
+        self._integers, self._scales = codes.integers[places], codes.scales[places]
+
+    @staticmethod
+    def is_worthwhile(num_docs: int) -> bool:
+        """Tell whether looking at all documents takes clearly longer."""
+        return num_docs >= 2 * _GLANCE
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """See :class:`Engine`."""
+        places = np.searchsorted(self._rows, scored).clip(max=len(self._rows) - 1)
+        scored_places = places[self._rows[places] == scored]
+        products = _products(weights, self._integers, self._scales)
+        products[:, torch.from_numpy(scored_places).to(products.device)] = -torch.inf
+        best = products.topk(min(count, len(self._rows) - len(scored_places))).indices.sort(dim=1).values
+        pairs = zip(best.cpu().numpy(), products.gather(1, best).cpu().numpy(), strict=True)
+        return [Proposals(self._rows[some], of_fit, is_glance=True) for some, of_fit in pairs]
+
+
+def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
+    """Multiply codes with weights roughly, float32, *Shape:* ``(num_fits, num_codes)``.
+
+    :param weights: *Shape:* ``(num_fits, code_size)``.
+    :param integers: *Shape:* ``(num_codes, code_size)``.
+    :param scales: Of the codes, *Shape:* ``(num_codes,)``.
+    """
+    if integers.device.type != "cpu":
+        return (weights.bfloat16() @ integers.T.bfloat16()).float() * scales.float()
+    if not _integers_are_exact(integers.shape[1]):
+        return torch.ops.aten._weight_int8pack_mm(weights.bfloat16(), integers, scales).float()
+    weight_scales = weights.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
+    rounded = (weights / weight_scales).round().to(torch.int8)
+    products = torch.empty(len(weights), len(integers))
+    for start in range(0, len(integers), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        of_block, code_scales = integers[block], scales[block].float()
+        for of_fit, column in zip(products[:, block], rounded.unsqueeze(2), strict=True):
+            torch.mul(torch._int_mm(of_block, column).squeeze(1), code_scales, out=of_fit)
+    return products.mul_(weight_scales)
+
+
+@functools.cache
+def _integers_are_exact(code_size: int) -> bool:
+    """Tell whether the processor adds up products of 8-bit integers as they are; others cut sums at 16 bits.
+
+    It is not for a stopwatch to choose: weights are rounded otherwise than to bfloat16, and searches differ by that.
+    """
+    is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    if is_supported is None or not is_supported():
+        return False
+    codes, weights = (torch.full((rows, code_size), 127, dtype=torch.int8) for rows in (64, 1))
+    codes[::2] = -127
+    try:
+        products = torch._int_mm(codes, weights.T).squeeze(1)
+    except (RuntimeError, AttributeError):  # a build of torch without it
+        return False
+    return torch.equal(products, codes[:, 0].int() * (127 * code_size))
+
+
+class Faiss:
+    """An index of the codes in Faiss."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """See :class:`Engine`."""
+        wanted = min(count + len(scored), self._engine.ntotal)
+        if hasattr(self._engine, "hnsw"):
+            self._engine.hnsw.efSearch = wanted
+        products, rows = self._engine.search(np.ascontiguousarray(weights.cpu().numpy()), wanted)
+        return [_without(of_rows, of_fit, count, scored) for of_rows, of_fit in zip(rows, products, strict=True)]
+
+
+def _without(rows: np.ndarray, products: np.ndarray, count: int, scored: np.ndarray) -> Proposals:
+    kept = np.flatnonzero((rows >= 0) & ~np.isin(rows, scored))[:count]
+    kept = kept[np.argsort(rows[kept])]
+    return Proposals(rows[kept], products[kept])
+
+
+class GraphWalk:
+    """Walks the graph of nearest documents, by their codes instead of their vectors."""
+
+    def __init__(self, index: FlatIndex, graph: GraphIndex, codes: Codes, device: torch.device) -> None:
+        self._codes = codes
+        self._walk = GraphSearch(index, graph, device, num_entry_points=0, documents=codes)
+
+    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
+        """See :class:`Engine`."""
+        products = self._codes.gather(torch.from_numpy(scored)) @ weights.T
+        best = products.topk(min(_SEEDS, len(scored)), dim=0).indices.T.cpu().numpy()
+        wanted = min(count + len(scored), len(self._codes))
+        found = self._walk.walk(QNets.from_vectors(weights), wanted, [scored[places] for places in best])
+        return [_without(rows, values, count, scored) for rows, values in found]
+
+
+def make_engine(
+    name: str, index: FlatIndex, surrogate: Surrogate, codes: Codes, device: torch.device, graph: str | None = None
+) -> Engine:
+    """Make what a name of :data:`hypensearch.search.flags.ENGINES` stands for.
+
+    :param graph: Name of the graph; None for the only one.
+    :raises HypensearchError: When the name is unknown, or the index lacks what it needs; says how to make it.
+    """
+    if name == "scan":
+        return Scan(codes)
+    if name == "graph":
+        return GraphWalk(index, GraphIndex.open(index, graph), codes, device)
+    if name not in ENGINES:
+        raise HypensearchError(f"--engine {name}: wanted {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
+    return Faiss(open_codes_in_faiss(name, index, surrogate))

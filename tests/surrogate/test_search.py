@@ -1,0 +1,482 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex
+from hypensearch.formats.json_files import signed_json
+from hypensearch.models import QNetConfig, QNets
+from hypensearch.scoring.scorer import Scorer
+from hypensearch.search import HypencoderSearcher
+from hypensearch.surrogate import builder, product_search
+from hypensearch.surrogate import search as module
+from hypensearch.surrogate.builder import build_surrogate
+from hypensearch.surrogate.fits import RidgeFit, TangentFit
+from hypensearch.surrogate.product_search import Codes, Proposals
+from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
+from hypensearch.surrogate.store import Surrogate, open_surrogate, write_surrogate
+from tests.search.strategies import random_q_nets, random_vectors, save_index
+
+CPU = torch.device("cpu")
+CONFIG = QNetConfig(dims=(32, 32, 32, 1))
+
+
+def related_q_nets(num_queries: int, seed: int = 0) -> QNets:
+    """Q-nets as a hyper head makes them: hidden blocks much alike, output layers of their own."""
+    common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, num_queries, seed)
+    weights = [c + 0.1 * o for c, o in zip(common.weights[:-1], own.weights[:-1], strict=True)]
+    biases = [c + 0.1 * o for c, o in zip(common.biases, own.biases, strict=True)]
+    return QNets(CONFIG, [*weights, own.weights[-1]], biases)
+
+
+def surrogate_search(index: FlatIndex, **options: object) -> SurrogateSearch:
+    surrogate = open_surrogate(index) or build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    return SurrogateSearch(index, surrogate, CPU, SurrogateOptions(**options))
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> FlatIndex:
+    return save_index(tmp_path_factory.mktemp("surrogate") / "index", random_vectors(6000, 32))
+
+
+def test_finds_what_exhaustive_search_finds_with_a_fraction_of_the_scores(index: FlatIndex) -> None:
+    q_nets = related_q_nets(8)
+    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
+    search = surrogate_search(index, sample=128, step=32, shortlist=1024)
+    found = search.search(q_nets, 20)
+    overlaps = [len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)]
+    assert np.mean(overlaps) >= 0.95
+    assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+
+
+def test_where_q_nets_share_their_blocks_the_output_layer_tells_the_fit(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(4000, 32))
+    common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, 24, 3)
+    weights = [weight.expand(24, -1, -1) for weight in common.weights[:-1]]
+    q_nets = QNets(CONFIG, [*weights, own.weights[-1]], [bias.expand(24, -1) for bias in common.biases])
+    search = SurrogateSearch(index, build_surrogate(index, q_nets[:16], CPU), CPU, SurrogateOptions(sample=1))
+    assert search.search(q_nets[16:], 10) == ExhaustiveSearch(index, CPU).search(q_nets[16:], 10)
+    assert max(stats.documents_scored for stats in search.stats) <= 1 + 32 + 64
+
+
+def test_q_nets_of_another_width_than_the_typical_ones_are_searched_with_as_well(index: FlatIndex) -> None:
+    search, narrow = surrogate_search(index), random_q_nets(QNetConfig(dims=(32, 16, 1), residual=False), 2, 1)
+    exact = ExhaustiveSearch(index, CPU).search(narrow, 6000)
+    for hits, of_query in zip(search.search(narrow, 10), exact, strict=True):
+        scores = {hit.docid: hit.score for hit in of_query}
+        assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
+
+
+def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) -> None:
+    q_nets, rows = related_q_nets(8), np.arange(0, 6000, 3)
+    surrogate = build_surrogate(index, related_q_nets(64, seed=5), CPU)
+    without = dataclasses.replace(
+        surrogate, output_map=0 * surrogate.output_map, penalty=np.eye(len(surrogate.penalty), dtype=np.float32)
+    )
+    scores = Scorer(q_nets, CPU).score(index.vectors(rows))
+
+    def error(surrogate: Surrogate) -> float:
+        codes = Codes(surrogate, CPU)
+        start = module._Start(index, surrogate, codes, 16, None)
+        _, fitted = start.fits(Scorer(q_nets, CPU), q_nets, 10)
+        predictions = torch.stack([fit.predict(codes.gather(torch.from_numpy(rows))) for fit in fitted])
+        return float(((predictions - scores) / scores.std(dim=1, keepdim=True)).square().mean())
+
+    assert error(surrogate) < 0.8 * error(without)
+
+
+@pytest.mark.parametrize(
+    ("dims", "count"), [((384, 384, 384, 1), 256), ((768,) * 7 + (1,), 75), ((4096,) * 7 + (1,), 64)]
+)
+def test_q_nets_of_typical_queries_fit_into_a_gibibyte(dims: tuple[int, ...], count: int) -> None:
+    assert builder.how_many_queries(QNetConfig(dims=dims)) == count
+
+
+def test_scores_are_those_of_exhaustive_search(index: FlatIndex) -> None:
+    q_nets = related_q_nets(3)
+    exact = [{hit.docid: hit.score for hit in hits} for hits in ExhaustiveSearch(index, CPU).search(q_nets, 6000)]
+    for hits, scores in zip(surrogate_search(index).search(q_nets, 50), exact, strict=True):
+        assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
+        assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.docid))
+
+
+def test_what_a_search_did_can_be_reported(index: FlatIndex) -> None:
+    search = surrogate_search(index)
+    search.search(related_q_nets(3), 50)
+    told = json.loads(json.dumps([dataclasses.asdict(stats) for stats in search.stats]))
+    assert all(0.9 < stats["estimated_recall"] < 1 and stats["documents_scored"] < 6000 for stats in told)
+
+
+def test_batch_equals_one_by_one(index: FlatIndex) -> None:
+    q_nets, search = related_q_nets(4), surrogate_search(index)
+    assert search.search(q_nets, 10) == [search.search(q_net, 10)[0] for q_net in q_nets]
+
+
+def test_bounded_work(index: FlatIndex) -> None:
+    search = surrogate_search(index, max_scored=300)
+    hits = search.search(related_q_nets(2), 100)
+    assert [len(of_query) for of_query in hits] == [100, 100]
+    assert all(stats.documents_scored <= 300 for stats in search.stats)
+
+
+@pytest.mark.parametrize("options", [{"max_scored": 5}, {"max_scored": 100}, {"shortlist": 1, "max_scored": 400}])
+def test_less_than_a_sample_or_a_step(index: FlatIndex, options: dict[str, int]) -> None:
+    search = surrogate_search(index, **options)
+    hits = search.search(related_q_nets(1), 10)[0]
+    assert len(hits) == min(10, options["max_scored"])
+    assert search.stats[0].documents_scored <= options["max_scored"]
+
+
+def test_estimated_recall_is_near_the_true_one(index: FlatIndex) -> None:
+    q_nets = related_q_nets(12)
+    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
+    for target in (0.5, 0.99):
+        search = surrogate_search(index, sample=128, step=16, shortlist=1024, target_recall=target)
+        found = search.search(q_nets, 20)
+        true = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)])
+        assert abs(true - np.mean([stats.estimated_recall for stats in search.stats])) < 0.2
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 60), st.booleans(), st.integers(0, 100))
+def test_small_indexes_are_searched_exhaustively(num_docs: int, k: int, repeated: bool, seed: int) -> None:
+    vectors = random_vectors(num_docs, 32, seed)
+    if repeated:
+        vectors[:] = vectors[0]
+    q_nets = related_q_nets(2, seed)
+    with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
+        search = surrogate_search(index)
+        assert search.search(q_nets, k) == ExhaustiveSearch(index, CPU).search(q_nets, k)
+        assert all(stats.estimated_recall == 1 for stats in search.stats)
+
+
+def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
+    first = save_index(tmp_path / "first", random_vectors(50, 32))
+    surrogate_search(first)
+    other = save_index(tmp_path / "other", random_vectors(50, 32, seed=1))
+    (tmp_path / "first" / "surrogate").rename(tmp_path / "other" / "surrogate")
+    with pytest.raises(HypensearchError, match="made of other vectors"):
+        open_surrogate(other)
+    assert open_surrogate(first) is None
+
+
+FILES = ("surrogate.json", "codes-*.npy", "leverages-*.npy", "sample-*.npy", "extremes-*.npy")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_cut_codes_are_refused(tmp_path: Path, name: str) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    (path,) = (tmp_path / "index" / "surrogate").glob(name)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(HypensearchError, match="damaged"):
+        open_surrogate(index)
+
+
+@pytest.mark.parametrize("name", FILES[:4])
+def test_the_first_search_sees_a_changed_bit(tmp_path: Path, name: str) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    (path,) = (tmp_path / "index" / "surrogate").glob(name)
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(HypensearchError, match="changed since it was written|does not match its checksum"):
+        HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate")
+    if name != "surrogate.json":
+        HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate", check=False).close()
+
+
+@pytest.mark.parametrize("row", [-1, 50, 2**60])
+@pytest.mark.parametrize("name", ["sample", "outliers", "extremes"])
+def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: int) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    rows = {"sample": np.arange(9), "outliers": np.arange(3), "extremes": np.arange(4)}
+    rows[name][1] = row
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4), **PRIOR}
+    with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
+        write_surrogate(index, rows["sample"], [codes], lambda: (arrays, GROWTH), {})
+
+
+@pytest.mark.parametrize("errors", [[1, 1], [1, 0, 1], [1, np.nan, 1], [1, np.inf, 1], [[1, 1, 1]]])
+def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors), **PRIOR}
+    with pytest.raises(HypensearchError, match="damaged .*(errors of extremes that are none|wanted float32 of 1 axes)"):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"penalty": np.eye(3)},
+        {"penalty": np.full((4, 4), np.nan)},
+        {"output_map": np.zeros((3, 8))},
+        {"output_map": np.zeros(4)},
+        {"output_map": np.full((4, 8), np.inf)},
+        {"gradient_map": np.zeros((4, 31))},
+        {"gradient_map": np.full((4, 32), np.nan)},
+    ],
+)
+def test_a_prior_that_is_none_is_refused(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR, **change}
+    with pytest.raises(
+        HypensearchError, match="damaged .*(are no prior|a prior without numbers|wanted float32 of 2 axes)"
+    ):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
+
+
+PRIOR = {"output_map": np.zeros((4, 8)), "penalty": np.eye(4), "gradient_map": np.zeros((4, 32))}
+GROWTH = {"error_growth": {"leverage": [0.0, 1.0], "error": [1.0, 2.0]}}
+
+
+def has_a_file_more(facts: dict[str, Any]) -> None:
+    facts["files"]["more"] = {}
+
+
+def names_nothing(facts: dict[str, Any]) -> None:
+    del facts["files"]["scales"]["name"]
+
+
+def lies_elsewhere(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["name"] = "../shard-0/vectors.npy"
+
+
+def has_a_name_too_long(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["name"] = 300 * "9"
+
+
+def belongs_to_nothing(facts: dict[str, Any]) -> None:
+    del facts["vectors"]
+
+
+def has_no_size(facts: dict[str, Any]) -> None:
+    facts["files"]["codes"]["bytes"] = None
+
+
+def has_no_curve(facts: dict[str, Any]) -> None:
+    facts["error_growth"]["error"].pop()
+
+
+def has_an_empty_curve(facts: dict[str, Any]) -> None:
+    facts["error_growth"] = {"leverage": [], "error": []}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        has_a_file_more,
+        names_nothing,
+        lies_elsewhere,
+        has_a_name_too_long,
+        belongs_to_nothing,
+        has_no_size,
+        has_no_curve,
+        has_an_empty_curve,
+    ],
+)
+def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, Any]], None]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    surrogate_search(index)
+    path = tmp_path / "index" / "surrogate" / "surrogate.json"
+    facts = json.loads(path.read_bytes())
+    del facts["checksum"]
+    harm(facts)
+    path.write_bytes(signed_json(facts))
+    with pytest.raises(HypensearchError, match=f"{path.parent}.*: damaged .*; remove "):
+        open_surrogate(index)
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [
+        (np.zeros((50, 4), np.uint8), np.zeros(50, np.uint16), np.zeros(50, np.float16)),
+        (np.zeros((50, 4), np.int8), np.zeros(50, np.int16), np.zeros(50, np.float16)),
+        (np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros((50, 1), np.float16)),
+        (np.zeros((49, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)),
+    ],
+)
+def test_arrays_of_another_kind_are_refused(tmp_path: Path, codes: tuple[np.ndarray, ...]) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR}
+    with pytest.raises(HypensearchError, match=r"damaged .*, wanted .* of [12] axes for 50 documents"):
+        write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
+
+
+def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
+    index = save_index(tmp_path / "index", random_vectors(50, 32))
+    older = surrogate_search(index).search(related_q_nets(2), 5)
+    folder = tmp_path / "index" / "surrogate"
+    names = sorted(path.name for path in folder.iterdir())
+
+    def broken() -> Iterator[tuple[np.ndarray, ...]]:
+        yield np.zeros((20, 4), np.int8), np.zeros(20, np.uint16), np.zeros(20, np.float16)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_surrogate(index, np.arange(9), broken(), lambda: ({}, {}), {})
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert surrogate_search(index).search(related_q_nets(2), 5) == older
+    build_surrogate(index, related_q_nets(16, seed=8), CPU)
+    assert len(list(folder.iterdir())) == len(names)
+    assert sorted(path.name for path in folder.iterdir()) != names
+
+
+def test_queries_in_parts_give_the_same_hits(index: FlatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    q_nets, search = related_q_nets(5), surrogate_search(index)
+    whole = search.search(q_nets, 10)
+    monkeypatch.setattr(module, "_ROUGH_SCORES", 2 * index.num_docs)
+    assert search.search(q_nets, 10) == whole
+    assert len(search.stats) == 5
+
+
+def test_outliers_are_the_documents_that_fits_tell_least_of(tmp_path: Path) -> None:
+    vectors = random_vectors(3000, 16)
+    vectors[2000:2040] *= 4
+    index = save_index(tmp_path / "index", vectors)
+    q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(8, 16, seed=1)))
+    extremes = builder._Extremes(torch.ones(16))
+    codes = torch.from_numpy(vectors) + 0.1 * torch.from_numpy(random_vectors(3000, 16, seed=2))
+    codes[2020:2040] *= -1  # mislead
+    extremes.add(codes[1000:], 1000)
+    leverage = extremes.leverage(codes[:1000])
+    fits = builder._Fits(q_nets, index, np.arange(1000), codes[:1000], leverage, torch.eye(16))
+    errors, _ = builder._errors_far_out(fits, extremes, np.arange(1000), codes[:1000])
+    assert sorted(builder._outliers(extremes.rows.numpy(), errors)) == list(range(2020, 2040))
+
+
+@pytest.mark.parametrize(("k", "target"), [(1, 0.998), (10, 0.998), (100, 0.99368), (1000, 0.98), (10000, 0.98)])
+def test_usual_target(k: int, target: float) -> None:
+    assert module.usual_target(k) == pytest.approx(target, abs=1e-5)
+
+
+def test_outliers_are_scored_by_every_search(index: FlatIndex) -> None:
+    q_net, surrogate = related_q_nets(1), surrogate_search(index)
+    codes = open_surrogate(index)
+    assert codes is not None
+    more = dataclasses.replace(codes, outliers=np.arange(5000, 5050))
+    with_outliers = SurrogateSearch(index, more, CPU, surrogate.options)
+    hits = with_outliers.search(q_net, 10)[0]
+    assert hits == surrogate.search(q_net, 10)[0]
+    assert with_outliers.stats[0].documents_scored > surrogate.stats[0].documents_scored
+
+
+def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path) -> None:
+    vectors = random_vectors(4000, 32)
+    vectors[::50] *= 3
+    index = save_index(tmp_path / "index", vectors)
+    surrogate = build_surrogate(index, related_q_nets(16, seed=5), CPU)
+    errors, far_out = surrogate.errors(), np.isin(np.arange(4000), surrogate.extremes[:50])
+    np.testing.assert_array_equal(errors[surrogate.extremes], surrogate.extreme_errors)
+    assert (np.diff(surrogate.facts["error_growth"]["error"]) >= 0).all()
+    assert surrogate.leverages[far_out].min() > np.median(surrogate.leverages)
+    assert errors[far_out].mean() > 1.2 * errors.mean()
+
+
+class FourCodes:
+    """What a shortlist needs of codes."""
+
+    has_even_errors = False
+    errors = torch.tensor([1.0, 9.0, 1.0, 1.0])
+
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[3.0], [2.0], [1.0], [9.0]])[rows]
+
+
+@pytest.mark.parametrize("all_documents", [True, False])
+def test_what_is_likely_to_be_among_the_best_is_chosen_though_others_are_predicted_higher(all_documents: bool) -> None:
+    found = module._Found(np.array([3]), np.array([9.0], dtype=np.float32), 2)
+    fit = RidgeFit(torch.eye(1), torch.tensor([1.0]), 2.0)
+    shortlist = module._Shortlist(FourCodes(), fit, found)
+    predictions = np.array([3.0, 2.0, 1.0, 9.0], dtype=np.float32)
+    shortlist.fill(Proposals(None, predictions) if all_documents else Proposals(np.arange(3), predictions[:3]), 2)
+    assert shortlist.rows.tolist() == ([0, 1] if all_documents else [0, 1, 2])  # the bar is 5: -0/1, -1/9, -2/1
+    found.add(np.empty(0, np.int64), np.array([7.0], dtype=np.float32))
+    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [1]  # the bar is 7: -2/1, -3/9
+    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [0]
+
+
+def test_what_no_fit_tells_is_searched_for_among_all_documents(index: FlatIndex) -> None:
+    search, strangers = surrogate_search(index, target_recall=1 - 1e-9), random_q_nets(CONFIG, 2, 31)
+    assert search.search(strangers, 10) == ExhaustiveSearch(index, CPU).search(strangers, 10)
+    assert min(stats.documents_scored for stats in search.stats) > index.num_docs / 2
+    assert max(stats.rounds for stats in search.stats) < 24
+
+
+@pytest.mark.parametrize(("directions", "size"), [(3, 32), (60, 96)])
+def test_codes_have_the_components_that_scores_need(tmp_path: Path, directions: int, size: int) -> None:
+    vectors = random_vectors(3000, 96)
+    index = save_index(tmp_path / "index", vectors)
+    used = np.linalg.qr(random_vectors(96, 96, seed=1))[0][:, :directions].astype(np.float32)
+    q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(40, directions, seed=2) @ used.T))
+    surrogate = build_surrogate(index, q_nets, CPU)
+    assert surrogate.codes.shape == (3000, size)
+    codes = Codes(surrogate, CPU).gather(torch.arange(3000)).numpy()
+    fitted = codes @ np.linalg.lstsq(codes, vectors @ used, rcond=None)[0]
+    assert np.square(fitted - vectors @ used).mean() < 0.02 * np.square(vectors @ used).mean()
+
+
+def strangers(num_queries: int, seed: int) -> QNets:
+    """Q-nets that have no hidden unit in common, as those of a cold-started model."""
+    q_nets = random_q_nets(QNetConfig(dims=(32, 8, 1), residual=False, layer_norm=False), num_queries, seed)
+    return QNets(q_nets.config, [q_nets.weights[0], q_nets.weights[1].abs()], q_nets.biases)
+
+
+@pytest.mark.parametrize("glance", [32768, 512])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_gradients_are_followed_where_q_nets_have_little_in_common(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, glance: int
+) -> None:
+    monkeypatch.setattr(product_search, "_GLANCE", glance)
+    own = save_index(tmp_path / "index", random_vectors(6000, 32))
+    surrogate = build_surrogate(own, strangers(16, seed=5).to(dtype=dtype), CPU)
+    assert surrogate.has_gradients
+    q_nets, search = strangers(8, seed=1).to(dtype=dtype), SurrogateSearch(own, surrogate, CPU)
+    exact = ExhaustiveSearch(own, CPU).search(q_nets, 10)
+    overlaps = [len(set(a) & set(b)) / 10 for a, b in zip(search.search(q_nets, 10), exact, strict=True)]
+    assert np.mean(overlaps) >= 0.95
+    assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+
+
+@pytest.mark.parametrize("max_scored", [1, 64, 100, 255, 256, 400])
+def test_a_glance_is_for_those_who_may_score_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_scored: int
+) -> None:
+    monkeypatch.setattr(product_search, "_GLANCE", 64)
+    own = save_index(tmp_path / "index", random_vectors(3000, 32))
+    surrogate = build_surrogate(own, strangers(16, seed=5), CPU)
+    search = SurrogateSearch(own, surrogate, CPU, SurrogateOptions(max_scored=max_scored))
+    first_engine, _ = search._first_look(TangentFit, 10)
+    assert first_engine is (search._glance if max_scored >= 64 + 2 * 96 else search._engine)
+    hits = search.search(strangers(2, seed=1), 10)
+    assert all(stats.documents_scored <= max_scored for stats in search.stats)
+    assert [len(of_query) for of_query in hits] == [min(10, max_scored)] * 2
+
+
+def test_gradients_are_not_followed_where_blocks_are_alike(index: FlatIndex) -> None:
+    assert not build_surrogate(index, related_q_nets(16, seed=5), CPU).has_gradients
+
+
+def test_a_search_has_settled_when_the_last_documents_bring_nothing_new() -> None:
+    found = module._Found(np.arange(3), np.array([3.0, 9.0, 1.0], dtype=np.float32), 2)
+    assert found.has_new(2)
+    assert not found.has_new(1)
+    assert module._Found(np.arange(1), np.ones(1, dtype=np.float32), 2).has_new(1)
