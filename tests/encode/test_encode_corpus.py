@@ -20,7 +20,7 @@ from hypensearch.flat import FlatIndex
 from hypensearch.formats.corpus import CorpusPosition
 from hypensearch.index.join import join_indexes
 from tests.encode.hash_encoder import HashEncoder
-from tests.index.crashes import content_of
+from tests.flat.crashes import content_of
 
 SMALL = EncodingOptions(batch_size=4, window_rows=8)
 

@@ -252,7 +252,7 @@ def test_a_stale_lock_locks_nobody_out(tmp_path):
 
 FULL_DISK = """
 import resource, signal, sys
-from tests.index.writing import write_index
+from tests.flat.writing import write_index
 from hypensearch import cli
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -161,7 +161,7 @@ def test_a_topic_that_is_not_stored(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path: Path) -> None:
-    from tests.index.writing import write_index
+    from tests.flat.writing import write_index
 
     write_index(tmp_path / "index")
     (tmp_path / "notes").mkdir()

@@ -20,7 +20,7 @@ from hypensearch.graph.store import DISTANCES, GraphIndex
 from hypensearch.index.join import join_indexes
 from tests import reference
 from tests.commands import Done
-from tests.index.crashes import dies_at_fsync
+from tests.flat.crashes import dies_at_fsync
 from tests.search.strategies import random_vectors, save_index
 
 CPU = torch.device("cpu")

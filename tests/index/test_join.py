@@ -6,9 +6,8 @@ import pytest
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.index.join import join_indexes, main
-
-from .crashes import content_of
-from .writing import MODEL, vectors_of, write_index
+from tests.flat.crashes import content_of
+from tests.flat.writing import MODEL, vectors_of, write_index
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ class Machine:
         return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env)
 
     def bridge_error(self, call: str) -> str:
-        imports = "from hypensearch import cli, pyserini_bridge as bridge"
+        imports = "from hypensearch import cli; from hypensearch.pyserini import bridge"
         done = self.python("-c", f"{imports}\nraise SystemExit(cli.run(lambda: bridge.{call}))")
         assert done.returncode == 2, done.stderr
         assert "Traceback" not in done.stderr
@@ -228,7 +228,7 @@ def test_named_topics(machine):
     machine.install_pyserini(files={"query_iterator.py": TOPICS.format(body="return [(2, 'two'), ('1a', 'one')]")})
 
     done = machine.python(
-        "-c", "from hypensearch import pyserini_bridge as b; print(list(b.named_topics('x').items()))"
+        "-c", "from hypensearch.pyserini import bridge as b; print(list(b.named_topics('x').items()))"
     )
 
     assert done.stdout == "[('2', 'two'), ('1a', 'one')]\n"
@@ -255,6 +255,6 @@ def test_named_qrels(machine, tmp_path):
     qrels = machine.write(tmp_path / "qrels.txt", "010 0 007 2\n")
     machine.install_pyserini(files={"search/__init__.py": f"def get_qrels_file(name): return {str(qrels)!r}"})
 
-    done = machine.python("-c", "from hypensearch import pyserini_bridge as b; print(b.named_qrels('x'))")
+    done = machine.python("-c", "from hypensearch.pyserini import bridge as b; print(b.named_qrels('x'))")
 
     assert done.stdout == "{'010': {'007': 2}}\n", done.stderr

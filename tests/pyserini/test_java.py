@@ -170,7 +170,7 @@ def test_use_jdk_changes_the_environment(monkeypatch, tmp_path):
 def test_the_jvm_is_told_not_to_warn_of_lucene(version: str, knows_unsafe: bool) -> None:
     pytest.importorskip("jnius_config")
     code = (
-        "import jnius_config, pathlib; from hypensearch import java; "
+        "import jnius_config, pathlib; from hypensearch.pyserini import java; "
         f"java.quiet(java.Jdk(pathlib.Path('j'), {version!r}, frozenset(), '')); print(jnius_config.get_options())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

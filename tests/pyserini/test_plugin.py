@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypensearch.pyserini.plugin import plug_in
-from tests.test_pyserini_bridge import Machine, machine
+from tests.pyserini.test_bridge import Machine, machine
 
 __all__ = ["machine"]
 

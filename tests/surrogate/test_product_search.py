@@ -23,7 +23,7 @@ from hypensearch.surrogate.codes_in_faiss import FORMS, build_codes_in_faiss
 from hypensearch.surrogate.product_search import Codes, Glance, Scan, make_engine
 from hypensearch.surrogate.store import Surrogate
 from tests.search.strategies import random_vectors, save_index
-from tests.search.test_surrogate_search import related_q_nets
+from tests.surrogate.test_search import related_q_nets
 
 CPU = torch.device("cpu")
 
