@@ -14,15 +14,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from hypensearch.errors import HypensearchError
 from hypensearch.offline import go_offline
 from hypensearch.printing import visible, visible_line
+from hypensearch.progress import close_bars
 from hypensearch.threads import limited
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 _MANY_FLAGS = 12
 
@@ -94,11 +92,11 @@ def run(body: Callable[[], None], *, threads: int | None = None) -> int:
     except OSError as error:
         return _fail(_describe(error))
     except _Terminated:
-        _close_bars()
+        close_bars()
         print("terminated", file=sys.stderr)
         return _end_soon(EXIT_TERMINATED)
     except KeyboardInterrupt:
-        _close_bars()
+        close_bars()
         print("interrupted", file=sys.stderr)
         return _end_soon(EXIT_INTERRUPTED)
     return EXIT_OK
@@ -226,14 +224,6 @@ def check_refused_flags(args: argparse.Namespace, refused: Mapping[str, tuple[tu
             raise HypensearchError(f"{flag} has no meaning here: {reason}")
 
 
-def progress_bar(total: int, *, unit: str, description: str, show: bool = True) -> tqdm[NoReturn]:
-    """Return a progress bar on stderr, a context manager to be updated."""
-    from tqdm import tqdm
-
-    interval = 0.2 if sys.stderr.isatty() else 10
-    return tqdm(total=total, unit=unit, desc=description, dynamic_ncols=True, mininterval=interval, disable=not show)
-
-
 def positive_int(text: str) -> int:
     """Parse a flag's value that counts something.
 
@@ -286,18 +276,9 @@ def _print_whatever_comes() -> None:
 
 
 def _fail(message: str) -> int:
-    _close_bars()
+    close_bars()
     print(visible_line(f"error: {message}"), file=sys.stderr)
     return EXIT_BAD_INPUT
-
-
-def _close_bars() -> None:
-    """End the lines of progress bars, so that what is told stands in a line of its own."""
-    if "tqdm" in sys.modules:
-        from tqdm import tqdm
-
-        for bar in list(getattr(tqdm, "_instances", ())):
-            bar.close()
 
 
 def _describe(error: OSError) -> str:

@@ -15,6 +15,7 @@ import pytest
 from hypensearch import __version__, cli
 from hypensearch.__main__ import COMMANDS, main
 from hypensearch.errors import HypensearchError
+from hypensearch.progress import progress_bar
 
 
 def raising(error: BaseException) -> None:
@@ -165,7 +166,7 @@ def test_an_interrupted_command_ends_at_once(program: str, shown: str) -> None:
 
 def test_an_error_stands_in_a_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     def body() -> None:
-        cli.progress_bar(9, unit="topic", description="searching").update(1)
+        progress_bar(9, unit="topic", description="searching").update(1)
         raise HypensearchError("broken")
 
     assert cli.run(body) == 2

@@ -20,13 +20,13 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from hypensearch.encode.progress_bar import ProgressBar
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import BadRow, FlatIndexWriter, Manifest
 from hypensearch.flat.manifest import POSITION_DTYPE
 from hypensearch.formats.corpus import CorpusPosition, Document, corpus_files, read_corpus
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
+from hypensearch.progress import CorpusBar
 from hypensearch.threads import on_cores
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def encode_corpus(
         )
         copier = _Copier() if out.store_documents else None
         places = _Places([file["path"] for file in files], corpus_files(corpus))
-        with ProgressBar(_num_bytes(files, text, start), show=show_progress) as bar:
+        with CorpusBar(_num_bytes(files, text, start), show=show_progress) as bar:
             for window in chain([first] if first else [], windows):
                 _check_repeated(window, writer)
                 rows = range(writer.num_docs, writer.num_docs + len(window))
@@ -217,7 +217,7 @@ def import_vectors(
             documents=_documents_of(source, files),
             store_documents=out.store_documents,
         )
-        with ProgressBar(None, show=show_progress) as bar:
+        with CorpusBar(None, show=show_progress) as bar:
             for block in chain([first] if first else [], blocks):
                 _append_vectors(writer, block, out.store_documents)
                 bar.add(len(block.docids), 0)
@@ -336,7 +336,7 @@ def _check_repeated(window: list[Document], writer: FlatIndexWriter) -> None:
 
 
 def _encode_window(
-    window: list[Document], encoder: DocumentEncoder, encoding: EncodingOptions, bar: ProgressBar
+    window: list[Document], encoder: DocumentEncoder, encoding: EncodingOptions, bar: CorpusBar
 ) -> np.ndarray:
     """Encode a window, longest texts first, and give its vectors in corpus order, shape ``(len(window), dim)``."""
     order = list(range(len(window)))

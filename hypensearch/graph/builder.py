@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hypensearch.cli import progress_bar
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
 from hypensearch.flat.manifest import FileRecord
@@ -36,6 +35,7 @@ from hypensearch.graph.store import (
     GraphIndex,
     GraphManifest,
 )
+from hypensearch.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, whole_lines
 from hypensearch.hits import Hit
+from hypensearch.progress import progress_bar
 
 if TYPE_CHECKING:
     from hypensearch.search.searcher import HypencoderSearcher
@@ -75,7 +75,7 @@ def search_topics(
     todo = [topic for topic in topics if topic not in found]
     with (
         open(kept, "a", encoding="utf-8") as file,
-        cli.progress_bar(len(todo), unit="topic", description="search") as bar,
+        progress_bar(len(todo), unit="topic", description="search") as bar,
     ):
         for start in range(0, len(todo), batch_size):
             batch = {topic: topics[topic] for topic in todo[start : start + batch_size]}

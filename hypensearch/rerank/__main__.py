@@ -14,6 +14,7 @@ from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.hits import Hit
+from hypensearch.progress import progress_bar
 from hypensearch.rerank.flags import build_parser, check
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
 
@@ -152,7 +153,7 @@ def _rerank_batches(
     stored: StoredQueries | None,
 ) -> Iterator[tuple[str, list[Hit]]]:
     ids = list(topics)
-    with cli.progress_bar(len(ids), unit="topic", description="reranking") as bar:
+    with progress_bar(len(ids), unit="topic", description="reranking") as bar:
         for start in range(0, len(ids), args.batch_size):
             batch = ids[start : start + args.batch_size]
             queries = [topics[topic] for topic in batch] if stored is None else stored(batch)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hypensearch import cli
 from hypensearch.device import autocast
 from hypensearch.flat.index import FlatIndex
+from hypensearch.progress import progress_bar
 from hypensearch.rerank.vector_cache import VectorCache
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class EncodedVectors:
         if not missing:
             return 0
         before = len(self._cache)
-        bar = cli.progress_bar(len(missing), unit="document", description="encoding", show=self._show_progress)
+        bar = progress_bar(len(missing), unit="document", description="encoding", show=self._show_progress)
         with self._cache, bar:
             for window in _windows(self._texts.read(missing), self._encoding.batch_size * 32):
                 for batch, vectors in self._encode(window):

@@ -17,6 +17,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.hits import Hit
 from hypensearch.printing import visible
+from hypensearch.progress import progress_bar
 from hypensearch.search.flags import build_parser, check, precision
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
 from hypensearch.stages import clocked, stage
@@ -128,7 +129,7 @@ def _search_batches(
     ids = list(topics)
     stored = StoredQueries(args.encoded_queries, topics, searcher) if args.encoded_queries else None
     k = args.hits + 1 if args.remove_query else args.hits
-    with cli.progress_bar(len(ids), unit="topic", description="searching", show=show) as bar:
+    with progress_bar(len(ids), unit="topic", description="searching", show=show) as bar:
         for start in range(0, len(ids), args.batch_size):
             batch = ids[start : start + args.batch_size]
             with stage("encode"):

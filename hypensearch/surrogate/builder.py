@@ -27,10 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.cli import progress_bar
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
 from hypensearch.models.q_net import QNetConfig, QNets
+from hypensearch.progress import progress_bar
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.fits import TANGENT_DOCS
 from hypensearch.surrogate.gradients import gradients
