@@ -23,7 +23,7 @@ PACKAGE = Path(hypensearch.__file__).parent
 BASE = {"", "errors", "hits", "offline", "options", "printing", "progress"}  # "" is hypensearch itself, for its version
 HEAVY = (
     *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
-    "triton",
+    *("triton", "fastapi", "prometheus_client", "uvicorn"),
 )
 
 # Part of the package -> the parts it may import; upward never.
@@ -64,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": BASE
     | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "scoring", "search", "stages"}
     | {"surrogate", "topics"},
+    "serve": BASE | {"cli", "search"},
     "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
     "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini.bridge"},
@@ -108,6 +109,9 @@ LIBRARIES = {
     "jnius": {"pyserini.java"},
     "jnius_config": {"pyserini.java"},
     "faiss": {"formats", "flat", "graph", "surrogate", "bench"},
+    "fastapi": {"serve"},
+    "prometheus_client": {"serve"},
+    "uvicorn": {"serve"},
     "matplotlib": {"train", "bench"},
     "triton": {"scoring"},
 }
@@ -120,6 +124,7 @@ MAY_LOAD = {
     "surrogate": {"torch"},
     "flat": {"torch"},
     "search": {"torch"},
+    "serve": {"fastapi", "prometheus_client"},
     "rerank": {"torch"},
     "bench": {"torch"},
     "train": {"torch", "transformers"},
