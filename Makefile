@@ -5,7 +5,7 @@ BIN := $(abspath $(VENV))/bin
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided kernels faults mutants coverage clean
+.PHONY: demo test check lint fix docs integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided kernels faults mutants coverage clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	@$(BIN)/hypensearch demo
@@ -26,6 +26,10 @@ check: lint  ## the tests on the working tree, without building the package
 fix: $(VENV)/.tested-with  ## format, and mend what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.tested-with  ## the documentation as a site, in docs/_build/html; a warning is an error
+	$(BIN)/python -m pip install --quiet -c constraints.txt sphinx myst-parser furo
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
