@@ -19,7 +19,7 @@ import ir_measures
 import torch
 from ir_measures import RR, nDCG
 
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.topics import read_topics
 from hypensearch.models import DualEncoder, load_model
@@ -95,7 +95,7 @@ def with_encoder_of(shipped: DualEncoder, other: DualEncoder) -> DualEncoder:
 def evaluate(folder: Path, scores: Scores, cache: EmbeddingCache) -> dict[str, float]:
     docids, texts = [], []
     corpus = next(path for name in ("corpus.jsonl", "corpus.jsonl.gz") if (path := folder / name).is_file())
-    for document in read_corpus(corpus, fields=("contents",)):
+    for document in read_corpus(corpus, TextRule(("contents",))):
         docids.append(document.docid)
         texts.append(document.text)
     blocks = torch.from_numpy(cache.vectors(texts)).split(DOCUMENTS)

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.run import open_run_writer, separate_ties
 from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.hits import Hit, in_rank_order
@@ -162,11 +162,11 @@ def is_told_of_a_loss(reason: str) -> bool:
 
 
 def test_documents_are_those_of_pyserini(tmp_path: Path, pyserini: SimpleNamespace) -> None:
-    both = ["title", "text"]
+    both = ("title", "text")
     corpora: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
         ([{"id": i, "contents": f" text {i} é\u2028x \n"} for i in range(5)], {}),
         ([{"_id": "a", "text": " x\ny "}, {"docid": "b", "contents": "z"}], {}),
-        ([{"id": "a", "pmid": 7, "body": "x"}], {"fields": ["body"], "docid_field": "pmid"}),
+        ([{"id": "a", "pmid": 7, "body": "x"}], {"fields": ("body",), "docid_field": "pmid"}),
         ([{"id": "a", "contents": "t|x|"}, {"id": "b", "contents": "t|"}], {"fields": both, "delimiter": "|"}),
         ([{"id": "a", "title": "t", "text": "x"}, {"id": "b", "title": "", "text": "y"}], {"fields": both}),
     ]
@@ -176,7 +176,7 @@ def test_documents_are_those_of_pyserini(tmp_path: Path, pyserini: SimpleNamespa
         (batch,) = pyserini.encode.JsonlCollectionIterator(str(path), **flags)(batch_size=10)
         parts = zip(*(batch[field] for field in flags.get("fields", ["text"])), strict=True)
         theirs = [(docid, " ".join(filter(None, part)).strip()) for docid, part in zip(batch["id"], parts, strict=True)]
-        assert [(document.docid, document.text) for document in read_corpus(path, **flags)] == theirs
+        assert [(document.docid, document.text) for document in read_corpus(path, TextRule(**flags))] == theirs
 
 
 # -- runs

@@ -26,7 +26,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, _unpack, find_prebuilt_index
 from hypensearch.flat.progress import Progress, read_progress
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.embeddings import faiss_flat_header, open_vectors
 from hypensearch.formats.encoded_items import read_encoded_items
 from hypensearch.formats.graph_jsonl import read_graph_jsonl
@@ -131,7 +131,7 @@ _ARRAY = "[" + ", ".join(filter(None, _LINES.split("\n"))) + "]"
 
 def _read_documents(path: Path) -> None:
     _all(read_corpus(path, allow_empty=True))
-    _all(read_corpus(path, delimiter="\t", shard_id=1, shard_num=2, allow_empty=True))
+    _all(read_corpus(path, TextRule(delimiter="\t"), shard_id=1, shard_num=2, allow_empty=True))
 
 
 def _items(folder: Path) -> list[Example]:

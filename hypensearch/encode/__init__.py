@@ -6,12 +6,12 @@ from hypensearch.encode.encode_corpus import (
     DocumentEncoder,
     EncodingOptions,
     OutputOptions,
-    TextOptions,
     encode_corpus,
     import_vectors,
 )
+from hypensearch.formats.corpus import TextRule
 
-__all__ = ["DocumentEncoder", "EncodingOptions", "OutputOptions", "TextOptions", "encode_corpus", "import_vectors"]
+__all__ = ["DocumentEncoder", "EncodingOptions", "OutputOptions", "TextRule", "encode_corpus", "import_vectors"]
 
 
 def __dir__() -> list[str]:

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.formats.corpus import TextRule
 
 if TYPE_CHECKING:
-    from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions, OutputOptions, TextOptions
+    from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions, OutputOptions
     from hypensearch.flat import Manifest
     from hypensearch.models import DualEncoder
 
@@ -55,9 +56,11 @@ def encode(args: argparse.Namespace) -> None:
             args.input.corpus,
             args.output.embeddings,
             load,
-            text=text_options(args),
+            text=text_rule(args),
             encoding=encoding_options(args),
             out=output_options(args),
+            shard_id=args.input.shard_id,
+            shard_num=args.input.shard_num,
             allow_empty=args.input.allow_empty,
             show_progress=True,
         )
@@ -176,17 +179,13 @@ def precision(args: argparse.Namespace) -> str:
     return str(usable_dtype(device, dtypes[asked])).removeprefix("torch.")
 
 
-def text_options(args: argparse.Namespace) -> TextOptions:
+def text_rule(args: argparse.Namespace) -> TextRule:
     """Give the options of the input group."""
-    from hypensearch.encode.encode_corpus import TextOptions
-
-    return TextOptions(
+    return TextRule(
         fields=tuple(args.input.fields),
         docid_field=args.input.docid_field,
         delimiter=args.input.delimiter.replace("\\n", "\n"),  # a shell passes \n as two letters
         title_field=None if args.input.no_title else "title",
-        shard_id=args.input.shard_id,
-        shard_num=args.input.shard_num,
     )
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import BadRow, FlatIndexWriter, Manifest
 from hypensearch.flat.manifest import POSITION_DTYPE
-from hypensearch.formats.corpus import CorpusPosition, Document, corpus_files, read_corpus
+from hypensearch.formats.corpus import CorpusPosition, Document, TextRule, corpus_files, read_corpus
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
 from hypensearch.progress import CorpusBar
@@ -58,18 +58,6 @@ class DocumentEncoder(Protocol):
 
         An encoder whose ``concurrent_batches`` is more than 1 is given so many batches at a time, each by a thread.
         """
-
-
-@dataclass(frozen=True)
-class TextOptions:
-    """Which text of the corpus is encoded; see :func:`hypensearch.formats.corpus.read_corpus`."""
-
-    fields: tuple[str, ...] = ("text",)
-    docid_field: str | None = None
-    delimiter: str = "\n"
-    title_field: str | None = "title"
-    shard_id: int = 0
-    shard_num: int = 1
 
 
 @dataclass(frozen=True)
@@ -113,9 +101,11 @@ def encode_corpus(
     output: str | os.PathLike[str],
     load_encoder: Callable[[], DocumentEncoder],
     *,
-    text: TextOptions | None = None,
+    text: TextRule | None = None,
     encoding: EncodingOptions | None = None,
     out: OutputOptions | None = None,
+    shard_id: int = 0,
+    shard_num: int = 1,
     allow_empty: bool = False,
     show_progress: bool = False,
     known: Callable[[range], np.ndarray | None] | None = None,
@@ -130,38 +120,43 @@ def encode_corpus(
     :param text: Which text.
     :param encoding: How.
     :param out: What is written.
+    :param shard_id: Which shard of the corpus, from 0.
+    :param shard_num: The number of shards: every ``shard_num``-th line belongs to one.
     :param allow_empty: Take documents without text.
     :param show_progress: Draw a progress bar on stderr.
     :param known: Gives the vectors of some rows that need not be encoded again, None for those that do.
     :return: The manifest of the index.
     :raises HypensearchError: With file and line for what is wrong with a document; what was encoded before is kept.
     """
-    text, encoding, out = text or TextOptions(), encoding or EncodingOptions(), out or OutputOptions()
+    text, encoding, out = text or TextRule(), encoding or EncodingOptions(), out or OutputOptions()
     if is_pipe(corpus):
         raise HypensearchError(
             f"{corpus}: a pipe, but the index notes where each document stands, to show it and to resume after a "
             "kill: write the corpus to a file"
         )
     files = _file_facts(corpus_files(corpus))
-    settings = _settings(files, text, encoding, out)
+    which = {**asdict(text), "fields": list(text.fields), "shard_id": shard_id, "shard_num": shard_num}
+    settings = _settings(files, which, encoding, out)
     with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
         start = CorpusPosition(**writer.resume_at) if writer.resume_at else None
-        documents = read_corpus(corpus, **asdict(text), start=start, allow_empty=allow_empty)
+        documents = read_corpus(
+            corpus, text, shard_id=shard_id, shard_num=shard_num, start=start, allow_empty=allow_empty
+        )
         windows = _windows(documents, encoding.batch_size, encoding.window_rows)
         first = list(next(windows, []))
-        _check_first(first, writer, corpus, text)
+        _check_first(first, writer, f"{corpus}", shard_id, shard_num)
         _log_fields(first, text)
         encoder = load_encoder()
         writer.begin(
             dim=encoder.dim,
             dtype=out.dtype,
             model=_model_record(encoder, encoding),
-            documents={"files": files, "fields": list(text.fields), "how": _how(files, text, encoding, allow_empty)},
+            documents={"files": files, "fields": list(text.fields), "how": _how(files, which, encoding, allow_empty)},
             store_documents=out.store_documents,
         )
         copier = _Copier() if out.store_documents else None
         places = _Places([file["path"] for file in files], corpus_files(corpus))
-        with CorpusBar(_num_bytes(files, text, start), show=show_progress) as bar:
+        with CorpusBar(_num_bytes(files, shard_num, start), show=show_progress) as bar:
             for window in chain([first] if first else [], windows):
                 _check_repeated(window, writer)
                 rows = range(writer.num_docs, writer.num_docs + len(window))
@@ -225,12 +220,12 @@ def import_vectors(
 
 
 def _settings(
-    files: list[dict[str, Any]], text: TextOptions, encoding: EncodingOptions, out: OutputOptions
+    files: list[dict[str, Any]], which: dict[str, Any], encoding: EncodingOptions, out: OutputOptions
 ) -> dict[str, Any]:
     """Give all that a resumed run must have in common with the one that was killed, the model aside."""
     return {
         **_as_settings(files),
-        **asdict(text),
+        **which,
         "batch_size": encoding.batch_size,
         "max_length": encoding.max_length,
         "prefix": encoding.prefix,
@@ -242,12 +237,12 @@ def _settings(
 
 
 def _how(
-    files: list[dict[str, Any]], text: TextOptions, encoding: EncodingOptions, allow_empty: bool
+    files: list[dict[str, Any]], which: dict[str, Any], encoding: EncodingOptions, allow_empty: bool
 ) -> dict[str, Any]:
     """Give what it takes to encode the same corpus in the same way again, the model aside."""
     return {
         "corpus": [file["path"] for file in files],
-        "text": {**asdict(text), "fields": list(text.fields)},
+        "text": which,
         "batch_size": encoding.batch_size,
         "sort_by_length": encoding.sort_by_length,
         "window_rows": encoding.window_rows,
@@ -297,17 +292,15 @@ def _windows(documents: Iterator[Document], batch_size: int, window_rows: int) -
         yield window
 
 
-def _check_first(
-    window: list[Document], writer: FlatIndexWriter, corpus: str | os.PathLike[str], text: TextOptions
-) -> None:
+def _check_first(window: list[Document], writer: FlatIndexWriter, corpus: str, shard_id: int, shard_num: int) -> None:
     if window:
         _check_repeated(window, writer)
     elif not writer.num_docs:
-        part = f" in shard {text.shard_id} of {text.shard_num}" if text.shard_num > 1 else ""
+        part = f" in shard {shard_id} of {shard_num}" if shard_num > 1 else ""
         raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
 
 
-def _log_fields(window: list[Document], text: TextOptions) -> None:
+def _log_fields(window: list[Document], text: TextRule) -> None:
     """Log what is encoded and, where Pyserini's default is another, how to have that."""
     fields = list(dict.fromkeys(name for document in window for name in document.fields))
     if len(fields) > 1:
@@ -445,7 +438,7 @@ class _Copier:
             self._at += len(stream.read(min(offset - self._at, 2**20)))
 
 
-def _num_bytes(files: list[dict[str, Any]], text: TextOptions, start: CorpusPosition | None) -> int | None:
+def _num_bytes(files: list[dict[str, Any]], shard_num: int, start: CorpusPosition | None) -> int | None:
     """Give how much of the unpacked corpus is left to read, None when only unpacking it would tell."""
     sizes = [_unpacked_size(file) for file in files]
     if None in sizes:
@@ -457,7 +450,7 @@ def _num_bytes(files: list[dict[str, Any]], text: TextOptions, start: CorpusPosi
                 left -= start.offset
                 break
             left -= size or 0
-    return max(0, int(left / text.shard_num))
+    return max(0, int(left / shard_num))
 
 
 def _unpacked_size(file: dict[str, Any]) -> int | None:

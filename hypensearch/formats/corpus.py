@@ -13,8 +13,9 @@ import codecs
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
 from hypensearch.errors import HypensearchError
@@ -28,6 +29,7 @@ _BLOCK_BYTES = 2**20
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 _decode_json = json.JSONDecoder().raw_decode
+_Parse = Callable[[Any], tuple[str, str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,121 +73,44 @@ class Document:
         return CorpusPosition(self.path, self.line, self.offset + self.length)
 
 
-def read_corpus(
-    path: PathLike,
-    *,
-    fields: Sequence[str] = ("text",),
-    docid_field: str | None = None,
-    delimiter: str = "\n",
-    title_field: str | None = "title",
-    shard_id: int = 0,
-    shard_num: int = 1,
-    start: CorpusPosition | None = None,
-    allow_empty: bool = False,
-) -> Iterator[Document]:
-    r"""Stream the documents of a corpus.
-
-    A document's id is its ``docid_field``, else ``id``, ``_id`` or ``docid``; whole numbers become strings. Its text is
-    the named fields, stripped and joined by a space; when it lacks one of them, its ``contents`` split at the
-    delimiter into exactly as many parts. Title and ``text`` stand for ``contents`` where those are wanted, but not
-    there. The title goes before named fields unless it is one of them; ``contents`` is taken to hold the title already.
-    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents. Repeated ids
-    are not looked for.
-
-    :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
-    :param fields: The fields that make up the text.
-    :param docid_field: The field that holds the id.
-    :param delimiter: What separates the fields within ``contents``.
-    :param title_field: The field that holds the title; None to leave titles out.
-    :param shard_id: Which shard to read, from 0.
-    :param shard_num: The number of shards. Every ``shard_num``-th line belongs to a shard, each file beginning with
-        the next shard.
-    :param start: Where to go on reading.
-    :param allow_empty: Take documents without text.
-    :return: The documents in corpus order. The lookup of files and flags happens at once, the reading on demand.
-    :raises HypensearchError: Before reading, when there is no such corpus or the flags make no sense; while reading,
-        with file and line, for what is not JSON, not an object, too long or not UTF-8, and for a document without an
-        id or text or with one that cannot be used.
-    """
-    rule = _TextRule(tuple(fields), docid_field, delimiter, title_field, allow_empty)
-    rule.check()
-    if not 0 <= shard_id < shard_num:
-        raise HypensearchError(f"shard {shard_id} of {shard_num} does not exist; shards are 0 to {shard_num - 1}")
-    files = list(enumerate(corpus_files(path)))
-    if start is not None:
-        files = _files_from(files, start, path)
-    return _read_files(files, rule, shard_id, shard_num, start)
-
-
-def text_of(
-    raw: str,
-    *,
-    fields: Sequence[str] = ("text",),
-    delimiter: str = "\n",
-    title_field: str | None = "title",
-) -> str:
-    """Give the text of one document's JSON, by the rule of :func:`read_corpus`; it may be empty.
-
-    :raises HypensearchError: When it is not JSON, or lacks a field.
-    """
-    rule = _TextRule(tuple(fields), None, delimiter, title_field, allow_empty=True)
-    rule.check()
-    try:
-        return _LONE_SURROGATES.sub("\ufffd", rule.text(_parse_json(raw.strip(" \t\r\n"))))
-    except _Flaw as flaw:
-        raise HypensearchError(str(flaw)) from None
-
-
-def corpus_files(path: PathLike) -> list[str]:
-    """List the files of a corpus in reading order.
-
-    :param path: A file or a folder. Hidden files of a folder are passed over.
-    :raises HypensearchError: When there is no such path, or the folder holds nothing or something that is no corpus
-        file: leaving it out in silence could lose documents.
-    """
-    path = os.fspath(path)
-    if not os.path.exists(path):
-        raise HypensearchError(f"{path}: no such file or folder; a corpus is a JSONL file or a folder of them")
-    if not os.path.isdir(path):
-        return [path]
-    names = sorted(name for name in os.listdir(path) if not name.startswith("."))
-    if not names:
-        raise HypensearchError(f"{path}: holds no files; a corpus folder holds {', '.join(SUFFIXES)} files")
-    for name in names:
-        if not name.endswith(SUFFIXES) or os.path.isdir(os.path.join(path, name)):
-            raise HypensearchError(
-                f"{path}: holds {name!r}, but a corpus folder holds {', '.join(SUFFIXES)} files and nothing else; "
-                "move it away, or name the corpus file itself"
-            )
-    return [os.path.join(path, name) for name in names]
-
-
 class _Flaw(Exception):
     """What is wrong with a document; the caller adds where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
-class _TextRule:
-    """How a JSON object becomes an id and a text."""
+class TextRule:
+    """How a JSON object becomes an id and a text.
 
-    fields: tuple[str, ...]
-    docid_field: str | None
-    delimiter: str
-    title_field: str | None
-    allow_empty: bool
+    A document's id is its ``docid_field``, else ``id``, ``_id`` or ``docid``; whole numbers become strings. Its text is
+    the named fields, stripped and joined by a space; when it lacks one of them, its ``contents`` split at the
+    delimiter into exactly as many parts. Title and ``text`` stand for ``contents`` where those are wanted, but not
+    there. The title goes before named fields unless it is one of them; ``contents`` is taken to hold the title already.
 
-    def check(self) -> None:
+    :param fields: The fields that make up the text.
+    :param docid_field: The field that holds the id.
+    :param delimiter: What separates the fields within ``contents``.
+    :param title_field: The field that holds the title; None to leave titles out.
+    :raises HypensearchError: When no field is named or the delimiter is empty.
+    """
+
+    fields: tuple[str, ...] = ("text",)
+    docid_field: str | None = None
+    delimiter: str = "\n"
+    title_field: str | None = "title"
+
+    def __post_init__(self) -> None:
         if not self.fields:
             raise HypensearchError("no text field is named; --fields wants at least one, such as text")
         if not self.delimiter:
             raise HypensearchError("the delimiter is empty; --delimiter wants at least one character")
 
-    def parse(self, record: Any) -> tuple[str, str, tuple[str, ...]]:
+    def parse(self, record: Any, *, allow_empty: bool) -> tuple[str, str, tuple[str, ...]]:
+        """Return a document's id, its text and the fields that the text is made of."""
         if not isinstance(record, dict):
             raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
         docid = self._docid(record)
         text = self.text(record)
-        if not text and not self.allow_empty:
+        if not text and not allow_empty:
             raise _Flaw(f"document {docid!r} has no text; --allow-empty takes such documents")
         return docid, text, self._encoded_fields(record)
 
@@ -204,6 +129,7 @@ class _TextRule:
         return docid
 
     def text(self, record: Any) -> str:
+        """Return a document's text."""
         if not isinstance(record, dict):
             raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
         if self.fields == ("contents",) and "contents" not in record and "text" in record:
@@ -240,6 +166,76 @@ class _TextRule:
         return " ".join(filter(None, (part.strip(" ") for part in parts))).strip()
 
 
+def read_corpus(
+    path: PathLike,
+    rule: TextRule | None = None,
+    *,
+    shard_id: int = 0,
+    shard_num: int = 1,
+    start: CorpusPosition | None = None,
+    allow_empty: bool = False,
+) -> Iterator[Document]:
+    r"""Stream the documents of a corpus.
+
+    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents. Repeated ids
+    are not looked for.
+
+    :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
+    :param rule: Which text of a document is taken.
+    :param shard_id: Which shard to read, from 0.
+    :param shard_num: The number of shards. Every ``shard_num``-th line belongs to a shard, each file beginning with
+        the next shard.
+    :param start: Where to resume reading.
+    :param allow_empty: Take documents without text.
+    :return: The documents in corpus order. The lookup of files and flags happens at once, the reading on demand.
+    :raises HypensearchError: Before reading, when there is no such corpus or shard; while reading, with file and line,
+        for what is not JSON, not an object, too long or not UTF-8, and for a document without an id or text or with one
+        that cannot be used.
+    """
+    if not 0 <= shard_id < shard_num:
+        raise HypensearchError(f"shard {shard_id} of {shard_num} does not exist; shards are 0 to {shard_num - 1}")
+    files = list(enumerate(corpus_files(path)))
+    if start is not None:
+        files = _files_from(files, start, path)
+    parse = partial((rule or TextRule()).parse, allow_empty=allow_empty)
+    return _read_files(files, parse, shard_id, shard_num, start)
+
+
+def text_of(raw: str, rule: TextRule) -> str:
+    """Give the text of one document's JSON; it may be empty.
+
+    :raises HypensearchError: When it is not JSON, or lacks a field.
+    """
+    try:
+        return _LONE_SURROGATES.sub("\ufffd", rule.text(_parse_json(raw.strip(" \t\r\n"))))
+    except _Flaw as flaw:
+        raise HypensearchError(str(flaw)) from None
+
+
+def corpus_files(path: PathLike) -> list[str]:
+    """List the files of a corpus in reading order.
+
+    :param path: A file or a folder. Hidden files of a folder are passed over.
+    :raises HypensearchError: When there is no such path, or the folder holds nothing or something that is no corpus
+        file: leaving it out in silence could lose documents.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+        raise HypensearchError(f"{path}: no such file or folder; a corpus is a JSONL file or a folder of them")
+    if not os.path.isdir(path):
+        return [path]
+    names = sorted(name for name in os.listdir(path) if not name.startswith("."))
+    if not names:
+        raise HypensearchError(f"{path}: holds no files; a corpus folder holds {', '.join(SUFFIXES)} files")
+    for name in names:
+        if not name.endswith(SUFFIXES) or os.path.isdir(os.path.join(path, name)):
+            raise HypensearchError(
+                f"{path}: holds {name!r}, but a corpus folder holds {', '.join(SUFFIXES)} files and nothing else; "
+                "move it away, or name the corpus file itself"
+            )
+    return [os.path.join(path, name) for name in names]
+
+
 def _string(record: dict[str, Any], name: str) -> str:
     value = record[name]
     if value is None:
@@ -268,19 +264,19 @@ def _files_from(files: list[tuple[int, str]], start: CorpusPosition, path: PathL
 
 
 def _read_files(
-    files: list[tuple[int, str]], rule: _TextRule, shard_id: int, shard_num: int, start: CorpusPosition | None
+    files: list[tuple[int, str]], parse: _Parse, shard_id: int, shard_num: int, start: CorpusPosition | None
 ) -> Iterator[Document]:
     for file_number, path in files:
         first = (shard_id - file_number) % shard_num
-        yield from _read_file(path, rule, first, shard_num, start)
+        yield from _read_file(path, parse, first, shard_num, start)
         start = None
 
 
-def _read_file(path: str, rule: _TextRule, first: int, step: int, start: CorpusPosition | None) -> Iterator[Document]:
+def _read_file(path: str, parse: _Parse, first: int, step: int, start: CorpusPosition | None) -> Iterator[Document]:
     with open_stream(path) as stream:
         head = stream.peek(64) if hasattr(stream, "peek") else b""
         if head.removeprefix(UTF8_BOM).lstrip(b" \t\r\n").startswith(b"["):
-            documents = _read_array(stream, path, rule, first, step)
+            documents = _read_array(stream, path, parse, first, step)
             begin = start.offset if start else 0
             yield from (document for document in documents if document.offset >= begin)
             return
@@ -288,11 +284,11 @@ def _read_file(path: str, rule: _TextRule, first: int, step: int, start: CorpusP
             _skip_to(stream, path, start)
         else:
             start = None
-        yield from _read_lines(stream, path, rule, first, step, start or CorpusPosition(path, 0, 0))
+        yield from _read_lines(stream, path, parse, first, step, start or CorpusPosition(path, 0, 0))
 
 
 def _read_lines(
-    stream: BinaryIO, path: str, rule: _TextRule, first: int, step: int, start: CorpusPosition
+    stream: BinaryIO, path: str, parse: _Parse, first: int, step: int, start: CorpusPosition
 ) -> Iterator[Document]:
     number, offset = start.line, start.offset
     while line := stream.readline(MAX_LINE_BYTES + 1):
@@ -308,7 +304,7 @@ def _read_lines(
         if not string:
             continue
         try:
-            docid, text, fields = rule.parse(_parse_json(string))
+            docid, text, fields = parse(_parse_json(string))
         except _Flaw as flaw:
             raise HypensearchError(f"{path}:{number}: {flaw}") from None
         if "\\u" in string:
@@ -347,12 +343,12 @@ def _skip_to(stream: BinaryIO, path: str, start: CorpusPosition) -> None:
         )
 
 
-def _read_array(stream: BinaryIO, path: str, rule: _TextRule, first: int, step: int) -> Iterator[Document]:
+def _read_array(stream: BinaryIO, path: str, parse: _Parse, first: int, step: int) -> Iterator[Document]:
     for number, (record, line, offset, length) in enumerate(_ArrayReader(stream, path)):
         if number % step != first:
             continue
         try:
-            docid, text, fields = rule.parse(record)
+            docid, text, fields = parse(record)
         except _Flaw as flaw:
             raise HypensearchError(f"{path}:{line}: {flaw}") from None
         yield Document(docid, _LONE_SURROGATES.sub("\ufffd", text), path, line, offset, length, fields)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.files import FileLock, replace_when_whole
 from hypensearch.hits import Hit
 
@@ -112,7 +112,7 @@ def read_texts(corpus: str, docids: set[str], fields: Sequence[str]) -> dict[str
 
     :raises HypensearchError: When one is not in the corpus.
     """
-    texts = {doc.docid: doc.text for doc in read_corpus(corpus, fields=tuple(fields)) if doc.docid in docids}
+    texts = {doc.docid: doc.text for doc in read_corpus(corpus, TextRule(tuple(fields))) if doc.docid in docids}
     if missing := sorted(docids - texts.keys()):
         raise HypensearchError(
             f"{corpus}: lacks {len(missing)} of the documents of run and qrels, such as {missing[0]!r}: "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.hits import Hit
 from hypensearch.progress import progress_bar
@@ -134,7 +135,7 @@ def _index_folder(index: str) -> str:
 
 
 def _texts(args: argparse.Namespace) -> Texts:
-    from hypensearch.rerank.texts import CorpusTexts, LuceneTexts, TextRule
+    from hypensearch.rerank.texts import CorpusTexts, LuceneTexts
 
     rule = TextRule(
         fields=tuple(args.fields),

@@ -6,28 +6,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.corpus import corpus_files, read_corpus, text_of
+from hypensearch.formats.corpus import TextRule, corpus_files, read_corpus, text_of
 from hypensearch.search.lucene_documents import LuceneDocuments
 
 _READ_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class TextRule:
-    """Which text of a document is encoded; see :func:`hypensearch.formats.corpus.read_corpus`."""
-
-    fields: tuple[str, ...] = ("text",)
-    docid_field: str | None = None
-    delimiter: str = "\n"
-    title_field: str | None = "title"
-
-    def facts(self) -> list[Any]:
-        """Give it as JSON can hold it."""
-        return [list(self.fields), self.delimiter, self.title_field]
 
 
 class Texts(Protocol):
@@ -65,7 +50,7 @@ class CorpusTexts:
             [os.path.basename(file), stat.st_size, stat.st_mtime_ns]
             for file, stat in zip(self._files, stats, strict=True)
         ]
-        return {"corpus": files, "rule": self._rule.facts()}
+        return {"corpus": files, "rule": _facts(self._rule)}
 
     def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
         """Give the texts of documents.
@@ -73,15 +58,7 @@ class CorpusTexts:
         :raises HypensearchError: When a document of the corpus is broken, or a wanted one comes twice.
         """
         wanted, found = set(docids), set()
-        rule = self._rule
-        for document in read_corpus(
-            self.where,
-            fields=rule.fields,
-            docid_field=rule.docid_field,
-            delimiter=rule.delimiter,
-            title_field=rule.title_field,
-            allow_empty=True,
-        ):
+        for document in read_corpus(self.where, self._rule, allow_empty=True):
             if document.docid not in wanted:
                 continue
             if document.docid in found:
@@ -117,7 +94,7 @@ class LuceneTexts:
             "lucene": os.path.basename(os.path.normpath(self.where)),
             "documents": self._documents.num_docs,
             "state": state,
-            "rule": self._rule.facts(),
+            "rule": _facts(self._rule),
         }
 
     def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -126,14 +103,11 @@ class LuceneTexts:
         :raises HypensearchError: When the index stores no texts, or they lack a field.
         """
         wanted, threads = sorted(docids), os.cpu_count() or 1
-        rule = self._rule
         for start in range(0, len(wanted), _READ_AT_ONCE):
             found = self._documents.read_all(wanted[start : start + _READ_AT_ONCE], threads)
             for docid, document in found.items():
                 try:
-                    text = text_of(
-                        document.raw(), fields=rule.fields, delimiter=rule.delimiter, title_field=rule.title_field
-                    )
+                    text = text_of(document.raw(), self._rule)
                 except HypensearchError as error:
                     raise HypensearchError(f"{self.where}: document {docid!r}: {error}") from None
                 yield docid, text
@@ -141,3 +115,7 @@ class LuceneTexts:
     def close(self) -> None:
         """Let go of the index."""
         self._documents.close()
+
+
+def _facts(rule: TextRule) -> list[Any]:
+    return [list(rule.fields), rule.delimiter, rule.title_field]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import Evaluation, evaluate, resolve_measures
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import separate_ties
@@ -74,7 +74,7 @@ def read_collection(folder: str | Path) -> Collection:
     folder = Path(folder)
     corpus, topics_file, qrels_file = (_one_of(folder, names) for names in (_CORPORA, _TOPICS, _QRELS))
     logger.info("validation on %s: %s and %s", folder.name, topics_file.name, qrels_file.relative_to(folder))
-    texts = {document.docid: document.text for document in read_corpus(corpus, fields=("contents",))}
+    texts = {document.docid: document.text for document in read_corpus(corpus, TextRule(("contents",)))}
     read = read_topics(topics_file)
     qrels = with_ids_of(read, read_qrels(qrels_file), str(qrels_file))
     answered = {

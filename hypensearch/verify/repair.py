@@ -17,6 +17,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.manifest import DOCID, DOCUMENTS, VECTORS, Manifest, ShardRecord, read_manifest
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.npy import HEADER_BYTES
 from hypensearch.verify.findings import Finding
 
@@ -40,14 +41,16 @@ def repair_index(
     :return: The new manifest, and whether every file is byte for byte what it was.
     :raises HypensearchError: When the corpus or the model is not the one the index was made of.
     """
-    from hypensearch.encode.encode_corpus import OutputOptions, TextOptions, encode_corpus
+    from hypensearch.encode.encode_corpus import OutputOptions, encode_corpus
 
     manifest = read_manifest(folder)
     record = _only_shard(folder, manifest)
     how = _how(folder, record)
-    text = TextOptions(**{**how["text"], "fields": tuple(how["text"]["fields"])})
+    said = how["text"]
+    text = TextRule(tuple(said["fields"]), said["docid_field"], said["delimiter"], said["title_field"])
+    which = {"shard_id": said["shard_id"], "shard_num": said["shard_num"], "allow_empty": how["allow_empty"]}
     path = corpus or _corpus_path(folder, how["corpus"])
-    _check_corpus(folder, record, path, how, text)
+    _check_corpus(folder, record, path, text, which)
     encoding = _encoding(manifest, how)
     made = encode_corpus(
         path,
@@ -61,7 +64,7 @@ def repair_index(
             to_faiss=bool(manifest.extra_files),
             overwrite=True,
         ),
-        allow_empty=how["allow_empty"],
+        **which,
         show_progress=True,
         known=_SoundRows(folder, manifest, record, findings),
     )
@@ -119,14 +122,10 @@ def _corpus_path(folder: str, files: Sequence[str]) -> str:
     return path
 
 
-def _check_corpus(folder: str, record: ShardRecord, path: str, how: dict[str, Any], text: Any) -> None:
+def _check_corpus(folder: str, record: ShardRecord, path: str, text: TextRule, which: dict[str, Any]) -> None:
     """Compare the corpus' docids with the digest of the index's, which holds even where its file is damaged."""
-    from dataclasses import asdict
-
-    from hypensearch.formats.corpus import read_corpus
-
     digest = hashlib.sha256()
-    for document in read_corpus(path, **asdict(text), allow_empty=how["allow_empty"]):
+    for document in read_corpus(path, text, **which):
         digest.update(document.docid.encode("utf-8") + b"\n")
     if digest.hexdigest() != record.files[DOCID].sha256:
         raise HypensearchError(

@@ -11,7 +11,7 @@ import pytest
 from hypensearch.demo import docstrings
 from hypensearch.demo.docstrings import Docstrings, Entry, collect, read_entries, split_of
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.corpus import read_corpus
+from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.topics import read_topics
 
 DATES = '''
@@ -245,7 +245,7 @@ def test_files_are_read_back_by_our_own_readers(package: str, tmp_path: Path) ->
     docstrings.write_topics(found, tmp_path / "topics.tsv")
     docstrings.write_qrels(found, tmp_path / "qrels.txt")
     docstrings.write_pairs(found, tmp_path / "train.jsonl")
-    documents = read_corpus(tmp_path / "corpus.jsonl", fields=("contents",))
+    documents = read_corpus(tmp_path / "corpus.jsonl", TextRule(("contents",)))
     assert {document.docid: document.text for document in documents} == found.corpus
     assert read_topics(tmp_path / "topics.tsv") == found.topics()
     first = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])

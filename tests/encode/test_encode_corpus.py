@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hypensearch.encode import EncodingOptions, OutputOptions, TextOptions, encode_corpus, import_vectors
+from hypensearch.encode import EncodingOptions, OutputOptions, TextRule, encode_corpus, import_vectors
 from hypensearch.encode.encode_corpus import _num_bytes
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
@@ -72,7 +72,7 @@ def test_batches_as_the_released_code_has_them(corpus, tmp_path):
     encoder = HashEncoder()
     released = EncodingOptions(batch_size=3, window_rows=8, sort_by_length=False)
     encode_corpus(
-        corpus, tmp_path / "i", lambda: encoder, text=TextOptions(title_field=None), encoding=released, allow_empty=True
+        corpus, tmp_path / "i", lambda: encoder, text=TextRule(title_field=None), encoding=released, allow_empty=True
     )
     texts = [record["text"] for record in documents(50)]
     assert encoder.batches == [texts[start : start + 3] for start in range(0, 50, 3)]
@@ -150,8 +150,7 @@ def done_in(progress: Path) -> int:
 
 def test_shards_join_to_the_whole(corpus, tmp_path):
     for shard in range(3):
-        text = TextOptions(shard_id=shard, shard_num=3)
-        encode_corpus(corpus, tmp_path / f"s{shard}", HashEncoder, text=text, encoding=SMALL)
+        encode_corpus(corpus, tmp_path / f"s{shard}", HashEncoder, encoding=SMALL, shard_id=shard, shard_num=3)
     join_indexes([tmp_path / f"s{shard}" for shard in range(3)], tmp_path / "all")
     encode_corpus(corpus, tmp_path / "i", HashEncoder, encoding=SMALL)
     with FlatIndex.open(tmp_path / "all") as joined, FlatIndex.open(tmp_path / "i") as whole:
@@ -271,7 +270,7 @@ def test_no_documents(tmp_path, content, shards):
     path = tmp_path / "c.jsonl"
     path.write_text(content)
     with pytest.raises(HypensearchError, match="holds no documents"):
-        encode_corpus(path, tmp_path / "i", refuse_to_load, text=TextOptions(shard_id=shards - 1, shard_num=shards))
+        encode_corpus(path, tmp_path / "i", refuse_to_load, shard_id=shards - 1, shard_num=shards)
     assert not (tmp_path / "i").exists()
 
 
@@ -299,7 +298,7 @@ def begin(corpus, folder):
     [
         ({"encoding": EncodingOptions(batch_size=2, window_rows=8)}, "begun with batch_size 4, now it is 2"),
         ({"encoding": EncodingOptions(batch_size=4, window_rows=8, max_length=9)}, "begun with max_length 256"),
-        ({"text": TextOptions(fields=("title",))}, r'begun with fields \["text"\], now it is \["title"\]'),
+        ({"text": TextRule(fields=("title",))}, r'begun with fields \["text"\], now it is \["title"\]'),
         ({"out": OutputOptions(dtype="float16")}, 'begun with dtype "float32", now it is "float16"'),
     ],
 )
@@ -412,7 +411,7 @@ def test_progress_knows_what_is_left_of_a_gzipped_corpus(tmp_path: Path) -> None
     path = tmp_path / "corpus.jsonl.gz"
     path.write_bytes(gzip.compress(lines))
     file = {"path": str(path), "bytes": path.stat().st_size}
-    assert _num_bytes([file], TextOptions(), None) == len(lines)
-    assert _num_bytes([file], TextOptions(), CorpusPosition(str(path), 3, 100)) == len(lines) - 100
+    assert _num_bytes([file], 1, None) == len(lines)
+    assert _num_bytes([file], 1, CorpusPosition(str(path), 3, 100)) == len(lines) - 100
     path.write_bytes(gzip.compress(b""))
-    assert _num_bytes([{"path": str(path), "bytes": path.stat().st_size}], TextOptions(), None) is None
+    assert _num_bytes([{"path": str(path), "bytes": path.stat().st_size}], 1, None) is None

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats import corpus
-from hypensearch.formats.corpus import CorpusPosition, Document, read_corpus
+from hypensearch.formats.corpus import CorpusPosition, Document, TextRule, read_corpus
 from tests.formats.strategies import near_misses, outcome_of
 
 DOCUMENTS = [{"id": str(i), "text": f"text {i} é\u2028\U0001f600"} for i in range(7)]
@@ -113,21 +113,23 @@ def test_a_changed_corpus_is_noticed_when_going_on(tmp_path: Path, name: str, of
         ({"id": "d", "title": None, "text": "x"}, {}, "d", "x"),
         ({"id": "d", "title": "T", "text": ""}, {}, "d", "T"),
         ({"id": "d", "title": "T", "text": "x"}, {"title_field": None}, "d", "x"),
-        ({"id": "d", "title": "T", "text": "x"}, {"fields": ["title", "text"]}, "d", "T x"),
-        ({"id": "d", "title": "T", "text": "x"}, {"fields": ["text", "title"]}, "d", "x T"),
-        ({"id": "d", "headline": "T", "body": "x"}, {"fields": ["body"], "title_field": "headline"}, "d", "T x"),
-        ({"id": "d", "title": "T", "contents": "T\nx"}, {"fields": ["title", "text"]}, "d", "T x"),
+        ({"id": "d", "title": "T", "text": "x"}, {"fields": ("title", "text")}, "d", "T x"),
+        ({"id": "d", "title": "T", "text": "x"}, {"fields": ("text", "title")}, "d", "x T"),
+        ({"id": "d", "headline": "T", "body": "x"}, {"fields": ("body",), "title_field": "headline"}, "d", "T x"),
+        ({"id": "d", "title": "T", "contents": "T\nx"}, {"fields": ("title", "text")}, "d", "T x"),
         ({"id": "d", "title": "T", "contents": "all of it"}, {}, "d", "all of it"),
         ({"id": "d", "contents": "x\n"}, {}, "d", "x"),
-        ({"id": "d", "contents": "T\n"}, {"fields": ["title", "text"]}, "d", "T"),
-        ({"id": "d", "contents": "T|x|"}, {"fields": ["title", "text"], "delimiter": "|"}, "d", "T x"),
-        ({"id": "d", "contents": "x\ny\nz"}, {"fields": ["contents"]}, "d", "x\ny\nz"),
+        ({"id": "d", "contents": "T\n"}, {"fields": ("title", "text")}, "d", "T"),
+        ({"id": "d", "contents": "T|x|"}, {"fields": ("title", "text"), "delimiter": "|"}, "d", "T x"),
+        ({"id": "d", "contents": "x\ny\nz"}, {"fields": ("contents",)}, "d", "x\ny\nz"),
         ({"id": "d", "text": " "}, {"allow_empty": True}, "d", ""),
         ({"id": "d", "text": None}, {"allow_empty": True}, "d", ""),
     ],
 )
 def test_ids_and_texts(tmp_path: Path, record: dict[str, Any], flags: dict[str, Any], docid: str, text: str) -> None:
-    assert pairs(read_corpus(write(tmp_path / "a.jsonl", record), **flags)) == [(docid, text)]
+    rule = TextRule(**{name: value for name, value in flags.items() if name != "allow_empty"})
+    path = write(tmp_path / "a.jsonl", record)
+    assert pairs(read_corpus(path, rule, allow_empty="allow_empty" in flags)) == [(docid, text)]
 
 
 @pytest.mark.parametrize(
@@ -253,16 +255,16 @@ def test_folders_hold_corpus_files_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ({"fields": ()}, "--fields wants at least one"),
-        ({"delimiter": ""}, "delimiter is empty"),
-        ({"shard_id": 2, "shard_num": 2}, "shard 2 of 2 does not exist; shards are 0 to 1"),
-    ],
+    ("rule", "message"), [({"fields": ()}, "--fields wants at least one"), ({"delimiter": ""}, "delimiter is empty")]
 )
-def test_flags_are_checked_at_once(tmp_path: Path, flags: dict[str, Any], message: str) -> None:
+def test_rules_that_make_no_sense_are_refused(rule: dict[str, Any], message: str) -> None:
     with pytest.raises(HypensearchError, match=message):
-        read_corpus(write(tmp_path / "a.jsonl"), **flags)
+        TextRule(**rule)
+
+
+def test_shards_that_do_not_exist_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(HypensearchError, match="shard 2 of 2 does not exist; shards are 0 to 1"):
+        read_corpus(write(tmp_path / "a.jsonl"), shard_id=2, shard_num=2)
 
 
 @settings(max_examples=150, deadline=None)
@@ -283,5 +285,5 @@ def test_contents_stand_for_title_and_text_where_there_are_none(tmp_path: Path) 
         {"_id": "b", "title": "", "text": "z"},
         {"_id": "c", "text": "z", "contents": "c\nd"},
     )
-    assert pairs(read_corpus(path, fields=["contents"])) == [("a", "t x\n\ny"), ("b", "z"), ("c", "c\nd")]
-    assert pairs(read_corpus(path, fields=["contents"], title_field=None))[0] == ("a", "x\n\ny")
+    assert pairs(read_corpus(path, TextRule(("contents",)))) == [("a", "t x\n\ny"), ("b", "z"), ("c", "c\nd")]
+    assert pairs(read_corpus(path, TextRule(("contents",), title_field=None)))[0] == ("a", "x\n\ny")

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from hypensearch.flat import FlatIndex
+from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.run import open_run_writer, read_run
 from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.models import load_model
 from hypensearch.rerank import Reranker, RerankOptions
-from hypensearch.rerank.texts import CorpusTexts, TextRule
+from hypensearch.rerank.texts import CorpusTexts
 from hypensearch.search import HypencoderSearcher
 from tests.commands import content, encode, piped, refuse, succeed, write_corpus, write_topics
 from tests.rerank import reference

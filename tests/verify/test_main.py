@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions, TextOptions, encode_corpus
+from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions, encode_corpus
 from hypensearch.flat import FlatIndex
+from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.q_nets import write_q_nets
 from hypensearch.graph.builder import build_graph
 from hypensearch.models import load_model
@@ -32,7 +33,7 @@ def index(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         corpus,
         folder,
         lambda: load_model(str(tiny_checkpoint)),
-        text=TextOptions(fields=("contents",)),
+        text=TextRule(fields=("contents",)),
         encoding=EncodingOptions(batch_size=2, window_rows=4, model_facts={"precision": "float32"}),
         out=OutputOptions(store_documents=True, to_faiss=True),
     )
