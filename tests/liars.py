@@ -26,7 +26,6 @@ from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
 from hypensearch.flat.progress import read_progress
 from hypensearch.formats.json_files import signed_json
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
-from hypensearch.graph import centroids
 from hypensearch.graph.builder import build_graph
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.new_model import new_hypencoder
@@ -88,17 +87,6 @@ def _graph(folder: Path) -> None:
 def _codes(folder: Path) -> None:
     with _index(folder) as index:
         build_surrogate(index, random_q_nets(CONFIG, 9), torch.device("cpu"))
-
-
-def _centroids(folder: Path) -> None:
-    with _index(folder) as index:
-        centroids._write(index, np.array([3, 17, 5]), {"count": 3, "seed": 0})
-
-
-def _use_centroids(folder: Path) -> None:
-    list(findings_of(str(folder / "index"), full=True))
-    with FlatIndex.open(folder / "index") as index:
-        index.vectors(centroids.open_centroids(index))
 
 
 def _q_nets(folder: Path) -> None:
@@ -220,7 +208,6 @@ FORMATS = {
     "graph, not checked": Format(_graph, _search("graph", check=False), signed_json),
     "codes": Format(_codes, _search("surrogate"), signed_json),
     "codes, not checked": Format(_codes, _search("surrogate", check=False), signed_json),
-    "centroids": Format(_centroids, _use_centroids, signed_json),
     "stored q-nets": Format(_q_nets, _use_q_nets, _as_q_nets_sign),
     "checkpoint": Format(_checkpoint(compact=False), _use_checkpoint, _unsigned),
     "compact checkpoint": Format(_checkpoint(compact=True), _use_checkpoint, _unsigned),

@@ -36,7 +36,6 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.formats.run import read_run
 from hypensearch.formats.topics import read_kilt_topics, read_topics
-from hypensearch.graph import centroids
 from hypensearch.graph.builder import build_graph
 from hypensearch.graph.store import GraphIndex
 from hypensearch.models import QNetConfig
@@ -232,18 +231,6 @@ def _read_surrogate(path: Path) -> None:
         scores = Scorer(q_nets, torch.device("cpu")).score(torch.from_numpy(np.array(index.shards[0].vectors)))[0]
         for hit in hits:  # whatever the codes say, scores are exact
             assert abs(hit.score - float(scores[index.row_of(hit.docid)])) < 1e-4
-
-
-def _centroids(folder: Path) -> list[Example]:
-    with save_index(folder / "index", random_vectors(20, 3)) as index:
-        centroids._write(index, np.array([3, 17, 5]), {"count": 3, "seed": 0})
-    path = folder / "index" / "centroids" / "centroids.json"
-    return [Example(path, path.read_bytes()), Example(path, path.read_bytes(), _sign_as_index)]
-
-
-def _read_centroids(path: Path) -> None:
-    with FlatIndex.open(_folder_of(path, "index")) as index:
-        index.vectors(centroids.open_centroids(index))
 
 
 def _progress(folder: Path) -> list[Example]:
@@ -447,7 +434,7 @@ def _read_training_run(path: Path) -> None:
 
 def _verified(folder: Path) -> list[Example]:
     examples = []
-    for make in (_index, _graph, _surrogate, _centroids, _q_nets):
+    for make in (_index, _graph, _surrogate, _q_nets):
         (folder / make.__name__).mkdir()
         examples += make(folder / make.__name__)
     checkpoint = folder / "checkpoint"
@@ -541,7 +528,6 @@ READERS = {
     "training records": Reader(_records, _read_records),
     "a training run, to go on with": Reader(_training_run, _read_training_run),
     "codes of surrogate search": Reader(_surrogate, _read_surrogate),
-    "centroids": Reader(_centroids, _read_centroids),
     "tokenizers": Reader(_tokenizer, _read_tokenizer),
     "vectors kept for reranking": Reader(_kept_vectors, _read_kept_vectors),
     "vectors kept for training": Reader(_kept_encodings("mean"), _read_kept_encodings),

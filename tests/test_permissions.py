@@ -22,7 +22,7 @@ from tests.train.toy import make_backbone, make_data
 
 TEXTS = {f"d{n}": f"water and stone number {n}" for n in range(30)}
 TOPICS = {"1": "water", "2": "stone five"}
-NOT_OURS = {"pyserini"}  # runs others' commands
+NOT_OURS = {"serve", "pyserini"}  # runs others' commands
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,7 @@ def test_everything_that_commands_write(
         ok("encode", *encode(more, other, tiny_checkpoint))
         ok("index.join", "--output", folder / "joined", index, other)
         ok("index", "--index", index, "--degree", "4")
-        ok("index", "--index", index, "--centroids")
         ok("index", "--index", index, "--surrogate")
-        ok("index", "--index", index, "--engine", "faiss-flat")
         ok("encode.query", "--topics", topics, "--encoder", tiny_checkpoint, "--output", folder / "q")
         ok("search", *search(index, topics, folder / "runs" / "r", "--report", folder / "report.json"))
         to_texts = ["--corpus", corpus, "--encoder", tiny_checkpoint, "--cache", folder / "cache"]

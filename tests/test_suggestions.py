@@ -79,8 +79,6 @@ def test_what_commands_suggest(folder: Path, tiny_checkpoint: Path) -> None:
             "search", *search(index, topics, folder / "run", "--searcher", "graph", "--graph", "x")
         ),
         "surrogate": succeed("index", "--index", index, "--surrogate"),
-        "centroids": succeed("index", "--index", index, "--centroids", 2),
-        "Faiss": succeed("index", "--index", index, "--engine", "faiss-flat"),
         "q-nets": succeed(
             "encode.query", "--topics", topics, "--encoder", tiny_checkpoint, "--output", folder / "q", "--compact"
         ),

@@ -14,18 +14,16 @@ from typing import TYPE_CHECKING, Any
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.search.flags import ENGINES, SCORERS, VARIANTS
+from hypensearch.search.flags import SCORERS, VARIANTS
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from hypensearch.bench.measure import Contender, Measurement
     from hypensearch.hits import Hit
     from hypensearch.models.q_net import QNets
     from hypensearch.search.searcher import HypencoderSearcher
 
 
-SEARCHES = ("exhaustive", "surrogate", "graph", "entries", "faiss")
+SEARCHES = ("exhaustive", "surrogate", "graph", "faiss")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         choices=SEARCHES,
         default=list(SEARCHES),
-        help="what to measure; entries: graph search from centroids, bi-encoder and surrogate",
+        help="what to measure",
     )
     what.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     cli.add_threads_flag(what)
@@ -70,7 +68,6 @@ def build_parser() -> argparse.ArgumentParser:
     settings = parser.add_argument_group("settings of each search")
     settings.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
     settings.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
-    settings.add_argument("--engines", nargs="+", choices=ENGINES, default=["scan"], help="of surrogate search")
     settings.add_argument(
         "--graph-settings",
         nargs="+",
@@ -78,7 +75,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="E/C/I",
         help="entry points, candidates and iterations; by default two small ones and the paper's Efficient 1 and 2",
     )
-    settings.add_argument("--entry-settings", nargs="+", type=_setting, metavar="E/C/I", help="the same of entries")
     settings.add_argument("--variants", nargs="+", choices=VARIANTS, default=["released"], help="of graph search")
     faiss = parser.add_argument_group("the bi-encoder in Faiss")
     faiss.add_argument("--ef-search", nargs="*", type=cli.positive_int, help="of Faiss' HNSW; none to leave it out")
@@ -167,19 +163,14 @@ def _contenders(
     if "exhaustive" in wanted:
         yield from contenders.exhaustive(index, device, args.precision)
     if "surrogate" in wanted:
-        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS, args.engines)
+        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS)
     if "graph" in wanted:
         yield from contenders.graphs(index, device, args.graph_settings or contenders.GRAPH_SETTINGS, args.variants)
 
-    def embed(queries: Sequence[str]) -> np.ndarray:
-        return searcher.query_encoder.encode_documents(list(queries), max_length=searcher.max_length)
-
-    if "entries" in wanted:
-        settings = args.entry_settings or contenders.ENTRY_SETTINGS
-        yield from contenders.entries(index, device, embed, texts, settings)
     if "faiss" in wanted:
         ef_search = contenders.EF_SEARCH if args.ef_search is None else args.ef_search
-        vectors = np.concatenate([embed([text]) for text in texts])
+        embed, length = searcher.query_encoder.encode_documents, searcher.max_length
+        vectors = np.concatenate([embed([text], max_length=length) for text in texts])
         yield from contenders.faiss(index, vectors, device, ef_search=ef_search, reranked=args.reranked)
 
 

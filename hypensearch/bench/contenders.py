@@ -4,38 +4,27 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from hypensearch.bench.measure import Contender
-from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat.index import FlatIndex
-from hypensearch.graph.entry_points import Embed
 from hypensearch.graph.search import GraphSearch
 from hypensearch.graph.store import GraphIndex, graph_names
 from hypensearch.hits import Hit
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.scorer import Scorer
-from hypensearch.search.flags import ENGINES, ENTRIES
-from hypensearch.search.strategy import Batch, SearchOptions, Strategy, make_strategy
-from hypensearch.surrogate.product_search import make_engine
 from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
 from hypensearch.surrogate.store import open_surrogate
-
-logger = logging.getLogger(__name__)
 
 #: Entry points, candidates, iterations; the last two are the paper's Efficient 1 and 2.
 GRAPH_SETTINGS = ((1_000, 16, 8), (1_000, 64, 16), (10_000, 64, 16), (100_000, 328, 20))
 PUBLISHED = {(10_000, 64, 16): " = Efficient 1", (100_000, 328, 20): " = Efficient 2"}
 TARGETS = (0.9, 0.99, 0.998, 0.9999)
-#: The same of walks that start at documents found for the query.
-ENTRY_SETTINGS = ((1_000, 64, 16), (2_000, 64, 16))
 EF_SEARCH = (32, 128, 512)
 HNSW_LINKS = 32
 
@@ -46,23 +35,14 @@ def exhaustive(index: FlatIndex, device: torch.device, precisions: Sequence[str]
         yield Contender(f"exhaustive {precision}", ExhaustiveSearch(index, device, precision).search)
 
 
-def surrogates(
-    index: FlatIndex,
-    device: torch.device,
-    targets: Sequence[float] = TARGETS,
-    engines: Sequence[str] = ENGINES[:1],
-) -> Iterator[Contender]:
-    """Surrogate search at several target recalls, by several engines, where the index has codes."""
+def surrogates(index: FlatIndex, device: torch.device, targets: Sequence[float] = TARGETS) -> Iterator[Contender]:
+    """Surrogate search at several target recalls, where the index has codes."""
     surrogate = open_surrogate(index)
     if surrogate is None:
         return
-    for engine in engines:
-        for target in targets:
-            effort = SurrogateOptions(target_recall=target)
-            made = partial(make_engine, engine, index, surrogate, device=device)
-            search = SurrogateSearch(index, surrogate, device, effort, made)
-            name = "surrogate" if engine == ENGINES[0] else f"surrogate/{engine}"
-            yield Contender(f"{name} {target}", search.search, _scored_by(search))
+    for target in targets:
+        search = SurrogateSearch(index, surrogate, device, SurrogateOptions(target_recall=target))
+        yield Contender(f"surrogate {target}", search.search, _scored_by(search))
 
 
 def graphs(
@@ -91,44 +71,14 @@ def graphs(
                 yield Contender(label + (f" {name}" if len(names) > 1 else ""), search.search, _scored_by(search))
 
 
-def entries(
-    index: FlatIndex,
-    device: torch.device,
-    embed: Embed,
-    texts: Sequence[str],
-    settings: Sequence[tuple[int, int, int]] = ENTRY_SETTINGS,
-) -> Iterator[Contender]:
-    """Graph search from centroids, from a bi-encoder's best and from the surrogate's hits, where the index has them."""
-    if not graph_names(index):
-        return
-    for entry in ENTRIES[1:]:
-        for number, candidates, iterations in settings:
-            options = SearchOptions(
-                searcher="graph",
-                entry=entry,
-                graph=graph_names(index)[0],
-                num_entry_points=number,
-                ncandidates=candidates,
-                max_iter=iterations,
-                check=False,
-            )
-            try:
-                search = _FromEntries(make_strategy(index, device, options, embed))
-            except HypensearchError as error:
-                logger.info("left out: %s", error)
-                break
-            label = f"graph-{entry} {number}/{candidates}/{iterations}"
-            yield Contender(label, search.search, search.scored, With(None, texts))
-
-
 class With:
     """Q-nets and something else of each query, taken apart together.
 
     :param q_nets: Set by :meth:`of`.
-    :param others: A query's text or vector, one each.
+    :param others: The queries' vectors, *Shape:* ``(num_queries, dim)``.
     """
 
-    def __init__(self, q_nets: QNets | None, others: Sequence[str] | np.ndarray) -> None:
+    def __init__(self, q_nets: QNets | None, others: np.ndarray) -> None:
         self.q_nets, self.others = q_nets, others
 
     def of(self, q_nets: QNets) -> With:
@@ -141,22 +91,6 @@ class With:
     def __getitem__(self, part: slice) -> With:
         assert self.q_nets is not None
         return With(self.q_nets[part], self.others[part])
-
-
-class _FromEntries:
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
-        self._scored: list[int] = []
-
-    def scored(self) -> list[int]:
-        return self._scored
-
-    def search(self, queries: With, k: int) -> list[list[Hit]]:
-        assert queries.q_nets is not None
-        texts = [str(text) for text in queries.others]
-        hits, report = self._strategy.search(Batch(queries.q_nets, k, texts=texts))
-        self._scored = [of_query.documents_scored for of_query in report]
-        return hits
 
 
 def faiss(

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from hypensearch.errors import HypensearchError
@@ -82,10 +81,6 @@ class IndexModel:
     def encode(self, texts: Sequence[str]) -> QNets:
         """Return the q-nets of queries."""
         return self.model.encode_queries(list(texts), max_length=self.max_length)
-
-    def encode_as_documents(self, texts: Sequence[str]) -> np.ndarray:
-        """Return the vectors that queries would have as documents, float32, *Shape:* ``(len(texts), dim)``."""
-        return self.model.encode_documents(list(texts), max_length=self.max_length)
 
     def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
         """Refuse q-nets of another model than the one that made the vectors.

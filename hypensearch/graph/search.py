@@ -14,7 +14,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -88,9 +87,6 @@ class GraphSearch:
     :param max_scored: Documents scored for a query, at most; None for no bound. Seeds come before random entry points,
         and neighbours of better documents before others.
     :param seeds: Docids to start from by topic id, best first; see :func:`seeds_of_run`.
-    :param entry_rows: Rows that every walk starts from in place of random ones, the first ``num_entry_points``; see
-        :mod:`hypensearch.graph.centroids`.
-    :param documents: What q-nets score in place of the index's vectors: codes, say.
     :raises HypensearchError: When the graph belongs to other vectors, or a parameter makes no sense.
     """
 
@@ -111,8 +107,6 @@ class GraphSearch:
         seed: int = 43,
         max_scored: int | None = None,
         seeds: Mapping[str, Sequence[str]] | None = None,
-        entry_rows: np.ndarray | None = None,
-        documents: Documents | None = None,
     ) -> None:
         _check_parameters(num_entry_points, ncandidates, max_iter, variant, max_scored)
         check_belongs(index, graph.manifest, graph.folder)
@@ -127,13 +121,11 @@ class GraphSearch:
         self.max_scored = min(max_scored or index.num_docs, index.num_docs)
         self.seeds = seeds or {}
         self._seed_ids = IdLookup(self.seeds)
-        self._documents: Documents = documents or _Documents(index, device)
+        self._documents = _Documents(index, device)
         self._neighbours = _on_device(graph.neighbours, device, graph.folder)
         self._docid_rank = torch.from_numpy(_docid_rank(index).view(np.int32)).to(device)
-        if entry_rows is None:
-            drawn = random.Random(seed).sample(range(index.num_docs), self.num_entry_points)
-            entry_rows = np.array(drawn, dtype=np.int64)
-        self._entry_rows = entry_rows[: self.num_entry_points][: self.max_scored]
+        drawn = random.Random(seed).sample(range(index.num_docs), self.num_entry_points)
+        self._entry_rows = np.array(drawn, dtype=np.int64)[: self.max_scored]
         self._entries = torch.from_numpy(self._entry_rows).to(device)
         self._entry_vectors = self._documents.gather(self._entries)
 
@@ -157,20 +149,6 @@ class GraphSearch:
         found: list[list[Hit]] = []
         for start, walked in self._walks(q_nets, k, topic_ids, seed_rows):
             found += self._hits(walked, start)
-        return found
-
-    def walk(
-        self, q_nets: QNets, k: int, seed_rows: Sequence[Sequence[int] | np.ndarray]
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Find good documents as :meth:`search` does, and give rows and scores of each query, both ``(at most k,)``."""
-        found = []
-        for _, walked in self._walks(q_nets, k, None, seed_rows):
-            there = walked.rows < self.index.num_docs
-            scores = _scores_of_keys(walked.keys)
-            found += [
-                (rows[mask].cpu().numpy(), of_query[mask].cpu().numpy())
-                for rows, of_query, mask in zip(walked.rows, scores, there, strict=True)
-            ]
         return found
 
     def _walks(
@@ -404,19 +382,6 @@ class _Hits:
         """Offer documents, *Shape:* ``(num_queries, n)``, none of them offered before."""
         self.keys, places = torch.cat([self.keys, keys], dim=1).topk(self.k, dim=1)
         self.rows = torch.cat([self.rows, rows], dim=1).gather(1, places)
-
-
-class Documents(Protocol):
-    """What q-nets score, by row."""
-
-    @property
-    def dim(self) -> int:
-        """Its size."""
-        ...
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Give vectors, *Shape:* ``(*rows.shape, dim)``, float32."""
-        ...
 
 
 class _Documents:

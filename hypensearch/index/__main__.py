@@ -13,12 +13,9 @@ from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.flat.index import FlatIndex
 from hypensearch.formats.topics import TOPICS_FORMATS
 from hypensearch.graph.store import DISTANCES, GraphIndex
-from hypensearch.surrogate.codes_in_faiss import FORMS
 
 if TYPE_CHECKING:
     import torch
-
-_CENTROIDS = 2_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,11 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code: 0, or 2 for bad input.
     """
     args = build_parser().parse_args(argv)
-    make = _make_graph
-    if args.centroids:
-        make = _make_centroids
-    if args.surrogate or args.engine:
-        make = _make_codes
+    make = _make_surrogate if args.surrogate else _make_graph
     return cli.run(lambda: make(args), threads=cli.threads_of(args))
 
 
@@ -62,15 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=0.95,
         help="share of the exact neighbours that --builder faiss and cuvs are to find",
     )
-    graph.add_argument(
-        "--centroids",
-        metavar="N",
-        type=cli.positive_int,
-        nargs="?",
-        const=_CENTROIDS,
-        help=f"instead of a graph: find the documents nearest to N k-means centroids ({_CENTROIDS:,}), where graph "
-        "search may start (--entry centroids); needs Faiss",
-    )
     graph.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
     graph.add_argument("--name", help="name of the graph; tells distance and degree by default")
     graph.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
@@ -81,36 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
     codes.add_argument(
         "--surrogate", action="store_true", help="make the codes for surrogate search instead of a graph"
     )
-    codes.add_argument(
-        "--engine",
-        choices=FORMS,
-        help="make an index of the codes in Faiss as well (or alone, where codes are), for --engine of the search",
-    )
     codes.add_argument("--topics", help="typical queries to make the codes with; first words of documents by default")
     codes.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     codes.add_argument("--encoder", help="checkpoint that makes q-nets; the index's own model by default")
     cli.add_model_arguments(codes)
     return parser
-
-
-def _make_codes(args: argparse.Namespace) -> None:
-    if args.surrogate:
-        _make_surrogate(args)
-    if args.engine:
-        _make_engine(args)
-
-
-def _make_engine(args: argparse.Namespace) -> None:
-    from hypensearch.surrogate.codes_in_faiss import build_codes_in_faiss
-    from hypensearch.surrogate.store import open_surrogate
-
-    with FlatIndex.open(args.index) as index:
-        surrogate = open_surrogate(index)
-        if surrogate is None:
-            raise HypensearchError(f"{args.index} has no codes for --engine {args.engine}: give --surrogate as well")
-        path = build_codes_in_faiss(args.engine, index, surrogate)
-    search = _search("surrogate", "--engine", args.engine, index=args.index)
-    print(f"{path} holds the codes of {len(surrogate.codes):,} documents; search: {search}")
 
 
 def _make_surrogate(args: argparse.Namespace) -> None:
@@ -131,20 +90,8 @@ def _make_surrogate(args: argparse.Namespace) -> None:
         else:
             queries = typical_queries(index, count)
         build_surrogate(index, maker.encode(queries), device, show_progress=True)
-    search = _search("surrogate", index=args.index)
+    search = _search("surrogate", args.index)
     print(f"codes of {index.num_docs:,} documents are in {args.index}; search: {search}")
-
-
-def _make_centroids(args: argparse.Namespace) -> None:
-    from hypensearch.graph.centroids import build_centroids
-
-    with FlatIndex.open(args.index) as index:
-        index.check_once()
-        found = len(build_centroids(index, args.centroids))
-        print(
-            f"the {found:,} documents of {index.num_docs:,} that are nearest to centroids are named in {args.index}; "
-            f"search: {_search('graph', '--entry', 'centroids', index=args.index)}"
-        )
 
 
 def _make_graph(args: argparse.Namespace) -> None:
@@ -196,14 +143,14 @@ def _summary(index: FlatIndex, graph: GraphIndex) -> str:
     )
     return (
         f"{facts.degree} {facts.distance} neighbours ({facts.builder}{measured}) of {facts.num_docs:,} documents "
-        f"are in {graph.folder}; search: {_search('graph', index=index.folder)}"
+        f"are in {graph.folder}; search: {_search('graph', index.folder)}"
     )
 
 
-def _search(searcher: str, *more: str, index: str) -> str:
+def _search(searcher: str, index: str) -> str:
     """Give the command that searches with what was made."""
     where = ["--index", index, "--topics", "TOPICS", "--output", "RUN"]
-    return as_typed("hypensearch.search", "--searcher", searcher, *more, *where)
+    return as_typed("hypensearch.search", "--searcher", searcher, *where)
 
 
 def _share(text: str) -> float:

@@ -24,8 +24,6 @@ DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
 POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
 VARIANTS = ("paper", "released")  # those of hypensearch.graph.search
-ENTRIES = ("random", "centroids", "bi-encoder", "surrogate")
-ENGINES = ("scan", "faiss-flat", "faiss-ivf", "faiss-hnsw", "graph")
 SEARCHERS = ("auto", "exhaustive", "simple", "graph", "surrogate")  # simple: Pyserini's word for exhaustive
 PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 SCORERS = ("auto", "triton", "fused", "int8", "compiled", "eager")  # those of hypensearch.scoring.choice
@@ -222,13 +220,6 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         help="estimated recall that surrogate stops at (0.998 for up to 10 hits, 0.994 for 100, 0.98 for 1,000)",
     )
     group.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default="scan",
-        help="what finds the documents that a surrogate likes best: a scan of all; Faiss (needs python -m "
-        "hypensearch.index --engine); a walk through the graph",
-    )
-    group.add_argument(
         "--no-check",
         action="store_true",
         help="do not compare the index with its checksums, as the first search after a copy does",
@@ -244,17 +235,7 @@ def _add_graph_flags(group: argparse._ArgumentGroup) -> None:
         help="paper: Algorithm 1, offers --ncandidates in an iteration; released: the authors' code, at least --hits",
     )
     group.add_argument(
-        "--entry",
-        choices=ENTRIES,
-        default="random",
-        help="where graph search starts: random documents; those nearest to the corpus' centroids; the best by cosine "
-        "of the document encoder; the hits of surrogate search, whose surroundings it then looks at",
-    )
-    group.add_argument(
-        "--num-entry-points",
-        type=positive_int,
-        help="documents to start from; by default 10,000 random ones, all centroids, 1,000 of the bi-encoder's, or as "
-        "many of the surrogate's as --hits",
+        "--num-entry-points", type=positive_int, default=10_000, help="random documents that graph search starts from"
     )
     group.add_argument("--entry-seed", type=int, default=43, help="chooses random documents to start from")
     group.add_argument("--ncandidates", type=positive_int, default=64, help="documents expanded in an iteration")

@@ -80,14 +80,10 @@ class HypencoderSearcher:
     :param max_scored: Documents that graph and surrogate search score for a query, at most.
     :param target_recall: Estimated recall that surrogate search stops at; None for .998 of up to 10 hits, .994 of 100,
         .98 of 1,000.
-    :param engine: What finds the highest predictions in surrogate search: one of
-        :data:`hypensearch.search.flags.ENGINES`.
     :param graph: Name of the graph; None for the only one.
     :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
-    :param entry: Where graph search starts: one of :data:`hypensearch.search.flags.ENTRIES`.
     :param entry_seed: Seed of the random documents that graph search starts from.
-    :param num_entry_points: Documents that graph search starts from; None for 10,000 random ones, all centroids, 1,000
-        of the bi-encoder's, or as many of the surrogate's as hits are wanted.
+    :param num_entry_points: Random documents that graph search starts from.
     :param ncandidates: Documents whose neighbours an iteration of graph search looks at.
     :param max_iter: Iterations of graph search, at most.
     :param early_stop: Whether graph search stops when an iteration finds no hit.
@@ -118,12 +114,10 @@ class HypencoderSearcher:
         block_rows: int | None = SearchOptions.block_rows,
         max_scored: int | None = SearchOptions.max_scored,
         target_recall: float | None = SearchOptions.target_recall,
-        engine: str = SearchOptions.engine,
         graph: str | None = SearchOptions.graph,
         variant: str = SearchOptions.variant,
-        entry: str = SearchOptions.entry,
         entry_seed: int = SearchOptions.entry_seed,
-        num_entry_points: int | None = SearchOptions.num_entry_points,
+        num_entry_points: int = SearchOptions.num_entry_points,
         ncandidates: int = SearchOptions.ncandidates,
         max_iter: int = SearchOptions.max_iter,
         early_stop: bool = SearchOptions.early_stop,
@@ -145,10 +139,8 @@ class HypencoderSearcher:
             block_rows=block_rows,
             max_scored=max_scored,
             target_recall=target_recall,
-            engine=engine,
             graph=graph,
             variant=variant,
-            entry=entry,
             entry_seed=entry_seed,
             num_entry_points=num_entry_points,
             ncandidates=ncandidates,
@@ -160,7 +152,7 @@ class HypencoderSearcher:
         )
         if check:
             self.index.check_once()
-        self._strategy = make_strategy(self.index, self.device, self.options, self._embed)
+        self._strategy = make_strategy(self.index, self.device, self.options)
         #: What was done since the searcher was made, time by stage.
         self.stats = SearchStats(self._strategy.name, self.index.num_docs)
         self._sparse_index = sparse_index
@@ -391,14 +383,11 @@ class HypencoderSearcher:
     ) -> tuple[QNets, list[list[Hit]]]:
         self._check_open()
         k = _whole_number(k, "k", "at least 1 hit")
-        texts = [query for query in queries if isinstance(query, str)]
         threads = _checked_threads(threads)
         with torch_threads(threads):
             q_nets = self._as_q_nets(queries)
             with self._clocked(), stage("search"):
-                hits, report = self._strategy.search(
-                    Batch(q_nets, min(k, self.num_docs), ids, texts if len(texts) == len(queries) else None)
-                )
+                hits, report = self._strategy.search(Batch(q_nets, min(k, self.num_docs), ids))
         self.report = report
         with self._counting:
             self.stats.add(report)
@@ -423,10 +412,6 @@ class HypencoderSearcher:
             yield
         with self._counting:
             self.stats.add_seconds(clock.seconds)
-
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Encode queries as documents are."""
-        return self._model.encode_as_documents(texts)
 
     def _as_q_nets(self, queries: Sequence[Query]) -> QNets:
         texts = [query for query in queries if isinstance(query, str)]

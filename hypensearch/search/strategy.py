@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 
 from hypensearch.errors import HypensearchError, as_typed
@@ -18,18 +17,16 @@ from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.hits import Hit
 from hypensearch.scoring.precision import usable_precision
 from hypensearch.search.choice import faster_search
-from hypensearch.search.flags import ENTRIES, SEARCHERS
+from hypensearch.search.flags import SEARCHERS
 from hypensearch.search.report import QueryReport
 from hypensearch.surrogate.store import open_surrogate
 
 if TYPE_CHECKING:
     from hypensearch.flat.index import FlatIndex
-    from hypensearch.graph.entry_points import Embed, EntryPoints
     from hypensearch.models.q_net import QNets
     from hypensearch.surrogate.search import SurrogateSearch
 
 _ALL_DOCUMENTS = ("exhaustive", "simple")  # the same; the latter is Pyserini's word
-_RANDOM_ENTRY_POINTS, _BI_ENCODER_ENTRY_POINTS = 10_000, 1_000
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,10 @@ class SearchOptions:
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this; None for what the number
         of hits asks for, :func:`hypensearch.surrogate.search.usual_target`.
-    :param engine: Of surrogate search: one of :data:`hypensearch.search.flags.ENGINES`.
     :param graph: Name of the graph; None for the only one.
     :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
-    :param entry: Where graph search starts: one of :data:`hypensearch.search.flags.ENTRIES`.
     :param entry_seed: Chooses random documents to start from.
-    :param num_entry_points: Documents that graph search starts from; None for 10,000 random ones, all centroids, 1,000
-        of the bi-encoder's, or as many of the surrogate's as hits are wanted.
+    :param num_entry_points: Random documents that graph search starts from.
     :param ncandidates: Documents whose neighbours graph search looks at, in each iteration.
     :param max_iter: Iterations of graph search, at most.
     :param early_stop: Whether graph search stops before that when it seems useless.
@@ -66,12 +60,10 @@ class SearchOptions:
     block_rows: int | None = None
     max_scored: int | None = None
     target_recall: float | None = None
-    engine: str = "scan"
     graph: str | None = None
     variant: str = "released"
-    entry: str = "random"
     entry_seed: int = 43
-    num_entry_points: int | None = None
+    num_entry_points: int = 10_000
     ncandidates: int = 64
     max_iter: int = 16
     early_stop: bool = True
@@ -87,13 +79,11 @@ class Batch:
     :param q_nets: Their q-nets.
     :param k: Hits wanted of each.
     :param topic_ids: Their ids, where they have any.
-    :param texts: Their text; None where they came as q-nets.
     """
 
     q_nets: QNets
     k: int
     topic_ids: Sequence[str] | None = None
-    texts: Sequence[str] | None = None
 
 
 class Strategy(Protocol):
@@ -106,12 +96,9 @@ class Strategy(Protocol):
         ...
 
 
-def make_strategy(
-    index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None = None
-) -> Strategy:
+def make_strategy(index: FlatIndex, device: torch.device, options: SearchOptions) -> Strategy:
     """Make what the options name.
 
-    :param embed: Texts to vectors by the document encoder, for the entry points that want it.
     :raises HypensearchError: When the name is unknown, or the index lacks what it needs; says how to make it.
     """
     if options.searcher not in SEARCHERS:
@@ -125,7 +112,7 @@ def make_strategy(
     if ranks.size > 1 or options.searcher in _ALL_DOCUMENTS:
         return _Exhaustive(index, device, options, ranks)
     if options.searcher == "graph":
-        return _Graph(index, device, options, embed)
+        return _Graph(index, device, options)
     # On a GPU the scan of codes is bound by the host, and exhaustive search is what GPUs are good at.
     on_gpu = device.type == "cuda" and not _asks_for_surrogate(options)
     if options.searcher == "auto" and (on_gpu or open_surrogate(index) is None):
@@ -138,7 +125,7 @@ def make_strategy(
 
 def _asks_for_surrogate(options: SearchOptions) -> bool:
     """Tell whether an option was given that only surrogate search has."""
-    return (options.max_scored, options.target_recall, options.engine) != (None, None, SearchOptions.engine)
+    return (options.max_scored, options.target_recall) != (None, None)
 
 
 class _Exhaustive:
@@ -191,20 +178,18 @@ class _Faster:
 class _Graph:
     name = "graph"
 
-    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None) -> None:
+    def __init__(self, index: FlatIndex, device: torch.device, options: SearchOptions) -> None:
         from hypensearch.graph.search import GraphSearch, seeds_of_run
         from hypensearch.graph.store import GraphIndex
 
         graph = GraphIndex.open(index, options.graph)
         if options.check:
             graph.check_once()
-        rows, number = _fixed_entry_points(index, options)
-        self._entries = _entry_points(index, device, options, embed)
         self._search = GraphSearch(
             index,
             graph,
             device,
-            num_entry_points=number,
+            num_entry_points=options.num_entry_points,
             ncandidates=options.ncandidates,
             max_iter=options.max_iter,
             early_stop=options.early_stop,
@@ -212,19 +197,11 @@ class _Graph:
             seed=options.entry_seed,
             max_scored=options.max_scored,
             seeds=seeds_of_run(options.seeds) if options.seeds else None,
-            entry_rows=rows,
         )
 
     def search(self, batch: Batch) -> tuple[list[list[Hit]], list[QueryReport]]:
-        rows, before = None, [0] * len(batch.q_nets)
-        if self._entries is not None:
-            rows = self._entries.find(batch.q_nets, batch.texts, batch.k)
-            before = self._entries.scored
-        hits = self._search.search(batch.q_nets, batch.k, batch.topic_ids, rows)
-        return hits, [
-            QueryReport(stats.documents_scored + scored, stats.iterations)
-            for stats, scored in zip(self._search.stats, before, strict=True)
-        ]
+        hits = self._search.search(batch.q_nets, batch.k, batch.topic_ids)
+        return hits, [QueryReport(stats.documents_scored, stats.iterations) for stats in self._search.stats]
 
 
 def _check_dim(index: FlatIndex, q_nets: QNets) -> None:
@@ -246,36 +223,7 @@ def _check_finite(hits: Sequence[Sequence[Hit]], report: Sequence[QueryReport], 
             )
 
 
-def _fixed_entry_points(index: FlatIndex, options: SearchOptions) -> tuple[np.ndarray | None, int]:
-    """Give the entry points that all queries share, None for random ones, and how many there are."""
-    if options.entry == "centroids":
-        from hypensearch.graph.centroids import open_centroids
-
-        rows = open_centroids(index)
-        return rows, len(rows) if options.num_entry_points is None else options.num_entry_points
-    if options.entry == "random":
-        return None, _RANDOM_ENTRY_POINTS if options.num_entry_points is None else options.num_entry_points
-    return None, 0
-
-
-def _entry_points(
-    index: FlatIndex, device: torch.device, options: SearchOptions, embed: Embed | None
-) -> EntryPoints | None:
-    """Give what finds the entry points of each query, None where all share them."""
-    from hypensearch.graph.entry_points import FromBiEncoder, FromSurrogate
-
-    if options.entry not in ENTRIES:
-        raise HypensearchError(f"--entry {options.entry}: wanted {', '.join(ENTRIES[:-1])} or {ENTRIES[-1]}")
-    if options.entry == "bi-encoder":
-        assert embed is not None
-        return FromBiEncoder(index, embed, options.num_entry_points or _BI_ENCODER_ENTRY_POINTS, device)
-    if options.entry == "surrogate":
-        return FromSurrogate(_surrogate_search(index, device, options), options.num_entry_points)
-    return None
-
-
 def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOptions) -> SurrogateSearch:
-    from hypensearch.surrogate.product_search import make_engine
     from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
 
     surrogate = open_surrogate(index)
@@ -287,10 +235,4 @@ def _surrogate_search(index: FlatIndex, device: torch.device, options: SearchOpt
     if options.check:
         surrogate.check_once()
     effort = SurrogateOptions(target_recall=options.target_recall, max_scored=options.max_scored)
-    return SurrogateSearch(
-        index,
-        surrogate,
-        device,
-        effort,
-        lambda codes: make_engine(options.engine, index, surrogate, codes, device, options.graph),
-    )
+    return SurrogateSearch(index, surrogate, device, effort)

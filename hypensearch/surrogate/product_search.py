@@ -1,33 +1,20 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engines of surrogate search: which documents' codes have the highest inner products with the weights of a fit?
-
-Our own scan multiplies all codes as 8-bit integers. Faiss looks at all (``faiss-flat``), at the nearest lists of an
-inverted file (``faiss-ivf``) or walks its HNSW graph (``faiss-hnsw``); ``graph`` walks the index's own graph of nearest
-documents from the best that are scored already. The last three leave documents out, which no estimate of recall sees.
-"""
+"""Which documents' codes have the highest inner products with the weights of a fit: all codes scanned, or some."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.errors import HypensearchError
-from hypensearch.flat.index import FlatIndex
-from hypensearch.graph.search import GraphSearch
-from hypensearch.graph.store import GraphIndex
-from hypensearch.models.q_net import QNets
 from hypensearch.scoring.scorer import as_tensor
-from hypensearch.search.flags import ENGINES
-from hypensearch.surrogate.codes_in_faiss import open_codes_in_faiss
 from hypensearch.surrogate.store import Surrogate
 
-_SEEDS = 64
 _GLANCE, _RUN = 32768, 16  # documents that a glance looks at, and neighbours among them
 _BLOCK_ROWS = 65536  # codes multiplied at a time: products of integers stay in cache
 
@@ -167,57 +154,3 @@ def _integers_are_exact(code_size: int) -> bool:
     except (RuntimeError, AttributeError):  # a build of torch without it
         return False
     return torch.equal(products, codes[:, 0].int() * (127 * code_size))
-
-
-class Faiss:
-    """An index of the codes in Faiss."""
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
-        """See :class:`Engine`."""
-        wanted = min(count + len(scored), self._engine.ntotal)
-        if hasattr(self._engine, "hnsw"):
-            self._engine.hnsw.efSearch = wanted
-        products, rows = self._engine.search(np.ascontiguousarray(weights.cpu().numpy()), wanted)
-        return [_without(of_rows, of_fit, count, scored) for of_rows, of_fit in zip(rows, products, strict=True)]
-
-
-def _without(rows: np.ndarray, products: np.ndarray, count: int, scored: np.ndarray) -> Proposals:
-    kept = np.flatnonzero((rows >= 0) & ~np.isin(rows, scored))[:count]
-    kept = kept[np.argsort(rows[kept])]
-    return Proposals(rows[kept], products[kept])
-
-
-class GraphWalk:
-    """Walks the graph of nearest documents, by their codes instead of their vectors."""
-
-    def __init__(self, index: FlatIndex, graph: GraphIndex, codes: Codes, device: torch.device) -> None:
-        self._codes = codes
-        self._walk = GraphSearch(index, graph, device, num_entry_points=0, documents=codes)
-
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
-        """See :class:`Engine`."""
-        products = self._codes.gather(torch.from_numpy(scored)) @ weights.T
-        best = products.topk(min(_SEEDS, len(scored)), dim=0).indices.T.cpu().numpy()
-        wanted = min(count + len(scored), len(self._codes))
-        found = self._walk.walk(QNets.from_vectors(weights), wanted, [scored[places] for places in best])
-        return [_without(rows, values, count, scored) for rows, values in found]
-
-
-def make_engine(
-    name: str, index: FlatIndex, surrogate: Surrogate, codes: Codes, device: torch.device, graph: str | None = None
-) -> Engine:
-    """Make what a name of :data:`hypensearch.search.flags.ENGINES` stands for.
-
-    :param graph: Name of the graph; None for the only one.
-    :raises HypensearchError: When the name is unknown, or the index lacks what it needs; says how to make it.
-    """
-    if name == "scan":
-        return Scan(codes)
-    if name == "graph":
-        return GraphWalk(index, GraphIndex.open(index, graph), codes, device)
-    if name not in ENGINES:
-        raise HypensearchError(f"--engine {name}: wanted {', '.join(ENGINES[:-1])} or {ENGINES[-1]}")
-    return Faiss(open_codes_in_faiss(name, index, surrogate))

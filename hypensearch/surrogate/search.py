@@ -21,7 +21,7 @@ Hits have their exact scores. Every search estimates its own recall from the err
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +97,6 @@ class SurrogateSearch:
     :param surrogate: The codes of its documents.
     :param device: Where to compute.
     :param options: How hard to try.
-    :param engine: Gives what finds the highest inner products of codes; :mod:`hypensearch.surrogate.product_search`.
     """
 
     #: What this thread's last search did, a record for each query.
@@ -109,14 +108,13 @@ class SurrogateSearch:
         surrogate: Surrogate,
         device: torch.device,
         options: SurrogateOptions | None = None,
-        engine: Callable[[Codes], Engine] = Scan,
     ) -> None:
         self.index = index
         self.options = options or SurrogateOptions()
         self.has_gradients = surrogate.has_gradients
         self._device = device
         self._codes = Codes(surrogate, device)
-        self._engine = engine(self._codes)
+        self._engine = Scan(self._codes)
         takes_glance = surrogate.has_gradients and Glance.is_worthwhile(index.num_docs)
         self._glance = Glance(self._codes) if takes_glance else None
         size, most = self.options.sample or _SAMPLE, self.options.max_scored

@@ -190,11 +190,6 @@ def write_surrogate(
     return surrogate
 
 
-def codes_digest(surrogate: Surrogate) -> str:
-    """Identify the codes, for what is made of them."""
-    return "-".join(str(surrogate.facts["files"][name]["sha256"]) for name in ("codes", "scales"))
-
-
 class _File(TypedDict):
     name: Name
     bytes: Count

@@ -24,8 +24,6 @@ from hypensearch.formats.door import is_plain, read_plain, root_of_checkpoint, s
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.json_files import read_json
 from hypensearch.formats.npy import map_bytes, map_npy
-from hypensearch.graph.centroids import FOLDER as CENTROIDS
-from hypensearch.graph.centroids import open_centroids
 from hypensearch.graph.store import GraphIndex, graph_names
 from hypensearch.models.checkpoint_folder import checkpoint_folder
 from hypensearch.surrogate.store import open_surrogate
@@ -162,7 +160,6 @@ def _beside(folder: str, manifest: Manifest, full: bool, done: Done) -> Iterator
         for name in graph_names(index):
             yield from _graph_findings(index, name, full, done)
         yield from _surrogate_findings(index, full, done)
-        yield from _centroid_findings(index)
         if manifest.extra_files:
             yield from _faiss_findings(index, full, done)
 
@@ -185,14 +182,6 @@ def _surrogate_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Fi
             codes.verify(done)
     except HypensearchError as error:
         yield Finding(str(error), again)
-
-
-def _centroid_findings(index: FlatIndex) -> Iterator[Finding]:
-    if os.path.exists(os.path.join(index.folder, CENTROIDS)):
-        try:
-            open_centroids(index)
-        except HypensearchError as error:
-            yield Finding(str(error))
 
 
 def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:

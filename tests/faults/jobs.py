@@ -26,7 +26,6 @@ from hypensearch.flat import FlatIndex
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
-from hypensearch.graph.centroids import build_centroids
 from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.stored import architecture_facts, to_arrays
@@ -86,7 +85,6 @@ def _beside_jobs(root: Path) -> Iterator[tuple[str, Job]]:
     beside = {
         "graph": (_graph, partial(_hits, searcher="graph"), "graphs/*/graph.json", True),
         "surrogate": (_surrogate, partial(_hits, searcher="surrogate"), "surrogate/surrogate.json", False),
-        "centroids": (_centroids, partial(_hits, searcher="graph", entry="centroids"), "centroids/*.json", False),
     }
     for kind, (act, read, manifest, resumes) in beside.items():
         for name, older in (("new", False), ("in place of older ones", True)):
@@ -210,12 +208,10 @@ def _join(work: Path) -> int:
 def _index_with(corpora: Path, kind: str, older: bool, work: Path) -> None:
     _must(_encode(corpora / "new.jsonl", work))
     with FlatIndex.open(work / "out") as index:
-        if kind == "centroids" or (kind == "graph" and older):
+        if kind == "graph" and older:
             build_graph(index, CPU, degree=4, name="g")
         if kind == "surrogate" and older:
             build_surrogate(index, random_q_nets(CONFIG, 9, seed=5), CPU, seed=1)
-        if kind == "centroids" and older:
-            build_centroids(index, 3, seed=1)
 
 
 def _graph(work: Path, *, overwrite: bool = False) -> int:
@@ -230,10 +226,6 @@ def _surrogate(work: Path) -> int:
             build_surrogate(index, random_q_nets(CONFIG, 9, seed=6), CPU)
 
     return cli.run(build)
-
-
-def _centroids(work: Path) -> int:
-    return _command("index", "--index", work / "out", "--centroids", 8)
 
 
 def _hits(work: Path, **options: object) -> object:

@@ -29,7 +29,6 @@ WAYS = {
     "exhaustive": {"searcher": "exhaustive"},
     "graph": {"searcher": "graph"},
     "graph, paper": {"searcher": "graph", "variant": "paper", "ncandidates": 1000},
-    "graph from surrogate": {"searcher": "graph", "entry": "surrogate"},
     "surrogate": {"searcher": "surrogate"},
 }
 Search = Callable[[QNets, int], list[list[Hit]]]

@@ -181,6 +181,19 @@ def test_remove_query_still_gives_all_hits(collection: Collection) -> None:
         assert [hit.docid for hit in found] == [hit.docid for hit in others[:hits]]
 
 
+def test_seed_variant_and_entry_points_reach_graph_search(collection: Collection) -> None:
+    if not (collection.index / "graphs").exists():
+        succeed("index", "--index", collection.index, "--degree", 6)
+
+    def walk(*flags: object) -> bytes:
+        few = ("--searcher", "graph", "--num-entry-points", 5, "--max-iter", 1, "--hits", 50, "--ncandidates", 2)
+        return collection.run(*few, *flags)
+
+    assert walk("--entry-seed", 1) != walk("--entry-seed", 2)
+    assert len(walk("--variant", "released").splitlines()) == 5 * len(TOPICS)
+    assert len(walk("--variant", "paper").splitlines()) == 2 * len(TOPICS)  # no more are offered
+
+
 def test_max_passage(collection: Collection) -> None:
     flags = ["--max-passage", "--max-passage-hits", 5]
     everything = collection.hits("--hits", NUM_DOCS)
