@@ -108,6 +108,7 @@ LIBRARIES = {
     "pyserini": {"pyserini.bridge"},
     "jnius": {"pyserini.java"},
     "jnius_config": {"pyserini.java"},
+    "google": {"formats"},
     "faiss": {"formats", "flat", "graph", "surrogate", "bench"},
     "fastapi": {"serve"},
     "prometheus_client": {"serve"},

@@ -9,32 +9,35 @@ takes every ``shard_num``-th line.
 
 from __future__ import annotations
 
-import codecs
 import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, BinaryIO
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import read_at_most
 from hypensearch.formats.files import MAX_LINE_BYTES, UTF8_BOM, PathLike, decode_line, is_gzip_name, open_stream
-from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.json_lines import binary_lines, decode_whole, found_in, id_of, kind_of, parse_object, reason_of
 
 SUFFIXES = (".jsonl", ".json", ".jsonl.gz", ".json.gz")
 DOCID_FIELDS = ("id", "_id", "docid")
+#: A file that is one JSON array is read whole.
+MAX_ARRAY_BYTES = 2**30
 
 _BLOCK_BYTES = 2**20
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
-_decode_json = json.JSONDecoder().raw_decode
-_Parse = Callable[[Any], tuple[str, str, tuple[str, ...]]]
+_raw_decode = json.JSONDecoder().raw_decode
+_Parse = Callable[[dict[str, Any]], tuple[str, str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusPosition:
-    """Where to go on reading a corpus: just behind a document.
+    """Where to resume reading a corpus: just behind a document.
 
     :param path: The file; within a folder its name alone counts, so that the folder may have moved.
     :param line: The last line that was read, from 1; 0 when none was.
@@ -69,12 +72,8 @@ class Document:
 
     @property
     def position(self) -> CorpusPosition:
-        """Where to go on once this document is done."""
+        """Where to resume once this document is done."""
         return CorpusPosition(self.path, self.line, self.offset + self.length)
-
-
-class _Flaw(Exception):
-    """What is wrong with a document; the caller adds where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,34 +103,28 @@ class TextRule:
         if not self.delimiter:
             raise HypensearchError("the delimiter is empty; --delimiter wants at least one character")
 
-    def parse(self, record: Any, *, allow_empty: bool) -> tuple[str, str, tuple[str, ...]]:
-        """Return a document's id, its text and the fields that the text is made of."""
-        if not isinstance(record, dict):
-            raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
+    def parse(self, record: dict[str, Any], *, allow_empty: bool) -> tuple[str, str, tuple[str, ...]]:
+        """Return a document's id, its text and the fields that the text is made of.
+
+        :raises ValueError: When it has no id or no text, or one that cannot be used.
+        """
         docid = self._docid(record)
         text = self.text(record)
         if not text and not allow_empty:
-            raise _Flaw(f"document {docid!r} has no text; --allow-empty takes such documents")
+            raise ValueError(f"document {docid!r} has no text; --allow-empty takes such documents")
         return docid, text, self._encoded_fields(record)
 
     def _docid(self, record: dict[str, Any]) -> str:
-        names = DOCID_FIELDS if self.docid_field is None else (self.docid_field,)
-        docid = next((record[name] for name in names if name in record), None)
-        if docid is None:
-            wanted = "', '".join(names)
-            raise _Flaw(f"no id: '{wanted}' was wanted, {_names(record)}; --docid-field names another")
-        if type(docid) is int:
-            return str(docid)
-        if not isinstance(docid, str):
-            raise _Flaw(f"the id is {_kind(docid)}, a string or a whole number was wanted")
-        if flaw := flaw_of_id(docid):
-            raise _Flaw(f"the id {flaw}")
-        return docid
+        try:
+            return id_of(record, *(DOCID_FIELDS if self.docid_field is None else (self.docid_field,)))
+        except ValueError as error:
+            raise ValueError(f"{error}; --docid-field names another field") from None
 
-    def text(self, record: Any) -> str:
-        """Return a document's text."""
-        if not isinstance(record, dict):
-            raise _Flaw(f"a JSON object was wanted, found {_kind(record)}")
+    def text(self, record: dict[str, Any]) -> str:
+        """Return a document's text.
+
+        :raises ValueError: When it lacks a field.
+        """
         if self.fields == ("contents",) and "contents" not in record and "text" in record:
             names = [name for name in (self.title_field, "text") if name is not None and name in record]
             return " ".join(filter(None, (_string(record, name).strip() for name in names)))  # BEIR's
@@ -153,13 +146,13 @@ class TextRule:
     def _split_contents(self, record: dict[str, Any]) -> str:
         if "contents" not in record:
             missing = next(name for name in self.fields if name not in record)
-            raise _Flaw(f"no field '{missing}' and no 'contents', {_names(record)}; --fields names the right ones")
+            raise ValueError(f"no field '{missing}' and no 'contents', {found_in(record)}; --fields names the right ones")
         contents = _string(record, "contents")
         if contents.count(self.delimiter) == len(self.fields):
             contents = contents.removesuffix(self.delimiter)
         parts = contents.split(self.delimiter)
         if len(parts) != len(self.fields):
-            raise _Flaw(
+            raise ValueError(
                 f"'contents' splits into {len(parts)} parts at {self.delimiter!r}, but --fields names "
                 f"{len(self.fields)} ({' '.join(self.fields)}); --fields contents takes it whole"
             )
@@ -177,8 +170,8 @@ def read_corpus(
 ) -> Iterator[Document]:
     r"""Stream the documents of a corpus.
 
-    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents. Repeated ids
-    are not looked for.
+    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents, which is read
+    whole. Repeated ids are not looked for.
 
     :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
     :param rule: Which text of a document is taken.
@@ -207,9 +200,9 @@ def text_of(raw: str, rule: TextRule) -> str:
     :raises HypensearchError: When it is not JSON, or lacks a field.
     """
     try:
-        return _LONE_SURROGATES.sub("\ufffd", rule.text(_parse_json(raw.strip(" \t\r\n"))))
-    except _Flaw as flaw:
-        raise HypensearchError(str(flaw)) from None
+        return _LONE_SURROGATES.sub("\ufffd", rule.text(parse_object(raw)))
+    except ValueError as error:
+        raise HypensearchError(str(error)) from None
 
 
 def corpus_files(path: PathLike) -> list[str]:
@@ -241,18 +234,8 @@ def _string(record: dict[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise _Flaw(f"field '{name}' is {_kind(value)}, a string was wanted")
+        raise ValueError(f"field '{name}' is {kind_of(value)}, a string was wanted")
     return value
-
-
-def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a string"}
-    return names.get(type(value), "a number")
-
-
-def _names(record: dict[str, Any]) -> str:
-    shown = ", ".join(f"'{name[:40]}'" for name in list(record)[:8])
-    return f"found {shown or 'no fields'}"
 
 
 def _files_from(files: list[tuple[int, str]], start: CorpusPosition, path: PathLike) -> list[tuple[int, str]]:
@@ -260,72 +243,44 @@ def _files_from(files: list[tuple[int, str]], start: CorpusPosition, path: PathL
     for place, (_, name) in enumerate(files):
         if os.path.basename(name) == wanted:
             return files[place:]
-    raise HypensearchError(f"{path}: {wanted!r}, where reading was to go on, is gone; begin anew")
+    raise HypensearchError(f"{path}: {wanted!r}, where reading was to resume, is gone; begin again")
 
 
 def _read_files(
     files: list[tuple[int, str]], parse: _Parse, shard_id: int, shard_num: int, start: CorpusPosition | None
 ) -> Iterator[Document]:
     for file_number, path in files:
-        first = (shard_id - file_number) % shard_num
-        yield from _read_file(path, parse, first, shard_num, start)
+        yield from _read_file(path, parse, (shard_id - file_number) % shard_num, shard_num, start)
         start = None
 
 
 def _read_file(path: str, parse: _Parse, first: int, step: int, start: CorpusPosition | None) -> Iterator[Document]:
     with open_stream(path) as stream:
-        head = stream.peek(64) if hasattr(stream, "peek") else b""
-        if head.removeprefix(UTF8_BOM).lstrip(b" \t\r\n").startswith(b"["):
-            documents = _read_array(stream, path, parse, first, step)
-            begin = start.offset if start else 0
-            yield from (document for document in documents if document.offset >= begin)
-            return
-        if start is not None and start.offset:
-            _skip_to(stream, path, start)
-        else:
-            start = None
-        yield from _read_lines(stream, path, parse, first, step, start or CorpusPosition(path, 0, 0))
+        begin = stream.peek(64).removeprefix(UTF8_BOM).lstrip(b" \t\r\n")  # type: ignore[attr-defined]
+        objects = _array_elements(stream, path, start) if begin.startswith(b"[") else _lines(stream, path, start)
+        for place, number, offset, content in objects:
+            if place % step != first:
+                continue
+            text = decode_line(content, path, number).strip(" \t\r\n")
+            if not text:
+                continue
+            try:
+                docid, encoded, fields = parse(parse_object(text))
+            except ValueError as error:
+                raise HypensearchError(f"{path}:{number}: {error}") from None
+            if "\\u" in text:
+                encoded = _LONE_SURROGATES.sub("\ufffd", encoded)
+            yield Document(docid, encoded, path, number, offset, len(content), fields)
 
 
-def _read_lines(
-    stream: BinaryIO, path: str, parse: _Parse, first: int, step: int, start: CorpusPosition
-) -> Iterator[Document]:
-    number, offset = start.line, start.offset
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            raise HypensearchError(f"{path}:{number}: line is longer than {MAX_LINE_BYTES:,} bytes")
-        begin, offset = offset, offset + len(line)
-        if (number - 1) % step != first:
-            continue
-        if number == 1:
-            line = line.removeprefix(UTF8_BOM)
-        string = decode_line(line, path, number).strip(" \t\r\n")
-        if not string:
-            continue
-        try:
-            docid, text, fields = parse(_parse_json(string))
-        except _Flaw as flaw:
-            raise HypensearchError(f"{path}:{number}: {flaw}") from None
-        if "\\u" in string:
-            text = _LONE_SURROGATES.sub("\ufffd", text)
-        yield Document(docid, text, path, number, begin, offset - begin, fields)
-
-
-def _parse_json(string: str) -> Any:
-    try:
-        record, end = _decode_json(string)
-    except (ValueError, RecursionError) as error:
-        raise _Flaw(f"not JSON: {_reason(error)}") from None
-    if end != len(string):
-        raise _Flaw(f"not JSON: more than one value on the line (column {end + 1})")
-    return record
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} (column {error.colno})"
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
+def _lines(stream: BinaryIO, path: str, start: CorpusPosition | None) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield each line's place among them, number, offset and content."""
+    if start is not None and start.offset:
+        _skip_to(stream, path, start)
+    else:
+        start = CorpusPosition(path, 0, 0)
+    for number, offset, line in binary_lines(stream, path, start.line, start.offset):
+        yield number - 1, number, offset, line
 
 
 def _skip_to(stream: BinaryIO, path: str, start: CorpusPosition) -> None:
@@ -339,105 +294,53 @@ def _skip_to(stream: BinaryIO, path: str, start: CorpusPosition) -> None:
     # A last line without a line end is behind us when nothing follows it.
     if not last or (last != b"\n" and stream.peek(1)):  # type: ignore[attr-defined]
         raise HypensearchError(
-            f"{path}: has changed since byte {start.offset:,} (line {start.line}) was reached; begin anew"
+            f"{path}: has changed since byte {start.offset:,} (line {start.line}) was reached; begin again"
         )
 
 
-def _read_array(stream: BinaryIO, path: str, parse: _Parse, first: int, step: int) -> Iterator[Document]:
-    for number, (record, line, offset, length) in enumerate(_ArrayReader(stream, path)):
-        if number % step != first:
-            continue
-        try:
-            docid, text, fields = parse(record)
-        except _Flaw as flaw:
-            raise HypensearchError(f"{path}:{line}: {flaw}") from None
-        yield Document(docid, _LONE_SURROGATES.sub("\ufffd", text), path, line, offset, length, fields)
+def _array_elements(stream: BinaryIO, path: str, start: CorpusPosition | None) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield each element's place in the array, line, offset and content."""
+    content = read_at_most(stream, MAX_ARRAY_BYTES + 1)
+    if len(content) > MAX_ARRAY_BYTES:
+        raise HypensearchError(
+            f"{path}: a JSON array of more than {MAX_ARRAY_BYTES:,} bytes, which is read whole; write one document a "
+            "line, as jq -c '.[]' does"
+        )
+    text = decode_whole(content, path)
+    at, line, offset = 0, 1, len(content) - len(content.removeprefix(UTF8_BOM))
 
+    def move_to(end: int) -> None:
+        nonlocal at, line, offset
+        passed = text[at:end]
+        at, line, offset = end, line + passed.count("\n"), offset + len(passed.encode("utf-8"))
 
-class _ArrayReader:
-    """The values of one JSON array, read block by block.
+    def next_letter() -> str:
+        move_to(_JSON_SPACE.match(text, at).end())  # type: ignore[union-attr]
+        return text[at : at + 1]
 
-    Holds no more than one value and one block. Iteration gives ``(value, line, offset, length)``.
-    """
+    def flaw(found: str) -> HypensearchError:
+        return HypensearchError(f"{path}:{line}: {found}")
 
-    def __init__(self, stream: BinaryIO, path: str) -> None:
-        self._stream = stream
-        self._path = path
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
-        self._text = ""
-        self._at = 0
-        self._line = 1
-        self._offset = len(UTF8_BOM) if stream.peek(3)[:3] == UTF8_BOM else 0  # type: ignore[attr-defined]
-        self._ended = False
-
-    def __iter__(self) -> Iterator[tuple[Any, int, int, int]]:
-        self._skip("[")
-        if self._next_letter() == "]":
-            self._skip("]")
-        else:
-            while True:
-                yield self._value()
-                if self._next_letter() != ",":
-                    break
-                self._skip(",")
-            self._skip("]")
-        if self._next_letter():
-            raise self._flaw("more text behind the end of the JSON array")
-
-    def _value(self) -> tuple[Any, int, int, int]:
-        if self._next_letter() in ("", "]"):
-            raise self._flaw("the JSON array breaks off: another document was wanted")
-        while True:
+    next_letter()
+    move_to(at + 1)
+    if next_letter() != "]":
+        for place in count():
             try:
-                value, end = _decode_json(self._text, self._at)
+                _, end = _raw_decode(text, at)
             except (ValueError, RecursionError) as error:
-                if self._ended or isinstance(error, RecursionError) or not self._may_grow():
-                    raise self._flaw(f"not JSON: {_reason(error).partition(' (')[0]}") from None
-                self._grow()
-                continue
-            # A number at the end of the text may go on in the next block.
-            if end == len(self._text) and not self._ended:
-                self._grow()
-                continue
-            line, offset = self._line, self._offset
-            self._move_to(end)
-            return value, line, offset, self._offset - offset
-
-    def _skip(self, letter: str) -> None:
-        if self._next_letter() != letter:
-            raise self._flaw(f"{letter!r} was wanted in the JSON array, found {self._next_letter() or 'its end'!r}")
-        self._move_to(self._at + 1)
-
-    def _next_letter(self) -> str:
-        while True:
-            space = _JSON_SPACE.match(self._text, self._at)
-            assert space is not None
-            self._move_to(space.end())
-            if self._at < len(self._text):
-                return self._text[self._at]
-            if self._ended:
-                return ""
-            self._grow()
-
-    def _move_to(self, end: int) -> None:
-        passed = self._text[self._at : end]
-        self._line += passed.count("\n")
-        self._offset += len(passed) if passed.isascii() else len(passed.encode("utf-8"))
-        self._at = end
-
-    def _may_grow(self) -> bool:
-        return len(self._text) - self._at <= MAX_LINE_BYTES
-
-    def _grow(self) -> None:
-        # Twice as much each time, so that a long document is not tried again for every block.
-        block = self._stream.read(max(_BLOCK_BYTES, len(self._text) - self._at))
-        self._ended = not block
-        try:
-            more = self._decoder.decode(block, final=self._ended)
-        except UnicodeDecodeError:
-            raise self._flaw("bytes that are not UTF-8, here or on the lines that follow") from None
-        self._text = self._text[self._at :] + more
-        self._at = 0
-
-    def _flaw(self, message: str) -> HypensearchError:
-        return HypensearchError(f"{self._path}:{self._line}: {message}")
+                raise flaw(f"not JSON: {reason_of(error).partition(' (')[0]}") from None
+            element = text[at:end].encode("utf-8")
+            if len(element) > MAX_LINE_BYTES:
+                raise flaw(f"a document of more than {MAX_LINE_BYTES:,} bytes")
+            if start is None or offset >= start.offset:
+                yield place, line, offset, element
+            move_to(end)
+            if next_letter() != ",":
+                break
+            move_to(at + 1)
+            next_letter()
+    if next_letter() != "]":
+        raise flaw(f"']' was wanted in the JSON array, found {next_letter() or 'its end'!r}")
+    move_to(at + 1)
+    if next_letter():
+        raise flaw("more text behind the end of the JSON array")

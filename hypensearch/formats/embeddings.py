@@ -4,18 +4,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.encoded_items import read_encoded_items
-from hypensearch.formats.files import MAX_LINE_BYTES, decode_line, is_pipe, numbered_lines, open_stream
+from hypensearch.formats.files import decode_line, is_pipe, numbered_lines, open_stream
 from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.json_lines import BLANKS, binary_lines, found_in, id_of, parse_object
 
 FAISS_INDEX = "index"
 FAISS_DOCID = "docid"
@@ -52,7 +53,7 @@ class VectorSource:
     :param kind: "embeddings.jsonl", "faiss" or "encoded_items".
     :param files: Its files, in reading order.
     :param has_text: Whether it knows the documents' texts.
-    :param num_docs: How many there are, None when only reading tells.
+    :param num_docs: How many there are, None when only reading shows it.
     """
 
     kind: str
@@ -87,7 +88,9 @@ def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
     if path.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):
         return _jsonl_source([path])
     if path.endswith(".docs"):
-        return VectorSource("encoded_items", [path], True, None, lambda rows, skip: _read_items(path, rows, skip))
+        return VectorSource(
+            "encoded_items", [path], True, None, lambda rows, skip: _blocks(_read_items(path, skip), rows)
+        )
     if os.path.basename(path) == FAISS_INDEX:
         return _open_folder(os.path.dirname(path) or ".")
     raise HypensearchError(f"{path}: vectors of unknown form; {_UNKNOWN}")
@@ -112,111 +115,76 @@ class _Item:
     position: tuple[int, int, int] | None = None
 
 
-def _batched(items: Iterator[_Item], rows: int) -> Iterator[VectorBlock]:
+def _blocks(items: Iterator[_Item], rows: int) -> Iterator[VectorBlock]:
     """Gather documents to blocks; their vectors must be of one size."""
-    block: list[_Item] = []
     dim = None
-    for item in items:
-        dim = dim or len(item.vector)
-        if len(item.vector) != dim:
-            raise HypensearchError(f"{item.place}: {len(item.vector)} dimensions, the documents before have {dim}")
-        block.append(item)
-        if len(block) == rows:
-            yield _block(block)
-            block = []
-    if block:
-        yield _block(block)
-
-
-def _block(items: Sequence[_Item]) -> VectorBlock:
-    positions = [item.position for item in items if item.position is not None]
-    return VectorBlock(
-        docids=[item.docid for item in items],
-        vectors=np.stack([item.vector for item in items]),
-        places=[item.place for item in items],
-        texts=[item.text for item in items],
-        positions=positions if len(positions) == len(items) else None,
-    )
+    while block := list(islice(items, rows)):
+        dim = dim or len(block[0].vector)
+        for item in block:
+            if len(item.vector) != dim:
+                raise HypensearchError(f"{item.place}: {len(item.vector)} dimensions, the documents before have {dim}")
+        positions = [item.position for item in block if item.position is not None]
+        yield VectorBlock(
+            docids=[item.docid for item in block],
+            vectors=np.stack([item.vector for item in block]),
+            places=[item.place for item in block],
+            texts=[item.text for item in block],
+            positions=positions if len(positions) == len(block) else None,
+        )
 
 
 # Pyserini's embeddings.jsonl: {"id", "contents", "vector"} a line.
 
 
 def _jsonl_source(files: list[str]) -> VectorSource:
-    def read(rows: int, skip: int) -> Iterator[VectorBlock]:
-        return _batched(_read_jsonl(files, skip), rows)
-
-    return VectorSource(EMBEDDINGS, files, True, None, read)
+    return VectorSource(EMBEDDINGS, files, True, None, lambda rows, skip: _blocks(_read_jsonl(files, skip), rows))
 
 
 def _read_jsonl(files: list[str], skip: int) -> Iterator[_Item]:
-    for number, path in enumerate(files):
-        offset = 0
+    for file_number, path in enumerate(files):
         with open_stream(path) as stream:
-            line_number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                line_number += 1
-                place = f"{path}:{line_number}"
-                if len(line) > MAX_LINE_BYTES:
-                    raise HypensearchError(f"{place}: line is longer than {MAX_LINE_BYTES:,} bytes")
-                position = (number, offset, len(line))
-                offset += len(line)
+            for number, offset, line in binary_lines(stream, path):
                 if not line.strip():
                     continue
                 if skip:
                     skip -= 1
                     continue
-                docid, vector, text = _parse_embedding(decode_line(line, path, line_number), place)
-                yield _Item(docid, vector, place, text, position)
+                place = f"{path}:{number}"
+                try:
+                    docid, vector, text = _parse_embedding(decode_line(line, path, number))
+                except ValueError as error:
+                    raise HypensearchError(f"{place}: {error}") from None
+                yield _Item(docid, vector, place, text, (file_number, offset, len(line)))
 
 
-def _parse_embedding(line: str, place: str) -> tuple[str, np.ndarray, str]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise HypensearchError(f"{place}: not JSON: {error}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("vector"), list):
-        raise HypensearchError(f"{place}: wanted an object with 'id', 'contents' and 'vector', a list of numbers")
-    docid = record.get("id")
-    docid = str(docid) if type(docid) is int else docid
-    text = record.get("contents", record.get("text"))
-    return check_docid(docid, place), _vector(record["vector"], place), text if isinstance(text, str) else ""
-
-
-def _vector(numbers: list[object], place: str) -> np.ndarray:
+def _parse_embedding(line: str) -> tuple[str, np.ndarray, str]:
+    record = parse_object(line.strip(BLANKS))
+    numbers, text = record.get("vector"), record.get("contents", record.get("text"))
+    if not isinstance(numbers, list):
+        raise ValueError(f"wanted 'id', 'contents' and 'vector', a list of numbers, {found_in(record)}")
     try:
         if not numbers or not all(type(number) in (int, float) for number in numbers):
             raise ValueError
         with np.errstate(over="ignore"):
-            return np.array(numbers, dtype=np.float64).astype(np.float32)
+            vector = np.array(numbers, dtype=np.float64).astype(np.float32)
     except (ValueError, OverflowError):
-        raise HypensearchError(f"{place}: 'vector' is not a list of numbers") from None
-
-
-def check_docid(docid: object, place: str) -> str:
-    """Check that a docid fits into a run file.
-
-    :param docid: What stands for it.
-    :param place: Where, for the message.
-    :raises HypensearchError: When it is no string, is empty, or holds white space or control characters.
-    """
-    if docid is None or not isinstance(docid, str):
-        raise HypensearchError(f"{place}: no docid (found {docid!r}), every document wants one")
-    if (flaw := flaw_of_id(docid)) is not None:
-        raise HypensearchError(f"{place}: the id {flaw}")
-    return docid
+        raise ValueError("'vector' is not a list of numbers") from None
+    return id_of(record, "id"), vector, text if isinstance(text, str) else ""
 
 
 # The authors' encoded items.
 
 
-def _read_items(path: str, rows: int, skip: int) -> Iterator[VectorBlock]:
-    def items() -> Iterator[_Item]:
-        for number, item in read_encoded_items(path, skip):
-            place = f"{path}, item {number}"
-            yield _Item(check_docid(item.docid, place), item.vector, place, item.text)
+def _read_items(path: str, skip: int) -> Iterator[_Item]:
+    for number, item in read_encoded_items(path, skip):
+        place = f"{path}, item {number}"
+        yield _Item(_checked_docid(item.docid, place), item.vector, place, item.text)
 
-    return _batched(items(), rows)
+
+def _checked_docid(docid: str, place: str) -> str:
+    if flaw := flaw_of_id(docid):
+        raise HypensearchError(f"{place}: the id {flaw}")
+    return docid
 
 
 # Pyserini's Faiss flat index: the file `index` and the file `docid`, one docid a line.
@@ -249,7 +217,7 @@ def map_faiss_flat(path: str) -> np.ndarray:
     wanted = start + 4 * num_docs * dim
     if dim < 1 or num_docs < 1 or count != num_docs * dim or os.path.getsize(path) != wanted:
         raise HypensearchError(
-            f"{path}: {os.path.getsize(path):,} bytes long, but its header tells of {num_docs:,} vectors of "
+            f"{path}: {os.path.getsize(path):,} bytes long, but its header says {num_docs:,} vectors of "
             f"{dim:,} dimensions ({wanted:,} bytes); copy it anew"
         )
     return np.memmap(path, "<f4", "r", start, (num_docs, dim))
@@ -259,32 +227,32 @@ def _faiss_source(folder: str) -> VectorSource:
     index, docid = os.path.join(folder, FAISS_INDEX), os.path.join(folder, FAISS_DOCID)
     num_docs = len(map_faiss_flat(index))
 
-    def read(rows: int, skip: int) -> Iterator[VectorBlock]:
-        vectors = map_faiss_flat(index)
-        return _read_faiss(vectors, docid, rows, skip)
-
-    return VectorSource("faiss", [index, docid], False, num_docs, read)
+    return VectorSource(
+        "faiss",
+        [index, docid],
+        False,
+        num_docs,
+        lambda rows, skip: _read_faiss(map_faiss_flat(index), docid, rows, skip),
+    )
 
 
 def _read_faiss(vectors: np.ndarray, docid_path: str, rows: int, skip: int) -> Iterator[VectorBlock]:
-    docids: list[str] = []
+    def block() -> VectorBlock:
+        start = number - len(docids)
+        places = [f"{docid_path}:{row + 1}" for row in range(start, number)]
+        return VectorBlock(docids, np.array(vectors[start:number], dtype=np.float32), places)
+
     number = 0
+    docids: list[str] = []
     for number, line in numbered_lines(docid_path):
         if number > len(vectors):
             raise HypensearchError(f"{docid_path}:{number}: more docids than the {len(vectors):,} vectors beside it")
-        if number <= skip:
-            continue
-        docids.append(check_docid(line, f"{docid_path}:{number}"))
+        if number > skip:
+            docids.append(_checked_docid(line, f"{docid_path}:{number}"))
         if len(docids) == rows:
-            yield _faiss_block(vectors, docids, number, docid_path)
+            yield block()
             docids = []
     if number < len(vectors):
         raise HypensearchError(f"{docid_path}: {number:,} docids for the {len(vectors):,} vectors beside it")
     if docids:
-        yield _faiss_block(vectors, docids, number, docid_path)
-
-
-def _faiss_block(vectors: np.ndarray, docids: list[str], end: int, docid_path: str) -> VectorBlock:
-    start = end - len(docids)
-    places = [f"{docid_path}:{number + 1}" for number in range(start, end)]
-    return VectorBlock(docids, np.array(vectors[start:end], dtype=np.float32), places)
+        yield block()

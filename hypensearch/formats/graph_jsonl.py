@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypedDict
 
-from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import PathLike, numbered_lines
-from hypensearch.formats.ids import id_in_json
+from hypensearch.formats.files import PathLike
+from hypensearch.formats.json_lines import read_json_lines
+from hypensearch.formats.schema import Id, checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +27,22 @@ class NeighbourList:
     neighbours: list[str]
 
 
+class _Line(TypedDict):
+    item_id: Id
+    neighbors: list[Id]
+
+
 def read_graph_jsonl(path: PathLike) -> Iterator[NeighbourList]:
-    """Stream the lines of a graph file, plain or ``.gz``; blank lines are passed over.
+    """Stream the lines of a graph file, plain or ``.gz``; blank lines are skipped.
 
     :raises HypensearchError: When there is no such file, or for a line that is something else, naming it.
     """
-    for number, line in numbered_lines(path):
-        if line.strip():
-            yield _neighbour_list(line, path, number)
+    for number, line in read_json_lines(path, _checked):
+        yield NeighbourList(number, str(line["item_id"]), [str(docid) for docid in line["neighbors"]])
 
 
-def _neighbour_list(line: str, path: PathLike, number: int) -> NeighbourList:
+def _checked(record: dict[str, Any]) -> _Line:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
-        raise HypensearchError(f"{path}:{number}: not JSON; a line is {_WANTED}") from None
-    if not isinstance(record, dict) or not isinstance(record.get("neighbors"), list) or "item_id" not in record:
-        raise HypensearchError(f"{path}:{number}: a line is {_WANTED}")
-    docid, *neighbours = (id_in_json(value, f"{path}:{number}") for value in (record["item_id"], *record["neighbors"]))
-    return NeighbourList(number, docid, neighbours)
-
-
-_WANTED = '{"item_id": docid, "neighbors": [docid, ...]}'
+        return checked(record, _Line)
+    except ValueError as error:
+        raise ValueError(f'{error}; a line is {{"item_id": docid, "neighbors": [docid, ...]}}') from None

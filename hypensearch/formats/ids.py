@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
-
-from hypensearch.errors import HypensearchError
 
 Value = TypeVar("Value")
 
@@ -22,21 +19,8 @@ MAX_ID_BYTES = 2**16
 _BREAKS_A_RUN_FILE = re.compile(r"[\s\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def id_in_json(value: object, where: str) -> str:
-    """Take an id as JSON holds it, whole numbers included.
-
-    :param where: What stands before an error: file and line.
-    :raises HypensearchError: When it is something else, or empty.
-    """
-    if isinstance(value, str) and value:
-        return value
-    if type(value) is int:
-        return str(value)
-    raise HypensearchError(f"{where}: found {json.dumps(value)[:40]} where an id was wanted")
-
-
 def flaw_of_id(text: str) -> str | None:
-    """Tell why a run file cannot carry an id.
+    """Say why a run file cannot carry an id.
 
     :param text: A docid or a topic id.
     :return: What is wrong, to stand after "the id", or None when it is fine.
@@ -51,8 +35,8 @@ def flaw_of_id(text: str) -> str | None:
 class IdLookup:
     """Finds ids of one file among those of another.
 
-    Ids are compared as they are written. Pyserini, and whoever reads ids as numbers, drops leading zeros; so an id that
-    is not there stands for the only one of the same number, ``1`` for ``001``.
+    Ids are compared as they are written. Pyserini reads them as numbers and drops leading zeros; so an id that is not
+    there stands for the only one of the same number, ``1`` for ``001``.
 
     :param ids: Those to look in.
     """

@@ -25,7 +25,7 @@ def read_qrels(path: PathLike) -> dict[str, dict[str, int]]:
     """Read relevance judgements.
 
     :param path: A file in TREC's form (four columns) or BEIR's (three, with or without its header line), plain or
-        ``.gz``; the first line tells which. Columns are parted by any white space.
+        ``.gz``; the first line decides which. Columns are separated by any white space.
     :return: Grades by docid by topic id, in the order of the file. Negative grades are kept: they are "not judged".
     :raises HypensearchError: When there is no such file, it holds no judgement, a line has another number of columns, a
         grade is no whole number, or a document is judged twice with different grades; naming file and line.
@@ -49,7 +49,7 @@ def write_qrels(path: PathLike, qrels: Mapping[str, Mapping[str, int]]) -> None:
     :param path: The file; one that is there is replaced when the new one is whole.
     :param qrels: Grades by docid by topic id.
     :raises HypensearchError: When there are none, for an id that the file cannot carry and a grade that is no whole
-        number. Nothing has been written then.
+        number. Nothing is written then.
     """
     lines = [
         f"{topic} 0 {docid} {_checked_grade(topic, docid, grade, path)}\n"

@@ -12,10 +12,9 @@ import json
 import logging
 import math
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cached_property
+from functools import partial
 from types import TracebackType
 from typing import IO, Any
 
@@ -34,6 +33,7 @@ PARTIAL = ".partial"
 
 logger = logging.getLogger(__name__)
 
+_Ranked = list[tuple[str, int, float]]  # docids, ranks, scores
 _MAX_BYTES = 32 * 2**30
 _MAX_LINE_BYTES = 2**16
 
@@ -63,8 +63,15 @@ def open_run_writer(
     :raises HypensearchError: For a format that does not exist, a tag with white space, less than one hit, or the kilt
         format without data points.
     """
-    writers: dict[str, type[RunWriter]] = {"trec": TrecWriter, "msmarco": MsMarcoWriter, "kilt": KiltWriter}
-    if output_format not in writers:
+    datapoints = topics or {}
+    forms: dict[str, Callable[[str, _Ranked], str]] = {
+        "trec": lambda topic, ranked: "".join(
+            f"{topic} Q0 {docid} {rank} {score:.6f} {tag}\n" for docid, rank, score in ranked
+        ),
+        "msmarco": lambda topic, ranked: "".join(f"{topic}\t{docid}\t{rank}\n" for docid, rank, _ in ranked),
+        "kilt": partial(_kilt_line, path, datapoints, IdLookup(datapoints)),
+    }
+    if output_format not in forms:
         raise HypensearchError(f"output format {output_format!r} is not one of {', '.join(OUTPUT_FORMATS)}")
     if flaw := flaw_of_id(tag):
         raise HypensearchError(f"the run tag {flaw}")
@@ -74,10 +81,20 @@ def open_run_writer(
     if hits < 1:
         raise HypensearchError(f"a run of {hits} hits per topic was asked for; at least 1 was wanted")
     delimiter = (max_passage_delimiter or None) if use_max_passage else None
-    return writers[output_format](path, tag, hits, use_max_passage, delimiter, topics or {})
+    return RunWriter(path, forms[output_format], hits, use_max_passage, delimiter)
 
 
-class RunWriter(ABC):
+def _kilt_line(
+    path: PathLike, datapoints: Mapping[str, Mapping[str, Any]], lookup: IdLookup, topic: str, ranked: _Ranked
+) -> str:
+    datapoint = datapoints.get(lookup.find(topic) or topic)
+    if datapoint is None:
+        raise HypensearchError(f"{path}: topic {topic!r} is not among the kilt topics")
+    provenance = [{"wikipedia_id": docid} for docid, _, _ in ranked]
+    return json.dumps({**datapoint, "output": [{"provenance": provenance}]}) + "\n"
+
+
+class RunWriter:
     """A run that is being written. Made by :func:`open_run_writer`.
 
     When the ``with`` block ends without an error, the run takes its name; after an error nothing of it is left. After
@@ -88,18 +105,16 @@ class RunWriter(ABC):
     def __init__(
         self,
         path: PathLike,
-        tag: str,
+        lines_of: Callable[[str, _Ranked], str],
         max_hits: int,
         use_max_passage: bool,
         delimiter: str | None,
-        topics: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self.path = path
-        self.tag = tag
-        self.max_hits = max_hits
-        self.use_max_passage = use_max_passage
-        self.delimiter = delimiter
-        self.topics = topics
+        self._lines_of = lines_of
+        self._max_hits = max_hits
+        self._use_max_passage = use_max_passage
+        self._delimiter = delimiter
         self._written: set[str] = set()
         self._exit = ExitStack()
         self._file: IO[str] | None = None
@@ -123,7 +138,7 @@ class RunWriter(ABC):
         :param topic: Its id, each one once.
         :param hits: What has a docid and a score. Their order is not changed; see :func:`separate_ties`.
         :raises HypensearchError: For an id that is empty or holds white space, a score that is not a finite number, a
-            document twice, or a topic twice. Nothing of the topic has been written then.
+            document twice, or a topic twice. Nothing of the topic is written then.
         """
         if self._file is None:
             raise ValueError("the run is not open: write within a `with open_run_writer(...) as writer:` block")
@@ -131,7 +146,7 @@ class RunWriter(ABC):
             raise HypensearchError(f"{self.path}: the topic id {flaw}")
         if topic in self._written:
             raise HypensearchError(f"{self.path}: topic {topic!r} comes twice; give each topic its own id")
-        lines = self._lines(topic, self._ranked(topic, hits))
+        lines = self._lines_of(topic, self._ranked(topic, hits))
         self._file.write(lines)
         self._written.add(topic)
         self._whole_bytes += len(lines.encode("utf-8"))
@@ -154,60 +169,27 @@ class RunWriter(ABC):
             partial,
         )
 
-    @abstractmethod
-    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
-        """Give a topic's lines, for its docids, ranks and scores."""
-
-    def _ranked(self, topic: str, hits: Iterable[Hit]) -> list[tuple[str, int, float]]:
-        ranked: list[tuple[str, int, float]] = []
+    def _ranked(self, topic: str, hits: Iterable[Hit]) -> _Ranked:
+        ranked: _Ranked = []
         seen: set[str] = set()
         for hit in hits:
-            docid = hit.docid.split(self.delimiter)[0] if self.delimiter else hit.docid.strip()
-            if docid in seen and self.use_max_passage:
+            docid = hit.docid.split(self._delimiter)[0] if self._delimiter else hit.docid.strip()
+            if docid in seen and self._use_max_passage:
                 continue
-            self._check(topic, docid, hit.score, seen)
+            if flaw := self._flaw(docid, hit.score, seen):
+                raise HypensearchError(f"{self.path}: topic {topic!r}: {flaw}")
             seen.add(docid)
             ranked.append((docid, len(seen), hit.score))
-            if len(seen) == self.max_hits:
+            if len(seen) == self._max_hits:
                 break
         return ranked
 
-    def _check(self, topic: str, docid: str, score: float, seen: set[str]) -> None:
+    def _flaw(self, docid: str, score: float, seen: set[str]) -> str | None:
         if flaw := flaw_of_id(docid):
-            raise HypensearchError(f"{self.path}: topic {topic!r}: the docid {flaw}")
+            return f"the docid {flaw}"
         if docid in seen:
-            raise HypensearchError(f"{self.path}: topic {topic!r}: document {docid!r} comes twice")
-        if not math.isfinite(score):
-            raise HypensearchError(f"{self.path}: topic {topic!r}: the score of document {docid!r} is {score}")
-
-
-class TrecWriter(RunWriter):
-    """Lines of topic, Q0, docid, rank, score and tag."""
-
-    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
-        return "".join(f"{topic} Q0 {docid} {rank} {score:.6f} {self.tag}\n" for docid, rank, score in ranked)
-
-
-class MsMarcoWriter(RunWriter):
-    """Lines of topic, docid and rank."""
-
-    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
-        return "".join(f"{topic}\t{docid}\t{rank}\n" for docid, rank, _ in ranked)
-
-
-class KiltWriter(RunWriter):
-    """Data points with the documents found as their output."""
-
-    def _lines(self, topic: str, ranked: list[tuple[str, int, float]]) -> str:
-        datapoint = self.topics.get(self._lookup.find(topic) or topic)
-        if datapoint is None:
-            raise HypensearchError(f"{self.path}: topic {topic!r} is not among the kilt topics")
-        provenance = [{"wikipedia_id": docid} for docid, _, _ in ranked]
-        return json.dumps({**datapoint, "output": [{"provenance": provenance}]}) + "\n"
-
-    @cached_property
-    def _lookup(self) -> IdLookup:
-        return IdLookup(self.topics)
+            return f"document {docid!r} comes twice"
+        return None if math.isfinite(score) else f"the score of document {docid!r} is {score}"
 
 
 def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
@@ -241,7 +223,7 @@ def separate_ties(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def _as_read(*scores: float) -> list[float]:
-    """Give the numbers that trec_eval takes scores for."""
+    """Return scores as trec_eval reads them."""
     with np.errstate(over="ignore"):
         return np.array([float(f"{score:.6f}") for score in scores]).astype(np.float32).tolist()
 
@@ -254,7 +236,7 @@ def _check_score(hit: Hit, as_read: float) -> None:
 
 
 def _next_below(above: float) -> float:
-    """Give a score that is read as the next lower number, for one that has been read."""
+    """Return a score that is read as the next lower number."""
     millionth_less = float(f"{above - 1e-6:.6f}")
     if _as_read(millionth_less)[0] < above:
         return millionth_less
@@ -274,7 +256,7 @@ def topics_of_run(path: PathLike) -> list[str]:
 def read_run(path: PathLike) -> dict[str, list[Hit]]:
     """Read a run.
 
-    :param path: A file in TREC's form or MS MARCO's, plain or ``.gz``; the first line tells which.
+    :param path: A file in TREC's form or MS MARCO's, plain or ``.gz``; the first line decides which.
     :return: Hits by topic id, both in the order of the file. In MS MARCO's form a score is one over the rank, as in
         Pyserini's conversion.
     :raises HypensearchError: When there is no such file, it holds no hit, a line has another number of columns, a score

@@ -42,6 +42,8 @@ Dtype = Annotated[str, Meta(pattern=_PATTERNS["float32 or float16"])]
 Distance = Annotated[str, Meta(pattern=_PATTERNS["l2, ip or cosine"])]
 FaissFile = Annotated[str, Meta(pattern=_PATTERNS["index or docid"])]
 Short = Annotated[str, Meta(max_length=4096)]
+#: An id as JSON holds it.
+Id = Annotated[str, Meta(min_length=1)] | int
 
 Kind = TypeVar("Kind")
 

@@ -4,9 +4,9 @@
 
 Order and texts are those of Pyserini's query iterators. Ids stay as they are written, leading zeros included, so that
 files with the same ids match; Pyserini makes numbers of them, which is logged. Only TREC's own form (``<num>``) gives
-numbers, as the qrels of the tracks have them. Where Pyserini would lose a topic or a part of a query in silence, or
-fail without saying where, there is an error that names the lines. Blank lines, a byte order mark and ``.gz`` are taken
-everywhere.
+numbers, as the qrels of the tracks have them. Where Pyserini would drop a topic or a part of a query without a word, or
+fail without saying where, there is an error that names the lines. Blank lines, a byte order mark and ``.gz`` are
+accepted everywhere.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import PathLike, decode_line, numbered_lines, read_whole
+from hypensearch.formats.files import PathLike, numbered_lines, read_whole
 from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.json_lines import BLANKS, decode_whole, found_in, id_of, kind_of, read_json_lines, reason_of
 from hypensearch.formats.trec_topics import parse_trec
 
 TOPICS_FORMATS = ("default", "tsv", "trec", "json", "jsonl", "beir", "cacm", "kilt", "raw_jsonl")
@@ -34,9 +35,7 @@ FORMS = (
 )
 
 _MAX_BYTES = 2**30
-_KILT_MARKS = ("[START_ENT]", "[END_ENT]")
 _JSONL_IDS = ("id", "qid", "query_id", "_id")
-_JAVA_BLANKS = "".join(map(chr, range(33)))
 _JAVA_INT = re.compile(r"[+-]?\d+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _MAX_DIGITS = 4000  # of what Python takes for a number
@@ -47,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 def is_local(path_or_name: str) -> bool:
-    """Tell a path to topics from the name of one of Pyserini's topic sets.
+    """Whether a path to topics is meant, not the name of one of Pyserini's topic sets.
 
     A path exists, has a folder in it, or ends like a file of topics.
     """
@@ -60,7 +59,7 @@ def read_topics(path: PathLike, topics_format: str = "default") -> dict[str, str
 
     :param path: The file; a pipe will do.
     :param topics_format: One of :data:`TOPICS_FORMATS`. ``default`` goes by the end of the name, and by the content
-        where the name does not tell or the content is plainly CACM's or TREC's.
+        where the name does not say or the content is plainly CACM's or TREC's.
     :return: Query texts by topic id, the ids as they are written; those of TREC's own form are numbers.
     :raises HypensearchError: When there is no such file, its form is not known, it holds no topic, two topics share an
         id, or a topic is broken; naming file and line.
@@ -71,13 +70,12 @@ def read_topics(path: PathLike, topics_format: str = "default") -> dict[str, str
         raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
     form, why = _default_form(path) if topics_format == "default" else (topics_format, "")
     try:
-        topics = _in_order(_gather(path, _READERS[form](path)), form)
+        topics = _checked(path, _READERS[form](path))
     except HypensearchError as error:
         if not why:
             raise
         raise HypensearchError(f"{error} (read as {form}, as {why}; --topics-format names another form)") from None
-    _say_other_ids(path, topics, form)
-    return {topic.topic_id: topic.query for topic in topics}
+    return {topic.topic_id: topic.query for topic in _in_order(path, topics, form)}
 
 
 def read_kilt_topics(path: PathLike) -> dict[str, dict[str, Any]]:
@@ -87,9 +85,8 @@ def read_kilt_topics(path: PathLike) -> dict[str, dict[str, Any]]:
     :return: The data points by topic id, in the order of the file.
     :raises HypensearchError: As :func:`read_topics`.
     """
-    datapoints = {number: record for number, record in _records(path)}
-    topics = _gather(path, _kilt_topics(path))
-    return {topic.topic_id: datapoints[topic.line] for topic in topics}
+    datapoints = dict(read_json_lines(path, dict, _MAX_BYTES))
+    return {topic.topic_id: datapoints[topic.line] for topic in _checked(path, _kilt_topics(path))}
 
 
 @dataclass(slots=True)
@@ -108,20 +105,15 @@ class _Topic:
     written: str = ""
 
 
-class _Flaw(Exception):
-    """What is wrong with a line; the caller adds where it stands."""
-
-
 def _default_form(path: PathLike) -> tuple[str, str]:
-    """Return the form that a file is read in, and why, where its name does not end in what tells it."""
+    """Return the form that a file is read in, and why, where the end of its name does not say."""
     name = os.fspath(path)
     plain = name.removesuffix(".gz")
     looks_like = _form_by_content(path)
     if plain.endswith(".json"):
         return ("jsonl", "its first line is a topic") if looks_like == "jsonl" else ("json", "")
-    for suffixes, form in ((".jsonl", "jsonl"), ((".trec", ".xml"), "trec")):
-        if plain.endswith(suffixes):
-            return form, ""
+    if plain.endswith((".jsonl", ".trec", ".xml")):
+        return "jsonl" if plain.endswith(".jsonl") else "trec", ""
     if looks_like in ("trec", "cacm"):
         return looks_like, "its content looks like that"
     if "beir" in name and looks_like in ("tsv", None):
@@ -132,15 +124,15 @@ def _default_form(path: PathLike) -> tuple[str, str]:
         return "tsv", ""
     if looks_like is None:
         raise HypensearchError(
-            f"{path}: neither its name nor its first line tells what form of topics it holds; topics are read from "
+            f"{path}: neither its name nor its first line shows what form of topics it holds; topics are read from "
             f"{FORMS}"
         )
     return looks_like, "its content looks like that"
 
 
 def _form_by_content(path: PathLike) -> str | None:
-    """Tell the form by the first line that is not blank; None when it tells nothing."""
-    stripped = (line.strip(_JAVA_BLANKS) for _, line in _lines(path))
+    """Guess the form by the first line that is not blank."""
+    stripped = (line.strip(BLANKS) for _, line in _lines(path))
     first = next(filter(None, stripped), "")
     for begin, form in (("<DOC>", "cacm"), ("<", "trec"), ("[", "json")):
         if first.startswith(begin) and "\t" not in first:
@@ -158,88 +150,70 @@ def _is_topic_record(line: str) -> bool:
     return isinstance(record, dict) and any(isinstance(record.get(name), str | int) for name in _JSONL_IDS)
 
 
-def _in_order(topics: list[_Topic], form: str) -> list[_Topic]:
-    """Sort topics as Pyserini does."""
-    if form in ("kilt", "raw_jsonl"):
-        return topics
-    held = {topic.topic_id: _as_pyserini_prints(topic.topic_id, form, topics) for topic in topics}
-    if form == "json":
-        return sorted(topics, key=lambda topic: topic.topic_id)
-    if all(text.isdecimal() and len(text) < _MAX_DIGITS for text in held.values()):
-        return sorted(topics, key=lambda topic: int(held[topic.topic_id]))
-    return sorted(topics, key=lambda topic: held[topic.topic_id])
-
-
-def _as_pyserini_prints(topic_id: str, form: str, topics: list[_Topic]) -> str:
-    if form in ("kilt", "raw_jsonl", "json"):
-        return topic_id
-    if form == "tsv" and all(_is_java_int(topic.topic_id) for topic in topics):
-        return str(int(topic_id))
-    return str(int(topic_id)) if topic_id.isdecimal() and len(topic_id) < _MAX_DIGITS else topic_id
-
-
-def _say_other_ids(path: PathLike, topics: list[_Topic], form: str) -> None:
+def _checked(path: PathLike, topics: Iterable[_Topic]) -> list[_Topic]:
+    by_id: dict[str, _Topic] = {}
     for topic in topics:
-        if topic.written and topic.written != topic.topic_id:
+        first = by_id.setdefault(topic.topic_id, topic)
+        if flaw := _flaw(topic, first):
+            raise HypensearchError(f"{path}:{topic.line}: {flaw}" if topic.line else f"{path}: {flaw}")
+    if not by_id:
+        raise HypensearchError(f"{path}: holds no topics; topics are read from {FORMS}")
+    return list(by_id.values())
+
+
+def _flaw(topic: _Topic, first: _Topic) -> str | None:
+    """Say what is wrong with a topic, the first of its id being another or itself."""
+    if flaw := flaw_of_id(topic.topic_id):
+        return f"the id {flaw}"
+    if not topic.query.strip():
+        return f"topic {topic.topic_id!r} has an empty query"
+    if _LONE_SURROGATE.search(topic.query):
+        return f"the query of topic {topic.topic_id!r} holds half of a surrogate pair, which is no character"
+    if first is topic:
+        return None
+    where = f"on line {first.line}" if first.line else "before it"
+    if first.written == topic.written:
+        return f"topic id {topic.topic_id!r} was used already {where}; give each topic its own id"
+    return (
+        f"topic ids {topic.written!r} and {first.written!r} {where} are both the number {topic.topic_id!r}; give each "
+        "topic its own number"
+    )
+
+
+def _in_order(path: PathLike, topics: list[_Topic], form: str) -> list[_Topic]:
+    """Sort topics as Pyserini does, and log where a run of Pyserini's has other ids."""
+    for topic in topics:
+        if topic.written not in ("", topic.topic_id):
             logger.warning(
                 "%s: topic ids are the numbers in them, as in the tracks' qrels and in Pyserini: %r is %r in the run",
                 path,
                 topic.written,
                 topic.topic_id,
             )
-            return
-    for topic in topics:
-        if topic.topic_id != (theirs := _as_pyserini_prints(topic.topic_id, form, topics)):
+            break
+    if form in ("kilt", "raw_jsonl"):
+        return topics
+    if form == "json":
+        return sorted(topics, key=lambda topic: topic.topic_id)
+    ids = [topic.topic_id for topic in topics]
+    are_ints = form == "tsv" and all(map(_is_java_int, ids))
+    theirs = {text: str(int(text)) if are_ints or _is_number(text) else text for text in ids}
+    for text, printed in theirs.items():
+        if text != printed:
             logger.info(
                 "%s: topic ids are kept as they are, leading zeros included; Pyserini's runs have %r for %r",
                 path,
-                theirs,
-                topic.topic_id,
+                printed,
+                text,
             )
-            return
+            break
+    if all(map(_is_number, theirs.values())):
+        return sorted(topics, key=lambda topic: int(topic.topic_id))
+    return sorted(topics, key=lambda topic: theirs[topic.topic_id])
 
 
-def _gather(path: PathLike, topics: Iterable[_Topic]) -> list[_Topic]:
-    """Check topics, none of them lost."""
-    by_id: dict[str, _Topic] = {}
-    for topic in topics:
-        try:
-            _check_id(topic.topic_id)
-            _check_query(topic)
-        except _Flaw as flaw:
-            raise HypensearchError(f"{_place(path, topic.line)}: {flaw}") from None
-        first = by_id.setdefault(topic.topic_id, topic)
-        if first is not topic:
-            raise HypensearchError(f"{_place(path, topic.line)}: {_collision(first, topic)}")
-    if not by_id:
-        raise HypensearchError(f"{path}: holds no topics; topics are read from {FORMS}")
-    return list(by_id.values())
-
-
-def _place(path: PathLike, line: int) -> str:
-    return f"{path}:{line}" if line else f"{path}"
-
-
-def _check_id(text: str) -> None:
-    if flaw := flaw_of_id(text):
-        raise _Flaw(f"the id {flaw}")
-
-
-def _check_query(topic: _Topic) -> None:
-    if not topic.query.strip():
-        raise _Flaw(f"topic {topic.topic_id!r} has an empty query")
-    if _LONE_SURROGATE.search(topic.query):
-        raise _Flaw(f"the query of topic {topic.topic_id!r} holds half of a surrogate pair, which is no character")
-
-
-def _collision(first: _Topic, topic: _Topic) -> str:
-    where = f"on line {first.line}" if first.line else "before it"
-    if (first.written or first.topic_id) == (topic.written or topic.topic_id):
-        return f"topic id {topic.topic_id!r} was used already {where}; give each topic its own id"
-    return (
-        f"topic ids {topic.written!r} and {first.written!r} {where} are both the number {topic.topic_id!r}; give each "
-        "topic its own number"
-    )
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < _MAX_DIGITS
 
 
 def _is_java_int(text: str) -> bool:
@@ -252,7 +226,7 @@ def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
 
 def _tsv_topics(path: PathLike) -> Iterator[_Topic]:
     for number, line in _lines(path):
-        line = line.strip(_JAVA_BLANKS)
+        line = line.strip(BLANKS)
         if not line:
             continue
         columns = line.split("\t")
@@ -263,7 +237,15 @@ def _tsv_topics(path: PathLike) -> Iterator[_Topic]:
                 f"{path}:{number}: an id, a tab and a query were wanted, found {len(columns) - 1} tabs: Pyserini drops "
                 "what stands behind the second; make the query's tabs spaces, or drop the other columns (cut -f1,2)"
             )
-        yield _Topic(number, columns[0], columns[1].strip(_JAVA_BLANKS))
+        yield _Topic(number, columns[0], columns[1].strip(BLANKS))
+
+
+def _shown(line: str) -> str:
+    return repr(line if len(line) <= 60 else line[:57] + "...")
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """A JSON object with its repeated keys."""
 
 
 def _json_topics(path: PathLike) -> Iterator[_Topic]:
@@ -272,11 +254,11 @@ def _json_topics(path: PathLike) -> Iterator[_Topic]:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
         line = error.lineno if isinstance(error, json.JSONDecodeError) else 1
-        raise HypensearchError(f"{path}:{line}: not JSON: {_reason(error)}") from None
+        raise HypensearchError(f"{path}:{line}: not JSON: {reason_of(error)}") from None
     if not isinstance(pairs, _Pairs):
         hint = "; CAsT has several texts of a query: write those you want as TSV" if isinstance(pairs, list) else ""
         wanted = 'a JSON object {"id": {"title": "query"}} was wanted'
-        raise HypensearchError(f"{path}: {wanted}, found {_kind(pairs)}{hint}")
+        raise HypensearchError(f"{path}: {wanted}, found {kind_of(pairs)}{hint}")
     for topic_id, fields in pairs:
         title = dict(fields).get("title") if isinstance(fields, _Pairs) else None
         if not isinstance(title, str):
@@ -284,48 +266,49 @@ def _json_topics(path: PathLike) -> Iterator[_Topic]:
         yield _Topic(0, topic_id, title)
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object with its repeated keys."""
-
-
-def decode_whole(content: bytes, path: PathLike) -> str:
-    """Decode a whole file from UTF-8, dropping a byte order mark.
-
-    :raises HypensearchError: When it is not UTF-8, naming file, line and the first bad byte.
-    """
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start)
-        return decode_line(content.split(b"\n")[number], path, number + 1)
-
-
 def _jsonl_topics(path: PathLike) -> Iterator[_Topic]:
-    for number, record in _records(path):
-        topic_id = _id_of(path, number, record, _JSONL_IDS)
-        yield _Topic(number, topic_id, _query_of(path, number, record, "title", "text", "query"))
+    return _topics_of_lines(path, _JSONL_IDS, ("title", "text", "query"))
 
 
 def _raw_jsonl_topics(path: PathLike) -> Iterator[_Topic]:
-    for number, record in _records(path):
-        topic_id = _id_of(path, number, record, _JSONL_IDS)
-        yield _Topic(number, topic_id, _query_of(path, number, record, "query", "text"))
+    return _topics_of_lines(path, _JSONL_IDS, ("query", "text"))
+
+
+def _kilt_topics(path: PathLike) -> Iterator[_Topic]:
+    for topic in _topics_of_lines(path, ("id",), ("input",)):
+        topic.query = topic.query.replace("[START_ENT]", "").replace("[END_ENT]", "").strip()
+        yield topic
+
+
+def _topics_of_lines(path: PathLike, ids: tuple[str, ...], queries: tuple[str, ...]) -> Iterator[_Topic]:
+    def parse(record: dict[str, Any]) -> tuple[str, str]:
+        return id_of(record, *ids), _query_of(record, queries)
+
+    for number, (topic_id, query) in read_json_lines(path, parse, _MAX_BYTES):
+        yield _Topic(number, topic_id, query)
+
+
+def _query_of(record: dict[str, Any], names: tuple[str, ...]) -> str:
+    query = next((record[name] for name in names if record.get(name) not in (None, "")), record.get(names[0]))
+    # Jackson gives a number its digits, and whole numbers are queries that people make.
+    if type(query) is int and names[0] == "title":
+        return str(query)
+    if isinstance(query, str):
+        return query
+    raise ValueError(
+        f"the query (a string) was wanted under {' or '.join(map(repr, names))}, {found_in(record)}; topics are read "
+        f"from {FORMS}"
+    )
 
 
 def _beir_topics(path: PathLike) -> Iterator[_Topic]:
     """Read BEIR's queries as they are published (JSON lines) or as Anserini has them (TSV)."""
     is_json = (_form_by_content(path) or "").startswith("json")
-    yield from _jsonl_topics(path) if is_json else _tsv_topics(path)
-
-
-def _kilt_topics(path: PathLike) -> Iterator[_Topic]:
-    for number, record in _records(path):
-        raw_id = _id_of(path, number, record, ("id",))
-        yield _Topic(number, raw_id, _kilt_query(_query_of(path, number, record, "input")))
+    return _jsonl_topics(path) if is_json else _tsv_topics(path)
 
 
 def _trec_topics(path: PathLike) -> Iterator[_Topic]:
-    yield from (_numbered(*topic) for topic in parse_trec(path, _lines(path)))
+    return (_numbered(*topic) for topic in parse_trec(path, _lines(path)))
 
 
 def _numbered(line: int, written: str, query: str) -> _Topic:
@@ -335,75 +318,10 @@ def _numbered(line: int, written: str, query: str) -> _Topic:
     return _Topic(line, topic_id, query, written)
 
 
-def _kilt_query(text: str) -> str:
-    for mark in _KILT_MARKS:
-        text = text.replace(mark, "")
-    return text.strip()
-
-
-def _records(path: PathLike) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in _lines(path):
-        line = line.strip(_JAVA_BLANKS)
-        if not line:
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise HypensearchError(f"{path}:{number}: not JSON: {_reason(error)}") from None
-        if not isinstance(record, dict):
-            raise HypensearchError(f"{path}:{number}: a JSON object was wanted, found {_kind(record)}")
-        yield number, record
-
-
-def _id_of(path: PathLike, number: int, record: dict[str, Any], names: tuple[str, ...]) -> str:
-    topic_id = next((record[name] for name in names if name in record), None)
-    if type(topic_id) is int:
-        return str(topic_id)
-    if isinstance(topic_id, str):
-        return topic_id
-    raise HypensearchError(
-        f"{path}:{number}: an id (a string or a whole number) was wanted under {' or '.join(map(repr, names))}, "
-        f"{_fields(record)}"
-    )
-
-
-def _query_of(path: PathLike, number: int, record: dict[str, Any], *names: str) -> str:
-    query = next((record[name] for name in names if record.get(name) not in (None, "")), record.get(names[0]))
-    # Jackson gives a number its digits, and whole numbers are queries that people make.
-    if type(query) is int and names[0] == "title":
-        return str(query)
-    if isinstance(query, str):
-        return query
-    raise HypensearchError(
-        f"{path}:{number}: the query (a string) was wanted under {' or '.join(map(repr, names))}, {_fields(record)}; "
-        f"topics are read from {FORMS}"
-    )
-
-
-def _fields(record: dict[str, Any]) -> str:
-    shown = ", ".join(f"{name[:40]!r} ({_kind(value)})" for name, value in list(record.items())[:8])
-    return f"found {shown or 'no fields'}"
-
-
-def _kind(value: Any) -> str:
-    names = {type(None): "null", bool: "true or false", dict: "an object", list: "a list", str: "a string"}
-    return names.get(type(value), "a number")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} (column {error.colno})"
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
-
-
-def _shown(line: str) -> str:
-    return repr(line if len(line) <= 60 else line[:57] + "...")
-
-
 def _cacm_topics(path: PathLike) -> Iterator[_Topic]:
     lines = _lines(path)
     for number, line in lines:
-        if line.strip(_JAVA_BLANKS).startswith("<DOC>"):
+        if line.strip(BLANKS).startswith("<DOC>"):
             written = _cacm_id(path, number, lines)
             yield _numbered(number, written, _cacm_text(path, number, lines))
 
@@ -415,7 +333,7 @@ def _cacm_id(path: PathLike, begin: int, lines: Iterator[tuple[int, str]]) -> st
             if match is None:
                 raise HypensearchError(f"{path}:{number}: <DOCNO>id</DOCNO> was wanted, found {_shown(line)}")
             return match[1]
-        if line.strip(_JAVA_BLANKS).startswith(("<DOC>", "</DOC>")):
+        if line.strip(BLANKS).startswith(("<DOC>", "</DOC>")):
             break
     raise HypensearchError(f"{path}:{begin}: the topic that begins here has no <DOCNO>")
 

@@ -67,9 +67,12 @@ def test_gzipped_jsonl_and_blank_lines(tmp_path):
     ("item", "said"),
     [
         ("{", "not JSON"),
-        ("[1]", "wanted an object"),
-        ({"id": "x", "contents": "a corpus line"}, "wanted an object with 'id', 'contents' and 'vector'"),
-        ({**ITEM, "id": None}, "no docid"),
+        ("[1]", "a JSON object was wanted, found a list"),
+        (
+            {"id": "x", "contents": "a corpus line"},
+            "wanted 'id', 'contents' and 'vector', a list of numbers, found 'id'",
+        ),
+        ({**ITEM, "id": None}, "an id .* was wanted under 'id'"),
         ({**ITEM, "id": ""}, "the id is empty"),
         ({**ITEM, "id": "a b"}, "white space"),
         ({**ITEM, "vector": []}, "not a list of numbers"),
@@ -118,9 +121,9 @@ def test_faiss_folder_or_its_index_file(tmp_path):
     ("header", "said"),
     [
         (b"IHNf" + faiss_flat_header(7, 3)[4:], "a Faiss index of kind b'IHNf'; only flat ones"),
-        (faiss_flat_header(8, 3), "its header tells of 8 vectors"),
-        (faiss_flat_header(7, 4), "its header tells of 7 vectors of 4"),
-        (b"IxFI\xff\xff\xff\xff" + faiss_flat_header(7, 3)[8:], "its header tells of 7 vectors of -1"),
+        (faiss_flat_header(8, 3), "its header says 8 vectors"),
+        (faiss_flat_header(7, 4), "its header says 7 vectors of 4"),
+        (b"IxFI\xff\xff\xff\xff" + faiss_flat_header(7, 3)[8:], "its header says 7 vectors of -1"),
     ],
 )
 def test_other_or_damaged_faiss_indexes(tmp_path, header, said):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from hypensearch.formats.ids import IdLookup, with_ids_of
+from hypensearch.formats.ids import IdLookup, flaw_of_id, with_ids_of
 
 
 def test_ids_are_found_as_they_are_written_or_by_their_number() -> None:
@@ -31,3 +31,19 @@ def test_nothing_is_lost_where_two_ids_have_one_number(caplog: pytest.LogCapture
     assert with_ids_of(["001"], {"1": "a", "001": "b"}, "run") == {"1": "a", "001": "b"}
     assert with_ids_of(["1", "01"], {"001": "a"}, "run") == {"001": "a"}
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("text", ["a", "a-b", "\u00e9", "\u4e2d", "D1|2", "\U0001f600"])
+def test_ids_that_a_run_file_can_carry(text: str) -> None:
+    assert flaw_of_id(text) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "a\tb", "a\n", "\r", "\x00", "\x7f", "\x1f", "\u00a0", "\u2028", "\udc80", "a\u3000"]
+)
+def test_ids_that_a_run_file_cannot_carry(text: str) -> None:
+    assert flaw_of_id(text) == f"{text!r} holds white space or control characters, which run files cannot carry"
+
+
+def test_an_empty_id() -> None:
+    assert flaw_of_id("") == "is empty"

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.errors import HypensearchError
-from hypensearch.formats.ids import flaw_of_id, id_in_json
 from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
 
 
@@ -47,31 +45,3 @@ def test_signed_facts_carry_a_digest_of_themselves() -> None:
     odd = signed_json({"path": "\udcff"})  # a byte of a name that is not UTF-8
     assert json.loads(odd.decode("utf-8"))["path"] == "\udcff"
     check_signed(odd, json.loads(odd))
-
-
-@pytest.mark.parametrize("text", ["a", "a-b", "\u00e9", "\u4e2d", "D1|2", "\U0001f600"])
-def test_ids_that_a_run_file_can_carry(text: str) -> None:
-    assert flaw_of_id(text) is None
-
-
-@pytest.mark.parametrize(
-    "text", ["a b", "a\tb", "a\n", "\r", "\x00", "\x7f", "\x1f", "\u00a0", "\u2028", "\udc80", "a\u3000"]
-)
-def test_ids_that_a_run_file_cannot_carry(text: str) -> None:
-    assert flaw_of_id(text) == f"{text!r} holds white space or control characters, which run files cannot carry"
-
-
-def test_an_empty_id() -> None:
-    assert flaw_of_id("") == "is empty"
-
-
-@pytest.mark.parametrize(("value", "taken"), [("a", "a"), ("007", "007"), (7, "7"), (0, "0"), (-1, "-1")])
-def test_ids_in_json(value: object, taken: str) -> None:
-    assert id_in_json(value, "a.jsonl:3") == taken
-
-
-@pytest.mark.parametrize("value", ["", 1.5, True, None, [], {"a": "x" * 50}])
-def test_what_is_no_id_in_json(value: object) -> None:
-    with pytest.raises(HypensearchError) as caught:
-        id_in_json(value, "a.jsonl:3")
-    assert str(caught.value) == f"a.jsonl:3: found {json.dumps(value)[:40]} where an id was wanted"

@@ -37,7 +37,7 @@ def test_kilt_topics_keep_their_data_points(tmp_path: Path) -> None:
         ("a.jsonl", '{"id": "x", "title": " "}', "a.jsonl:1: topic 'x' has an empty query"),
         ("a.tsv", "x \tb\n", "a.tsv:1: the id 'x ' holds white space"),
         ("a.tsv", b"1\ta\n2\t\xe9\n", "a.tsv:2: byte 0xe9 at column 3 is not UTF-8"),
-        ("a.csv", "1,a\n", "a.csv: neither its name nor its first line tells what form"),
+        ("a.csv", "1,a\n", "a.csv: neither its name nor its first line shows what form"),
         ("beir/a.dat", "1\ta\n2\n", r"a.dat:2: an id, .*'2' \(read as beir, as its path has 'beir' in it; --topics-f"),
         ("a", "1\ta\n2\n", r"a:2: .*'2' \(read as tsv, as its content looks like that; --topics-format names another"),
         ("a.json", "[1]", "a.json: a JSON object .* was wanted, found a list; CAsT"),
@@ -235,20 +235,23 @@ def test_any_bytes_give_topics_or_one_line_of_error(content: bytes, name: str, t
     assert topics is None or all(isinstance(text, str) for pair in topics.items() for text in pair)  # type: ignore[attr-defined]
 
 
-JAVA_INTS = [
-    ("2147483647", True),
-    ("-2147483648", True),
-    ("2147483648", False),
-    ("-2147483649", False),
-    ("9" * 99, False),
-    ("1".zfill(99), True),
-    ("1".zfill(100), False),
-]
-
-
-@pytest.mark.parametrize(("text", "is_int"), JAVA_INTS)
-def test_ids_that_java_reads_as_numbers(text: str, is_int: bool) -> None:
-    assert topics._is_java_int(text) is is_int
+@pytest.mark.parametrize(
+    ("topic", "order"),
+    [
+        ("2147483647", ["4", "+30", "2147483647"]),
+        ("2147483648", ["+30", "2147483648", "4"]),
+        ("-2147483648", ["-2147483648", "+30", "4"]),
+        ("-2147483649", ["+30", "-2147483649", "4"]),
+        ("9" * 99, ["+30", "4", "9" * 99]),
+        ("1".zfill(99), ["1".zfill(99), "4", "+30"]),
+        ("1".zfill(100), ["+30", "1".zfill(100), "4"]),
+    ],
+)
+def test_ids_are_sorted_as_numbers_where_java_reads_all_of_them_as_such(
+    tmp_path: Path, topic: str, order: list[str]
+) -> None:
+    path = write(tmp_path, "a.tsv", "".join(f"{one}\tq\n" for one in ("+30", "4", topic)))
+    assert list(read_topics(path)) == order
 
 
 @pytest.mark.parametrize("end", ["<DOC>", "</DOC>", "  <DOC> ", ""])
