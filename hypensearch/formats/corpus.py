@@ -146,7 +146,9 @@ class TextRule:
     def _split_contents(self, record: dict[str, Any]) -> str:
         if "contents" not in record:
             missing = next(name for name in self.fields if name not in record)
-            raise ValueError(f"no field '{missing}' and no 'contents', {found_in(record)}; --fields names the right ones")
+            raise ValueError(
+                f"no field '{missing}' and no 'contents', {found_in(record)}; --fields names the right ones"
+            )
         contents = _string(record, "contents")
         if contents.count(self.delimiter) == len(self.fields):
             contents = contents.removesuffix(self.delimiter)
@@ -170,8 +172,8 @@ def read_corpus(
 ) -> Iterator[Document]:
     r"""Stream the documents of a corpus.
 
-    Lines end with ``\n`` only, blank ones are skipped, and a file may also be one JSON array of documents, which is read
-    whole. Repeated ids are not looked for.
+    Lines end with ``\n`` only, and blank ones are skipped. A file may also be one JSON array of documents, which is
+    read whole. Repeated ids are not looked for.
 
     :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
     :param rule: Which text of a document is taken.
@@ -261,7 +263,7 @@ def _read_file(path: str, parse: _Parse, first: int, step: int, start: CorpusPos
         for place, number, offset, content in objects:
             if place % step != first:
                 continue
-            text = decode_line(content, path, number).strip(" \t\r\n")
+            text = decode_line(content, path, number).strip("\ufeff \t\r\n" if number == 1 else " \t\r\n")
             if not text:
                 continue
             try:

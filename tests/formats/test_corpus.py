@@ -222,7 +222,9 @@ def test_documents_over_the_limit_are_refused(tmp_path: Path, name: str, monkeyp
     for module in (corpus, json_lines):
         monkeypatch.setattr(module, "MAX_LINE_BYTES", 2**21)
     path = write(tmp_path / name, {"id": "1", "text": "x"}, {"id": "2", "text": "y" * 2**23})
-    with pytest.raises(HypensearchError, match=f"{name}:[2-6]: (line is longer than|a document of more than) 2,097,152 bytes"):
+    with pytest.raises(
+        HypensearchError, match=f"{name}:[2-6]: (line is longer than|a document of more than) 2,097,152 bytes"
+    ):
         list(read_corpus(path))
 
 
