@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hypensearch.train.report import compare_curves, read_history
+from hypensearch.train.history import read_history
+from hypensearch.train.report import compare_curves
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="a PNG file")
     args = parser.parse_args()
     folders = dict(run.split("=", 1) for run in args.runs)
-    histories = {name: read_history(Path(folder) / "training" / "history.jsonl") for name, folder in folders.items()}
+    histories = {name: read_history(Path(folder) / "training") for name, folder in folders.items()}
     if not compare_curves(args.output, histories):
         parser.error("a picture needs matplotlib: pip install matplotlib")
 

@@ -33,7 +33,6 @@ from hypensearch.models.stored import architecture_facts, from_arrays, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.search import HypencoderSearcher
 from hypensearch.surrogate.builder import build_surrogate
-from hypensearch.train.embedding_cache import EmbeddingCache
 from hypensearch.verify.findings import findings_of
 from hypensearch.verify.findings import size_of as size_of_folder
 from tests.lies import Format
@@ -148,18 +147,6 @@ def _use_vector_cache(folder: Path) -> None:
         cache.take(np.arange(len(cache)))
 
 
-def _encodings(folder: Path) -> EmbeddingCache:
-    return EmbeddingCache(folder, _transformer(), _tokenizer(), pooling="mean", max_length=16)
-
-
-def _embedding_cache(folder: Path) -> None:
-    _encodings(folder / "kept").add(["a b", "c", "a bad cafe"])
-
-
-def _use_embedding_cache(folder: Path) -> None:
-    _encodings(folder / "kept").vectors(["c", "a b"])
-
-
 def _progress(folder: Path) -> None:
     writer = FlatIndexWriter(folder / "index")
     writer.begin(dim=3, model={"name": "toy"}, documents={"fields": []}, store_documents=True)
@@ -212,7 +199,6 @@ FORMATS = {
     "checkpoint": Format(_checkpoint(compact=False), _use_checkpoint, _unsigned),
     "compact checkpoint": Format(_checkpoint(compact=True), _use_checkpoint, _unsigned),
     "vectors kept for reranking": Format(_vector_cache, _use_vector_cache, _unsigned),
-    "vectors kept for training": Format(_embedding_cache, _use_embedding_cache, _unsigned),
     "unfinished index": Format(_progress, _use_progress, _as_q_nets_sign),
     "registry of prebuilt indexes": Format(_registry, _use_registry, _unsigned),
 }

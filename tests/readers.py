@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import functools
 import gzip
 import hashlib
 import io
@@ -20,7 +19,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertTokenizerFast
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
@@ -49,13 +48,12 @@ from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.surrogate.search import SurrogateSearch
 from hypensearch.surrogate.store import open_surrogate
+from hypensearch.train.batches import Examples
 from hypensearch.train.config import TrainingConfig, to_json
 from hypensearch.train.config import read_config as read_training_config
-from hypensearch.train.data import Examples, RecordFile
-from hypensearch.train.embedding_cache import EmbeddingCache
-from hypensearch.train.report import read_history
-from hypensearch.train.run import _check_same_run
-from hypensearch.train.trainer import HISTORY, last_checkpoint
+from hypensearch.train.data import RecordFile
+from hypensearch.train.history import read_history
+from hypensearch.train.run import checkpoint_to_resume
 from hypensearch.verify.findings import findings_of, size_of
 from tests.formats.topic_files import CACM, TREC
 from tests.fuzzing import Example, Reader
@@ -376,44 +374,6 @@ def _read_kept_vectors(path: Path) -> None:
     cache.close()
 
 
-def _kept_encodings(pooling: str | None) -> Callable[[Path], list[Example]]:
-    def make(folder: Path) -> list[Example]:
-        cache = _encodings(folder, pooling)
-        cache.add(["a b", "c", "a bad cafe"])
-        return [Example(path, path.read_bytes()) for path in sorted(cache.folder.iterdir()) if path.name != "lock"]
-
-    return make
-
-
-def _encodings(folder: Path, pooling: str | None) -> EmbeddingCache:
-    return EmbeddingCache(folder, *_tiny_encoder(), pooling=pooling, max_length=16)
-
-
-_TINY = BertConfig(
-    vocab_size=len(_VOCABULARY), hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4
-)
-
-
-@functools.cache
-def _tiny_encoder() -> tuple[BertModel, BertTokenizerFast]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformer = BertModel(_TINY, add_pooling_layer=False)
-    return transformer, BertTokenizerFast(vocab={word: n for n, word in enumerate(_VOCABULARY)})
-
-
-def _read_kept_encodings(path: Path) -> None:
-    pooling = None if path.parent.name.startswith("tokens") else "mean"
-    kept = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    cache = _encodings(path.parent.parent, pooling)
-    try:
-        read = cache.token_states if pooling is None else cache.vectors
-        read(["c", "a b"])
-    finally:  # what was missing was encoded anew
-        for name, data in kept.items():
-            (path.parent / name).write_bytes(data)
-
-
 def _training_run(folder: Path) -> list[Example]:
     history = '{"step": 0, "eval_mean": 0.5}\n{"step": 1, "loss": 2.5}\n{"step": 2, "loss": 2.25, "epoch": 1}\n'
     config = to_json(TrainingConfig(backbone="x", train=["a.jsonl"], output="out"))
@@ -427,9 +387,8 @@ def _training_run(folder: Path) -> list[Example]:
 
 def _read_training_run(path: Path) -> None:
     folder = path.parent if path.parent.name != "checkpoint-1" else path.parent.parent
-    last_checkpoint(folder)
-    read_history(folder / HISTORY)
-    _check_same_run(TrainingConfig(backbone="x", train=["a.jsonl"], output="out"), folder)
+    read_history(folder)
+    checkpoint_to_resume(TrainingConfig(backbone="x", train=["a.jsonl"], output="out", resume=True), folder)
 
 
 def _verified(folder: Path) -> list[Example]:
@@ -530,8 +489,6 @@ READERS = {
     "codes of surrogate search": Reader(_surrogate, _read_surrogate),
     "tokenizers": Reader(_tokenizer, _read_tokenizer),
     "vectors kept for reranking": Reader(_kept_vectors, _read_kept_vectors),
-    "vectors kept for training": Reader(_kept_encodings("mean"), _read_kept_encodings),
-    "token states kept for training": Reader(_kept_encodings(None), _read_kept_encodings),
     "folders that are verified": Reader(_verified, _read_verified),
     "records of prebuilt indexes": Reader(_prebuilt, _read_prebuilt),
     "archives": Reader(_archive, _read_archive),

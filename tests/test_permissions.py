@@ -67,12 +67,10 @@ def test_everything_that_commands_write(
         ok("bench", "--index", index, "--topics", topics, "--searches", "exhaustive", "--output", "bench.json")
         judged = ["--topics", topics, "--qrels", "qrels", "--corpus", corpus]
         ok("mine", *judged, "--run", "runs/r", "--output", folder / "mined" / "m.jsonl")
-        training = ["--train", data / "train.jsonl", "--backbone", backbone, "--cache", folder / "encodings"]
+        training = ["--train", data / "train.jsonl", "--backbone", backbone]
         short = ["--max-steps", "2", "--eval-steps", "1", "--batch-size", "2", "--num-negatives", "1"]
         short += ["--losses", "cross_entropy"]
         ok("train", *training, *short, "--output", folder / "trained", "--num-blocks", "1", "--pooling", "mean")
-        twin = ["--output", folder / "twin", "--architecture", "twin"]
-        ok("train", *training, *short, *twin)
         for name, flags in {"ours": [], "compact": ["--compact"], "theirs": ["--to", "released"]}.items():
             ok("convert", "--encoder", tiny_checkpoint, "--output", folder / name, *flags)
             ok("convert", "--encoder", tiny_checkpoint, "--output", folder / name, *flags)  # in place of the first

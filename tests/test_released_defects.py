@@ -91,8 +91,7 @@ from hypensearch.search.flags import PRECISIONS
 from hypensearch.search.flags import build_parser as search_parser
 from hypensearch.search.strategy import SearchOptions
 from hypensearch.train.data import RecordFile
-from hypensearch.train.losses import LOSSES
-from hypensearch.train.scorers import arrange
+from hypensearch.train.losses import LOSSES, arrange
 from tests import reference
 from tests.commands import encode, refuse, search, succeed, write_corpus, write_topics
 from tests.search.strategies import random_q_nets, random_vectors, save_index

@@ -100,7 +100,7 @@ def test_code_in_yaml_is_not_run(tmp_path: Path) -> None:
 def test_aliases_that_multiply_are_not_written_out(tmp_path: Path) -> None:
     levels = ["&a0 [x, x]", *(f"&a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60))]
     (tmp_path / "a.yaml").write_text(f"output: [{', '.join(levels)}]\ntrain: x\nbackbone: x\n")
-    with pytest.raises(HypensearchError, match="output: wanted str") as refused:
+    with pytest.raises(HypensearchError, match="output: wanted a text") as refused:
         read_config(str(tmp_path / "a.yaml"), {})
     assert len(str(refused.value)) < 1000
 

@@ -8,7 +8,8 @@ import argparse
 from collections.abc import Sequence
 
 from hypensearch import cli
-from hypensearch.train.config import add_flags, read_config, recipes
+from hypensearch.options import add_flags
+from hypensearch.train.config import TrainingConfig, read_config, recipes
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -21,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     names = ", ".join(recipes())
     parser.add_argument("--config", help=f"YAML file of settings, or a recipe: {names}; flags come last", default=None)
     cli.add_threads_flag(parser)
-    add_flags(parser)
+    add_flags(parser, TrainingConfig, given_only=True)
     cli.add_offline_argument(parser)
     return parser
 

@@ -39,6 +39,26 @@ class BatchScores:
     teacher: Tensor
 
 
+def arrange(scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Tensor) -> BatchScores:
+    """Sort out which of a batch's scores are whose.
+
+    :param scores: Of these queries and all items, *Shape:* ``(num_queries, all_queries * num_items)``.
+    :param keys: One number for each text, *Shape:* ``(all_queries, num_items)``.
+    :param valid: False for filling, *Shape:* ``(all_queries, num_items)``.
+    :param first: Row of the first of these queries among all queries.
+    :param teacher: *Shape:* ``(num_queries, num_items)``.
+    """
+    num_queries, num_items = len(scores), keys.shape[1]
+    rows = torch.arange(first, first + num_queries, device=scores.device)
+    positives = rows * num_items
+    own = scores.view(num_queries, -1, num_items)[torch.arange(num_queries, device=scores.device), rows]
+    same = keys.reshape(1, -1) == keys[rows, :1]
+    is_positive = torch.zeros_like(same).scatter_(1, positives.unsqueeze(1), True)
+    candidates = (valid.reshape(1, -1) & ~same) | is_positive
+    only_positives = (torch.arange(keys.numel(), device=scores.device) % num_items) == 0
+    return BatchScores(own, scores, positives, valid[rows], candidates, only_positives, teacher)
+
+
 def margin_mse(scores: BatchScores) -> Tensor:
     """Mean squared error of the margins between positive and negatives, against the teacher's, over all triplets."""
     margins = scores.own[:, :1] - scores.own[:, 1:]
@@ -65,14 +85,16 @@ def cross_entropy_own(scores: BatchScores) -> Tensor:
 
 def kl(scores: BatchScores) -> Tensor:
     """Kullback-Leibler divergence from the teacher's distribution over the query's own items."""
-    teacher = scores.teacher.masked_fill(~scores.valid, float("-inf")).log_softmax(dim=1)
-    logits = scores.own.masked_fill(~scores.valid, float("-inf")).log_softmax(dim=1)
-    terms = torch.where(scores.valid, teacher.exp() * (teacher - logits), 0.0)
-    return terms.sum(dim=1).mean()
+    return _divergence(scores.teacher, scores.own, scores.valid)
 
 
 def _cross_entropy(scores: BatchScores, candidates: Tensor) -> Tensor:
     return functional.cross_entropy(scores.all.masked_fill(~candidates, float("-inf")), scores.positives)
+
+
+def _divergence(teacher: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
+    wanted, found = (logits.masked_fill(~valid, float("-inf")).log_softmax(dim=1) for logits in (teacher, scores))
+    return torch.where(valid, wanted.exp() * (wanted - found), 0.0).sum(dim=1).mean()
 
 
 LOSSES: dict[str, Callable[[BatchScores], Tensor]] = {

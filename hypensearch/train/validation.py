@@ -10,14 +10,13 @@ cut at the same lengths (``--max-length``).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.eval import Evaluation, evaluate, resolve_measures
@@ -27,9 +26,8 @@ from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import separate_ties
 from hypensearch.formats.topics import read_topics
 from hypensearch.hits import Hit
-from hypensearch.models.q_net import QNets
-from hypensearch.train.inputs import Inputs
-from hypensearch.train.scorers import Batch, FixedBlocks, Scorer
+from hypensearch.train.batches import Batch, Tokens
+from hypensearch.train.model import TrainingModel
 
 MEAN = "mean"
 
@@ -101,85 +99,86 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
     return found
 
 
+def check_measures(measures: Sequence[str]) -> None:
+    """Check the names of measures.
+
+    :raises HypensearchError: When one is unknown, or a set of several.
+    """
+    if len(resolve_measures(measures, 1)) != len(measures):
+        raise HypensearchError(
+            f"--measures {' '.join(measures)}: wanted single measures, each once, such as nDCG@10 and not a set"
+        )
+
+
 class Validation:
     """Measures a model on collections.
 
     :param collections: Held-out ones.
-    :param inputs: What turns their texts into the scorer's input.
+    :param tokens: Of the model.
     :param measures: Names as ir_measures has them; the first one decides which weights are the best.
     :param bf16: Whether to encode under bfloat16 autocast; scores are in float32.
-    :raises HypensearchError: When a measure is unknown, or collections have the same name.
+    :raises HypensearchError: When collections have the same name.
     """
 
     def __init__(
-        self, collections: Sequence[Collection], inputs: Inputs, *, measures: Sequence[str], bf16: bool = False
+        self, collections: Sequence[Collection], tokens: Tokens, *, measures: Sequence[str], bf16: bool = False
     ) -> None:
         names = [collection.name for collection in collections]
         if len({*names, MEAN}) <= len(names):
             raise HypensearchError(f"validation collections are told apart by their folders' names, found {names}")
         self.collections = list(collections)
-        self.inputs = inputs
+        self.tokens = tokens
         self.measures = list(measures)
         self.bf16 = bf16
-        cutoffs = [measure.params.get("cutoff", _DEEPEST) for measure in resolve_measures(self.measures, 1).values()]
-        self._depth = max(cutoffs)
+        self._depth = max(m.params.get("cutoff", _DEEPEST) for m in resolve_measures(self.measures, 1).values())
 
-    def __call__(self, scorer: Scorer) -> dict[str, float]:
+    def __call__(self, model: TrainingModel) -> dict[str, float]:
         """Return the first measure by collection and its ``mean``; the others as ``<collection>_<measure>``."""
         first, others = {}, {}
         for collection in self.collections:
-            values = list(self.evaluate(scorer, collection).values.values())
+            values = list(self.evaluate(model, collection).values.values())
             first[collection.name] = values[0]
             named = zip(self.measures[1:], values[1:], strict=True)
             others.update({f"{collection.name}_{measure}": value for measure, value in named})
         return {**first, MEAN: sum(first.values()) / len(first), **others}
 
-    def evaluate(self, scorer: Scorer, collection: Collection) -> Evaluation:
+    def evaluate(self, model: TrainingModel, collection: Collection) -> Evaluation:
         """Search a collection with all its topics and measure the run."""
-        return evaluate(collection.qrels, self.run(scorer, collection), self.measures)
+        return evaluate(collection.qrels, self.run(model, collection), self.measures)
 
     @torch.inference_mode()
-    def run(self, scorer: Scorer, collection: Collection) -> dict[str, list[Hit]]:
+    def run(self, model: TrainingModel, collection: Collection) -> dict[str, list[Hit]]:
         """Search a collection with all its topics.
 
         :return: Hits by topic id, best first, as many as the measures look at.
         """
+        from hypensearch.scoring.choice import Case, make_scorer
         from hypensearch.scoring.top_k import TopK
 
-        device = next(scorer.parameters()).device  # type: ignore[attr-defined]
+        device = next(model.parameters()).device
         docid_rank = np.argsort(np.argsort(np.array(collection.docids, dtype=object)))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             encoded = [
-                scorer.document_vectors(_to(self.inputs.documents(block), device)).float()
+                model.document_vectors(_to(self.tokens.documents(block), device)).float()
                 for block in _blocks(collection.documents, _DOCUMENTS)
             ]
             vectors = torch.cat(encoded)
         found = {}
         for topics in _blocks(list(collection.topics), _QUERIES):
             with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
-                queries = [collection.topics[topic] for topic in topics]
-                q_nets = scorer.q_nets(_to(self.inputs.queries(queries), device))
-            score, size = _block_scorer(q_nets, device)
+                q_nets = model.q_nets(_to(self.tokens.queries([collection.topics[t] for t in topics]), device))
+            case = Case(device, config=q_nets.config, num_queries=len(q_nets), num_docs=_SCORED)
+            scorer = make_scorer(q_nets, case)
             best = TopK(len(topics), min(self._depth, len(collection.docids)), docid_rank)
-            for start in range(0, len(vectors), size):
-                best.add(start, score(vectors[start : start + size]))
+            for start in range(0, len(vectors), _SCORED):
+                best.add(start, scorer.score(vectors[start : start + _SCORED]))
             for query, topic in enumerate(topics):
                 hits = zip(best.rows(query), best.scores(query), strict=True)
                 found[topic] = separate_ties(Hit(collection.docids[row], float(value)) for row, value in hits)
         return found
 
 
-def _block_scorer(q_nets: QNets | FixedBlocks, device: torch.device) -> tuple[Callable[[Tensor], Tensor], int]:
-    """Return the search's own scorer of q-nets, and how many documents to give it; shared blocks have another way."""
-    from hypensearch.scoring.choice import Case, make_scorer
-
-    if isinstance(q_nets, FixedBlocks):
-        return lambda vectors: q_nets(vectors).float(), _DOCUMENTS
-    case = Case(device, config=q_nets.config, num_queries=len(q_nets), num_docs=_SCORED)
-    return make_scorer(q_nets, case).score, _SCORED
-
-
-def _to(batch: Mapping[str, Tensor], device: torch.device) -> Batch:
+def _to(batch: Mapping[str, torch.Tensor], device: torch.device) -> Batch:
     return {key: tensor.to(device) for key, tensor in batch.items()}
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,7 +49,6 @@ RELEASED = {
     "projection_rate": 1.0,
     "max_grad_norm": 1.0,
     "widths": [],
-    "freeze_encoder": False,
 }
 FINE_TUNING = {
     "losses": {"cross_entropy": 1.0},
@@ -118,15 +116,19 @@ def test_every_setting_is_a_flag_with_help() -> None:
     ("text", "message"),
     [
         ("learning_rat: 1", "unknown key 'learning_rat', did you mean 'learning_rate'?"),
-        ("batch_size: many", "batch_size: wanted int, found 'many'"),
-        ("bf16: 1", "bf16: wanted bool, found 1"),
+        ("batch_size: many", "c.yaml: batch_size: wanted a whole number, found 'many'"),
+        ("bf16: 1", "bf16: wanted true or false, found 1"),
         ("losses: [mse]", "losses: unknown mse"),
-        ("start: hot", "start: unknown 'hot'"),
-        ("freeze_encoder: true", "cache: frozen encoders need a folder"),
+        ("start: hot", "--start hot: wanted cold or warm"),
+        ("freeze_encoder: true", "unknown key 'freeze_encoder'"),
+        ("learning_rate: true", "learning_rate: wanted a number, found True"),
+        ("widths: [8, x]", "widths: wanted a list, each a whole number, found [8, 'x']"),
+        ("losses: {kl: much}", "losses: wanted names with numbers, found {'kl': 'much'}"),
+        ("dropout: 1", "--dropout: 1.0 is not a probability below 1"),
         ("patience: 3", "patience: stopping early needs --validation"),
         ("train: [", "not readable as YAML"),
         ("start_from: x", "backbone: the checkpoint of --start-from has its own"),
-        ("chunk_size: -1", "chunk-size: -1 is less than 0"),
+        ("chunk_size: -1", "--chunk-size -1: wanted at least 0"),
         ("- a", "not readable as YAML"),
     ],
 )
@@ -138,8 +140,10 @@ def test_bad_settings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_is_missing_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--train", "t.jsonl", "--output", "o"]) == 2
+    assert "--backbone: missing: wanted a transformer" in capsys.readouterr().err
     assert main([]) == 2
-    assert "missing settings: train, output, backbone or start_from" in capsys.readouterr().err
+    assert "missing settings: train, output (in --config or as flags)" in capsys.readouterr().err
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -150,8 +154,7 @@ def test_help_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_ready_encodings_are_not_scored_in_bfloat16() -> None:
-    settings: dict[str, Any] = {"backbone": "b", "train": ["t"], "output": "o", "cache": "c", "bf16": True}
-    assert TrainingConfig(**settings).autocast
-    assert not TrainingConfig(**settings, architecture="twin").autocast
-    assert not TrainingConfig(**settings, freeze_encoder=True).autocast
+def test_settings_of_earlier_versions_that_say_nothing_are_left_out(tmp_path: Path) -> None:
+    """The settings beside a finished checkpoint can still be trained with."""
+    earlier = "freeze_encoder: false\nmining_margin: 0.95\nstart_maps: ''\nblend: false\nprofile_steps: 0\n"
+    assert read_config(config_file(tmp_path, earlier), {}) == read_config(config_file(tmp_path, ""), {})

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.train.data import Examples, Item, Record, RecordFile, epoch_order, parse_record
+from hypensearch.train.batches import EpochOrder, Examples
+from hypensearch.train.data import Item, Record, RecordFile, parse_record
 from tests.commands import piped
 
 
@@ -134,12 +135,18 @@ def test_few_negatives_are_filled_up(tmp_path: Path) -> None:
     assert [item and item.text for item in examples[0].items] == ["p", "n", None, None]
 
 
-def test_batches_are_of_one_source() -> None:
-    order = epoch_order([range(0, 40), range(40, 60)], batch_size=8, seed=3, epoch=0)
-    batches = [order[start : start + 8] for start in range(0, len(order), 8)]
-    assert len(order) == len(set(order)) == 56
+def test_batches_are_of_one_source(tmp_path: Path) -> None:
+    files = [RecordFile(lines(tmp_path / name, *[FORMS["pair"]] * size)) for name, size in (("a", 40), ("b", 20))]
+    examples = Examples(files, num_negatives=0, seed=3)
+    order = EpochOrder(examples, batch_size=8, seed=3)
+    rows = list(order)
+    batches = [rows[start : start + 8] for start in range(0, len(rows), 8)]
+    assert len(rows) == len(set(rows)) == len(order) == 56
     assert all(len({row >= 40 for row in batch}) == 1 for batch in batches)
-    assert order != epoch_order([range(0, 40), range(40, 60)], batch_size=8, seed=3, epoch=1)
+    order.set_epoch(1)
+    assert list(order) != rows
+    order.set_epoch(0)
+    assert list(order) == rows
 
 
 def test_a_pipe_is_refused_with_its_reason() -> None:

@@ -17,10 +17,11 @@ from safetensors.torch import load_file
 
 from hypensearch.device import computes_in
 from hypensearch.errors import HypensearchError
+from hypensearch.train.checkpoints import last_checkpoint
 from hypensearch.train.config import TrainingConfig, to_json
-from hypensearch.train.report import read_history
-from hypensearch.train.run import _check_same_run, train
-from hypensearch.train.trainer import HISTORY, HypensearchTrainer, last_checkpoint
+from hypensearch.train.history import read_history
+from hypensearch.train.run import train
+from hypensearch.train.trainer import HypensearchTrainer
 from tests.commands import content, refuse, succeed
 from tests.train.toy import make_settings
 
@@ -28,8 +29,7 @@ from tests.train.toy import make_settings
 KILLED = """
 import os, signal, sys
 from hypensearch.train.__main__ import main
-from hypensearch.train.report import read_history
-from hypensearch.train.trainer import HISTORY, HypensearchTrainer
+from hypensearch.train.trainer import HypensearchTrainer
 step, place, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
 usual = getattr(HypensearchTrainer, place)
 def dying(self, *given, **named):
@@ -158,9 +158,8 @@ def test_bad_settings_harm_nothing(settings: Any, tmp_path: Path) -> None:
         (["--train", tmp_path / "none.jsonl", "--output", tmp_path / "new"], "no such file of training records"),
         (["--validation", tmp_path, "--output", tmp_path / "new"], "corpus.jsonl"),
         (["--backbone", "/no/such", "--output", tmp_path / "new"], "--backbone /no/such: cannot be loaded"),
-        (["--head-from", "/no/such", "--output", tmp_path / "new"], "/no/such: no such folder"),
         (["--learning-rate", "0.5", "--resume"], "--resume: the run in"),
-        (["--num-blocks", "3", "--resume"], "has num_blocks 2: go on with the same"),
+        (["--num-blocks", "3", "--resume"], "has num_blocks 2: resume it with the same"),
         (["--push-to-hub", "u/n", "--output", tmp_path / "new"], "HF_HUB_OFFLINE is set"),
         ([], "holds the checkpoints of another run: --resume it"),
     ):
@@ -193,8 +192,8 @@ def test_broken_weights_do_not_replace_good_ones(settings: Any, tmp_path: Path, 
 
     def breaking(self: Any, *given: Any, **named: Any) -> Any:
         if self.state.global_step == 3:
-            next(self._bare().parameters()).data[0] = torch.nan  # after the loss of the step before was seen
-            return next(self._bare().parameters()).sum() * 0 + 1
+            next(self.bare().parameters()).data[0] = torch.nan  # after the loss of the step before was seen
+            return next(self.bare().parameters()).sum() * 0 + 1
         return usual(self, *given, **named)
 
     monkeypatch.setattr(HypensearchTrainer, "compute_loss", breaking)
@@ -221,7 +220,7 @@ def test_the_command_leaves_card_curves_and_history(settings: Any, tmp_path: Pat
     usable = computes_in(torch.device("cuda" if torch.cuda.is_available() else "cpu"), torch.bfloat16)
     assert ("    bf16: true" in card) == usable
     assert "encoder --encoder model" in card
-    assert "Validation cuts queries at 32 tokens and documents at 196, encode and search at 256; the same fig" in card
+    assert "Validation cuts queries at 32 tokens and documents at 196, encode and search at 256; for the same" in card
     history = [json.loads(x) for x in (tmp_path / "model" / "training" / "history.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in history if "eval_mean" in entry] == [0, 2, 4]
     assert any("loss" in entry for entry in history)
@@ -233,9 +232,7 @@ def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path, caplog: p
     caplog.set_level("INFO")
     train(config)
     report = json.loads((tmp_path / "model" / "training" / "report.json").read_text())
-    measured = [
-        entry["eval_mean"] for entry in read_history(tmp_path / "model" / "training" / HISTORY) if "eval_mean" in entry
-    ]
+    measured = [entry["eval_mean"] for entry in read_history(tmp_path / "model" / "training") if "eval_mean" in entry]
     assert report["steps"] == 2 * (measured.index(max(measured)) + 2) < 40
     assert report["end"]["eval_mean"] == max(measured) > measured[-1]
     best = len(measured) - 1 - measured[::-1].index(max(measured))
@@ -247,8 +244,21 @@ def test_stops_early_and_keeps_the_best(settings: Any, tmp_path: Path, caplog: p
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"a": ', "[" * 100_000])
-def test_a_run_whose_settings_are_damaged_is_not_gone_on_with(settings: Any, tmp_path: Path, content: str) -> None:
-    path = tmp_path / "config.json"
+def test_a_run_whose_settings_are_damaged_is_not_resumed(settings: Any, tmp_path: Path, content: str) -> None:
+    train(settings(max_steps=1, eval_steps=1, validation=[]))
+    path = tmp_path / "model" / "training" / "config.json"
     path.write_text(content)
     with pytest.raises(HypensearchError, match=f"--resume: {path}: not the settings of a run .*; start again"):
-        _check_same_run(settings(), tmp_path)
+        train(settings(max_steps=2, eval_steps=1, validation=[], resume=True))
+
+
+def test_a_run_of_an_earlier_version_is_resumed(settings: Any, tmp_path: Path) -> None:
+    """Its settings have more keys; those that did nothing are no difference."""
+    train(settings(max_steps=1, eval_steps=1, validation=[]))
+    path = tmp_path / "model" / "training" / "config.json"
+    earlier = json.loads(path.read_text()) | {"freeze_encoder": False, "mining_margin": 0.95, "start_maps": ""}
+    path.write_text(json.dumps(earlier))
+    train(settings(max_steps=2, eval_steps=1, validation=[], resume=True))
+    path.write_text(json.dumps(earlier | {"freeze_encoder": True}))
+    with pytest.raises(HypensearchError, match="has freeze_encoder True: resume it with the same"):
+        train(settings(max_steps=3, eval_steps=1, validation=[], resume=True))

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from hypensearch.train.losses import LOSSES, BatchScores
-from hypensearch.train.scorers import arrange
+from hypensearch.train.losses import LOSSES, BatchScores, arrange
 
 NAN = math.nan
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from hypensearch.train.config import TrainingConfig, read_config
-from hypensearch.train.report import compare_curves, model_card, read_history, write_report
+from hypensearch.train.config import TrainingConfig, read_config, to_json
+from hypensearch.train.history import append_history, read_history
+from hypensearch.train.report import compare_curves, model_card, write_report
 from hypensearch.train.run import train
-from hypensearch.train.trainer import HISTORY as HISTORY_FILE
-from hypensearch.train.trainer import _append_line
 
 REPORT = {
     "records": {"t.jsonl": 12},
@@ -37,13 +36,6 @@ def test_the_card_says_what_happened() -> None:
     assert "batch_size" not in card
 
 
-def test_the_card_has_the_profile() -> None:
-    profile = {"steps": 3, "step_seconds": 0.5, "seconds": {"data": 0.1, "encoder": 0.4}, "peak_memory_mb": 77}
-    card = model_card(config(), {**REPORT, "profile": profile}, has_curves=False)
-    assert "A step, mean of 3: 0.500 seconds; at most 77 MB:" in card
-    assert "| encoder | 0.400 | 80% |" in card
-
-
 def test_curves_and_card_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     write_report(tmp_path, config(), HISTORY, REPORT)
@@ -65,12 +57,10 @@ def test_a_resumed_runs_steps_count_once(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     summary = {"step": 7, "train_loss": 1.4}  # what transformers logs at the end of a run
     path.write_text("".join(json.dumps(entry) + "\n" for entry in [*HISTORY, {"step": 7, "loss": 1.25}, summary]))
-    assert [entry.get("loss") for entry in read_history(path)] == [None, 1.25, None, None]
+    assert [entry.get("loss") for entry in read_history(tmp_path)] == [None, 1.25, None, None]
 
 
 def test_the_command_in_the_card_repeats_the_run(tmp_path: Path) -> None:
-    from hypensearch.train.config import to_json
-
     (tmp_path / "config.json").write_text(to_json(config()))
     assert read_config(str(tmp_path / "config.json"), {}) == config()
 
@@ -80,7 +70,7 @@ def test_tensorboard_has_loss_and_measures(settings: Any, tmp_path: Path) -> Non
     train(settings(max_steps=4, eval_steps=2))
     (events,) = (tmp_path / "model" / "training").rglob("events.out.tfevents.*")
     scalars = accumulator.EventAccumulator(str(events.parent)).Reload()
-    history = read_history(tmp_path / "model" / "training" / HISTORY_FILE)
+    history = read_history(tmp_path / "model" / "training")
     for tag, key in (
         ("train/loss", "loss"),
         ("eval/mean", "eval_mean"),
@@ -92,16 +82,15 @@ def test_tensorboard_has_loss_and_measures(settings: Any, tmp_path: Path) -> Non
 
 
 def test_a_line_that_a_kill_has_cut_is_left_out(tmp_path: Path) -> None:
-    path = tmp_path / "history.jsonl"
-    _append_line(path, '{"step": 1, "loss": 2.0}')
-    with open(path, "a") as file:
+    append_history(tmp_path, {"step": 1, "loss": 2.0})
+    with open(tmp_path / "history.jsonl", "a") as file:
         file.write('{"step": 2, "lo')
-    _append_line(path, '{"step": 2, "loss": 1.0}')
-    _append_line(path, '{"step": 3, "loss": 0.5}')
-    assert [entry["loss"] for entry in read_history(path)] == [2.0, 1.0, 0.5]
+    append_history(tmp_path, {"step": 2, "loss": 1.0})
+    append_history(tmp_path, {"step": 3, "loss": 0.5})
+    assert [entry["loss"] for entry in read_history(tmp_path)] == [2.0, 1.0, 0.5]
 
 
 def test_lines_that_are_no_entries_are_left_out(tmp_path: Path) -> None:
     lines = ["7", '{"loss": 2}', '{"step": "1", "loss": 2}', '{"step": true}', "[" * 3000, '{"step": 1, "loss"']
     (tmp_path / "history.jsonl").write_text("\n".join([*lines[:3], '{"step": 3, "loss": 1.5}', *lines[3:]]))
-    assert read_history(tmp_path / "history.jsonl") == [{"step": 3, "loss": 1.5}]
+    assert read_history(tmp_path) == [{"step": 3, "loss": 1.5}]

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from hypensearch.errors import HypensearchError
 from hypensearch.models import load_model
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.new_model import load_backbone, new_hypencoder
+from hypensearch.train.model import TrainingModel
 from hypensearch.train.run import train
-from hypensearch.train.scorers import TextScorer
 
 KINDS: dict[str, dict[str, Any]] = {
     "cold": {},
@@ -27,15 +26,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "separate": {"start": "warm", "shared_encoder": False},
     "biencoder": {"architecture": "biencoder"},
     "matryoshka": {"widths": [8, 32]},
-    "frozen": {"start": "warm", "freeze_encoder": True, "mined_negatives": 5, "blend": True, "start_decay": 0.1},
-    "fixed blocks": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "dropout": 0.1},
-    "attention": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "attention_only": True},
-    "static bias": {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "static_bias": True},
     "no residual": {"residual": False},
-    "twin": {"architecture": "twin"},
     "checkpointing": {"gradient_checkpointing": True, "gradient_accumulation": 2},
     "chunks": {"chunk_size": 5, "start": "warm"},
     "bf16": {"bf16": True, "start": "warm"},
+    "dropout": {"dropout": 0.1, "projection_rate": 0.1},
     "distilled": {"train_file": "scored", "losses": {"kl": 1.0, "margin_mse": 0.1, "cross_entropy_positives": 1.0}},
 }
 
@@ -43,7 +38,7 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_trains_and_loads(settings: Any, kind: str) -> None:
     config = settings(**{**KINDS[kind], "max_steps": 4, "eval_steps": 2, "validation": []})
-    trained = train(config) if not config.blend else train(settings(**{**KINDS[kind], "max_steps": 4, "eval_steps": 2}))
+    trained = train(config)
     loaded = load_model(config.output)
     vectors = torch.from_numpy(trained.encode_documents(["w1 f1", "w2 f2 f3"]))
     assert torch.equal(vectors, torch.from_numpy(loaded.encode_documents(["w1 f1", "w2 f2 f3"])))
@@ -84,10 +79,11 @@ def test_chunks_give_the_exact_gradient(backbone: Path) -> None:
     )
 
     def gradient(chunk_size: int) -> dict[str, torch.Tensor]:
-        scorer = TextScorer(model, chunk_size).eval()  # without dropout, which chunks draw in another order
+        # without dropout, which chunks draw in another order
+        training = TrainingModel(model, {"cross_entropy": 1.0}, chunk_size=chunk_size).eval()
         model.zero_grad()
-        vectors = scorer.document_vectors(documents)
-        scorer.q_nets(queries).score_each(vectors.expand(3, -1, -1)).square().mean().backward()
+        vectors = training.document_vectors(documents)
+        training.q_nets(queries).score_each(vectors.expand(3, -1, -1)).square().mean().backward()
         return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
     whole = gradient(0)
@@ -100,43 +96,18 @@ def test_chunks_give_the_exact_gradient(backbone: Path) -> None:
 
 
 def test_a_folder_whose_name_is_not_utf_8(settings: Any, tmp_path: Path) -> None:
-    names = {"output": str(tmp_path / os.fsdecode(b"mod\xe8le")), "architecture": "twin"}
+    names = {"output": str(tmp_path / os.fsdecode(b"mod\xe8le")), "architecture": "biencoder"}
     trained = train(settings(max_steps=2, eval_steps=1, **names))
     resumed = train(settings(max_steps=2, eval_steps=1, resume=True, **names))
     loaded = load_model(names["output"])
     assert trained.fingerprint == resumed.fingerprint == loaded.fingerprint
 
 
-def test_a_head_from_another_checkpoint(settings: Any, tmp_path: Path) -> None:
-    donor = train(settings(max_steps=2, output=str(tmp_path / "donor"), validation=[]))
-    still = {"max_steps": 1, "learning_rate": 1e-30, "validation": []}
-    taken = train(settings(**still, head_from=str(tmp_path / "donor"), output=str(tmp_path / "o"), seed=9))
-    heads = [model.query_encoder.hyper_head.state_dict() for model in (donor, taken)]  # type: ignore[union-attr]
-    assert all(torch.equal(heads[1][name], tensor) for name, tensor in heads[0].items())
-    encoders = [model.passage_encoder.state_dict() for model in (donor, taken)]
-    assert not all(torch.equal(encoders[1][name], tensor) for name, tensor in encoders[0].items())
-
-
-@pytest.mark.parametrize(
-    ("donor", "taker", "message"),
-    [
-        ({"num_blocks": 1}, {}, r"its q-nets are \[32, 32, 1\], this model's \[32, 32, 32, 1\]"),
-        ({"architecture": "biencoder"}, {}, "a bi-encoder has no hyper head"),
-    ],
-)
-def test_a_head_that_does_not_fit(
-    settings: Any, tmp_path: Path, donor: dict[str, Any], taker: dict[str, Any], message: str
-) -> None:
-    train(settings(max_steps=1, output=str(tmp_path / "donor"), validation=[], **donor))
-    with pytest.raises(HypensearchError, match=message):
-        train(settings(max_steps=1, head_from=str(tmp_path / "donor"), **taker))
-
-
 @pytest.mark.parametrize(
     ("first", "then"),
     [
         ({}, {}),
-        ({"pooling": "cls", "shared_encoder": False}, {"freeze_encoder": True}),
+        ({"pooling": "cls", "shared_encoder": False}, {"num_blocks": 2}),
         ({"architecture": "biencoder", "shared_encoder": False}, {"gradient_checkpointing": True}),
         ({"widths": [8, 32]}, {"dropout": 0.1}),
     ],
@@ -167,7 +138,7 @@ def test_a_biencoders_checkpoint_is_a_backbone(settings: Any, tmp_path: Path) ->
         assert len(set(mine) & set(expected)) >= 9
 
 
-@pytest.mark.parametrize("changes", [{}, {"start": "warm", "freeze_encoder": True, "dropout": 0.2, "start_decay": 0.5}])
+@pytest.mark.parametrize("changes", [{}, {"start": "warm", "shared_encoder": False, "dropout": 0.2}])
 def test_a_resumed_run_ends_with_the_same_weights(settings: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     changes = {"max_steps": 12, "eval_steps": 4, "dropout": 0.1, **changes, "batch_size": 64}
     whole = train(settings(**changes, output=str(tmp_path / "whole")))
@@ -178,31 +149,6 @@ def test_a_resumed_run_ends_with_the_same_weights(settings: Any, tmp_path: Path,
     resumed = train(settings(**changes, output=str(tmp_path / "cut"), resume=True))
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
-
-
-def test_attention_only_trains_one_attention_and_nothing_else(settings: Any) -> None:
-    kind = {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "attention_only": True, "validation": []}
-    few, many = (
-        train(settings(**kind, max_steps=steps, output=str(Path(settings().output) / str(steps)))).state_dict()
-        for steps in (1, 4)
-    )
-    changed = {name.rpartition("hyper_head.")[2] for name in few if not torch.equal(few[name], many[name])}
-    rounding = {"key_projections.2.bias"}  # a softmax does not see it: its gradient is rounding noise
-    assert changed - rounding == {"weight_query_embeddings.2", "key_projections.2.weight"}
-
-
-def test_a_static_bias_stays_static(settings: Any) -> None:
-    """Everything else of the head that is used learns."""
-    kind = {"start": "warm", "freeze_encoder": True, "fixed_blocks": True, "static_bias": True, "validation": []}
-    few, many = (
-        train(settings(**kind, max_steps=steps, output=str(Path(settings().output) / str(steps)))).state_dict()
-        for steps in (1, 4)
-    )
-    changed = {name.rpartition("hyper_head.")[2] for name in few if not torch.equal(few[name], many[name])}
-    learned = {f"{part}.2.weight" for part in ("key_projections", "value_projections", "weight_hyper_projection")}
-    learned |= {"weight_query_embeddings.2", *(f"hyper_base_matrices.{n}" for n in range(3))}
-    assert learned <= changed
-    assert not any(name.startswith("bias_") or ".4." in name or ".3." in name for name in changed)
 
 
 def test_randomness_of_the_caller_is_left_alone(settings: Any) -> None:

@@ -66,7 +66,7 @@ def make_backbone(folder: Path) -> Path:
 
 
 def make_data(folder: Path) -> Path:
-    """``train.jsonl``, ``shuffled.jsonl`` (its documents dealt out anew), and ``held_out``, a collection."""
+    """``train.jsonl``, ``shuffled.jsonl`` (its documents dealt out again), and ``held_out``, a collection."""
     rng = random.Random(1)
     records = [record(rng, WORDS[i % len(WORDS)]) for i in range(400)]
     write(folder / "train.jsonl", records)
@@ -91,7 +91,6 @@ def make_settings(backbone: Path, data: Path, folder: Path, /, **changes: Any) -
         "train": [str(data / f"{train_file}.jsonl")],
         "validation": [str(data / "held_out")],
         "output": str(folder / "model"),
-        "cache": str(folder / "cache"),
     }
     return TrainingConfig(**{**COMMON, **paths, **changes})
 

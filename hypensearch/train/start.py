@@ -1,0 +1,110 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model that a run starts with: a checkpoint as it is, or a new model over a pretrained transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from hypensearch.models.config import QNetConfig
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
+from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
+from hypensearch.models.warm_start import scale_products, warm_start
+from hypensearch.train.config import TrainingConfig, backbone_name
+from hypensearch.train.data import RecordFile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SAMPLE_TEXTS, _SAMPLE_TOKENS = 128, 48
+
+
+def starting_model(config: TrainingConfig, files: Sequence[RecordFile]) -> tuple[DualEncoder, TrainingConfig]:
+    """Make the model that is to be trained.
+
+    :param files: The training records; a warm start takes ranges from some of their texts.
+    :return: The model, and the settings: a given checkpoint decides what it is.
+    """
+    if config.start_from:
+        model = load_model(config.start_from)
+        config = _settings_of(model, config)
+    else:
+        model = _new_biencoder(config, files) if config.architecture == "biencoder" else _new_hypencoder(config, files)
+    if config.gradient_checkpointing:
+        for encoder in (model.query_encoder, model.passage_encoder):
+            encoder.transformer.gradient_checkpointing_enable()  # type: ignore[operator, union-attr]
+    return model, config
+
+
+def _settings_of(model: DualEncoder, config: TrainingConfig) -> TrainingConfig:
+    q_net = model.config.q_net
+    if isinstance(model.query_encoder, QueryEncoder):
+        head = model.query_encoder.hyper_head
+        head.q_net = replace(head.q_net, dropout=config.dropout)
+    return replace(
+        config,
+        architecture=model.kind,
+        num_blocks=config.num_blocks if q_net is None else q_net.num_blocks,
+        pooling=model.passage_encoder.pooling,
+        shared_encoder=model.config.shared_encoder,
+        widths=list(model.config.widths),
+    )
+
+
+def _new_biencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> DualEncoder:
+    transformer, tokenizer = load_backbone(config.backbone)
+    model = new_biencoder(
+        transformer,
+        tokenizer,
+        pooling=config.pooling,
+        shared_encoder=config.shared_encoder,
+        backbone_name=backbone_name(config),
+    )
+    if config.start == "warm":
+        scale_products(model, logit_scale=config.logit_scale, sample=_sample(files, tokenizer))
+    return model
+
+
+def _new_hypencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> DualEncoder:
+    transformer, tokenizer = load_backbone(config.backbone)
+    q_net = QNetConfig(
+        dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,),
+        dropout=config.dropout,
+        residual=config.residual and not config.widths,  # a residual cannot be cut narrower than its input
+    )
+    model = new_hypencoder(
+        transformer,
+        tokenizer,
+        q_net=q_net,
+        pooling=config.pooling,
+        shared_encoder=config.shared_encoder,
+        backbone_name=backbone_name(config),
+        widths=tuple(config.widths),
+        generator=torch.Generator().manual_seed(config.seed),
+    )
+    if config.start == "warm":
+        warm_start(
+            model,
+            similarity=config.similarity,
+            logit_scale=config.logit_scale,
+            sample=_sample(files, tokenizer),
+            generator=torch.Generator().manual_seed(config.seed),
+        )
+    return model
+
+
+def _sample(files: Sequence[RecordFile], tokenizer: PreTrainedTokenizerBase) -> tuple[Tensor, Tensor]:
+    """Return token ids and mask of some queries and their positives."""
+    texts = []
+    for file in files:
+        for row in range(0, len(file), max(1, len(file) // _SAMPLE_TEXTS)):
+            texts += [file[row].query, file[row].positives[0].text]
+    batch = tokenizer(
+        texts[: 4 * _SAMPLE_TEXTS], padding=True, truncation=True, max_length=_SAMPLE_TOKENS, return_tensors="pt"
+    )
+    return batch["input_ids"], batch["attention_mask"]
