@@ -176,23 +176,6 @@ def set_usual_permissions(folder: PathLike) -> None:
                 os.chmod(path, permissions)
 
 
-def whole_lines(path: PathLike) -> list[bytes]:
-    """Return the whole lines of a file that something was adding to when it was stopped, and drop what follows them.
-
-    :return: The lines without their ends; none when there is no file.
-    """
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        return []
-    end = content.rfind(b"\n") + 1
-    if end != len(content):
-        with open(path, "r+b") as file:
-            file.truncate(end)
-    return content[:end].split(b"\n")[:-1]
-
-
 def size_of(path: PathLike, within: PathLike | None = None) -> int:
     """Return a plain file's size in bytes.
 

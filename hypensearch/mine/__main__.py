@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.formats.topics import TOPICS_FORMATS
+from hypensearch.mine.records import Draw, choose, indexed_texts, read_texts, with_positives, write_records
+from hypensearch.mine.teacher import TeacherOptions, cross_encoder
+from hypensearch.options import add_flags, from_args
 
 if TYPE_CHECKING:
     from hypensearch.hits import Hit
@@ -31,9 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.CommandParser(
         prog="python -m hypensearch.mine",
         description="Make training records: judged documents as positives, others that a first stage ranks high as "
-        "hard negatives. The first stage is one of --index, --sparse-index and --run. A stopped command goes on.",
+        "hard negatives. The first stage is one of --index, --sparse-index and --run. A stopped command resumes.",
     )
-    add = parser.add_argument_group("what is made of what").add_argument
+    add = parser.add_argument_group("input and output").add_argument
     add("--topics", required=True, help="training queries, or the name of a topic set known to Pyserini")
     add("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics; by its name and content")
     add("--qrels", required=True, help="their judgements")
@@ -53,16 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     cli.add_threads_flag(parser)
     add("--search-batch-size", type=cli.positive_int, default=128, help="topics searched, and kept, at once")
     add("--device", default="cpu", help="where search and teacher run")
-    add = parser.add_argument_group("what is drawn").add_argument
-    add("--negatives", type=cli.positive_int, default=8, help="negatives drawn for each query")
-    add("--depth", type=cli.positive_int, default=100, help="last rank to draw from")
-    add("--skip", type=int, default=0, help="first ranks not to draw from: they may be answers nobody judged")
-    add("--relevance-level", type=int, default=1, help="least grade of a positive")
-    add("--seed", type=int, default=42, help="of the draw")
-    add = parser.add_argument_group("the teacher").add_argument
-    add("--teacher", help="cross-encoder that scores all texts: folder or hub name of a sequence classifier")
-    add("--max-length", type=cli.positive_int, default=256, help="tokens of query and text for the teacher")
-    add("--batch-size", type=cli.positive_int, default=32, help="texts the teacher scores at once")
+    add_flags(parser.add_argument_group("what is drawn"), Draw)
+    add_flags(parser.add_argument_group("the teacher"), TeacherOptions)
     cli.add_offline_argument(parser)
     return parser
 
@@ -79,49 +74,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _mine(args: argparse.Namespace) -> None:
     from hypensearch.formats.qrels import read_qrels
-    from hypensearch.mine.mine import (
-        all_docids,
-        choose,
-        indexed_texts,
-        read_texts,
-        teacher,
-        with_positives,
-        write_records,
-    )
     from hypensearch.topics import load_topics
 
     _check(args)
-    score = args.teacher and teacher(
-        args.teacher, max_length=args.max_length, batch_size=args.batch_size, device=args.device
-    )
+    draw, teaching = from_args(Draw, args), from_args(TeacherOptions, args)
+    teacher = cross_encoder(teaching, args.device) if teaching.teacher else None
     topics = load_topics(args.topics, args.topics_format)
     qrels = with_ids_of(topics, read_qrels(args.qrels), args.qrels)
-    wanted = with_positives(topics, qrels, args.relevance_level)
+    wanted = with_positives(topics, qrels, draw)
     kept = Path(args.output + ".hits")
-    with _index(args) as searcher:
-        chosen = choose(
-            wanted,
-            qrels,
-            _first_stage(args, wanted, kept, searcher),
-            depth=range(args.skip, args.depth),
-            count=args.negatives,
-            relevance_level=args.relevance_level,
-            seed=args.seed,
-        )
-        docids = all_docids(chosen.values())
+    with contextlib.ExitStack() as stack:
+        searcher = stack.enter_context(_searcher(args)) if args.index else None
+        chosen = choose(wanted, qrels, _first_stage(args, wanted, kept, searcher), draw)
+        docids = {docid for parts in chosen.values() for part in parts for docid in part}
         if args.corpus is None and searcher is not None:
             texts = indexed_texts(searcher, docids)
         else:
             texts = read_texts(args.corpus, docids, args.fields)
-    scored_by = f"{args.teacher} {args.max_length}" if args.teacher else ""
-    written = write_records(args.output, topics, chosen, texts, score or None, scored_by=scored_by)
+    scored_by = f"{teaching.teacher} {teaching.max_length}" if teacher else ""
+    written = write_records(args.output, topics, chosen, texts, teacher, scored_by=scored_by)
     kept.unlink(missing_ok=True)
     logger.info("%d records written to %s (%d topics have none)", written, args.output, len(topics) - len(chosen))
 
 
 def _check(args: argparse.Namespace) -> None:
-    if not 0 <= args.skip < args.depth:
-        raise HypensearchError(f"--skip {args.skip} leaves nothing of --depth {args.depth}")
     given = [flag for flag in ("index", "sparse_index", "run") if getattr(args, flag)]
     if len(given) != 1:
         found = ", ".join("--" + flag.replace("_", "-") for flag in given) or "none"
@@ -130,39 +106,32 @@ def _check(args: argparse.Namespace) -> None:
         raise HypensearchError("--corpus is missing: the documents' texts, which only an --index knows where to find")
 
 
-@contextlib.contextmanager
-def _index(args: argparse.Namespace) -> Iterator[HypencoderSearcher | None]:
-    if not args.index:
-        yield None
-        return
+def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
     from hypensearch.search.searcher import HypencoderSearcher
 
-    options: dict[str, Any] = {"searcher": args.searcher, "device": args.device, "max_length": args.query_length}
-    with HypencoderSearcher(args.index, args.encoder, **options) as searcher:
-        yield searcher
+    return HypencoderSearcher(
+        args.index, args.encoder, searcher=args.searcher, device=args.device, max_length=args.query_length
+    )
 
 
 def _first_stage(
     args: argparse.Namespace, topics: Mapping[str, str], kept: Path, searcher: HypencoderSearcher | None
 ) -> Mapping[str, Sequence[Hit]]:
     from hypensearch.formats.run import read_run
-    from hypensearch.mine.first_stage import bm25_search, index_search, search_topics
+    from hypensearch.mine.first_stage import bm25_search, search_topics
 
     if args.run:
         return with_ids_of(topics, read_run(args.run), args.run)
-    if searcher is not None:
-        search = index_search(searcher, hits=args.depth)
-        model = searcher.query_encoder.query_fingerprint
+    described = {name: getattr(args, name) for name in ("index", "sparse_index", "searcher", "query_length", "depth")}
+    if searcher is None:
+        search = bm25_search(args.sparse_index, args.corpus, hits=args.depth, threads=cli.threads_of(args) or 1)
     else:
-        search = bm25_search(args.sparse_index, args.corpus, hits=args.depth, threads=cli.threads_of(args))
-        model = "bm25"
-    described = {
-        "searched": args.index or args.sparse_index,
-        "model": model,
-        "searcher": args.searcher,
-        "query_length": args.query_length,
-        "depth": args.depth,
-    }
+        described["model"] = searcher.query_encoder.query_fingerprint
+
+        def search(batch: Mapping[str, str]) -> Mapping[str, Sequence[Hit]]:
+            assert searcher is not None
+            return searcher.batch_search(list(batch.values()), list(batch), args.depth)
+
     return search_topics(topics, search, kept, described=described, batch_size=args.search_batch_size)
 
 

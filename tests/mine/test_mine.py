@@ -12,10 +12,10 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock, whole_lines
+from hypensearch.formats.files import FileLock
 from hypensearch.formats.run import read_run
 from hypensearch.mine.__main__ import main
-from hypensearch.mine.mine import write_records
+from hypensearch.mine.records import write_records
 from hypensearch.search.searcher import HypencoderSearcher
 from hypensearch.train.data import RecordFile
 from tests.commands import encode, piped, search, succeed
@@ -74,7 +74,7 @@ def stopped(folder: Path, **options: str) -> Path:
     return folder / "o.jsonl.partial"
 
 
-def go_on(folder: Path, **options: str) -> tuple[int, list[str], bytes]:
+def resume(folder: Path, **options: str) -> tuple[int, list[str], bytes]:
     """Write the records; gives how many were made, the queries that the teacher saw, and the file."""
     teacher = Teacher()
     made = write_records(str(folder / "o.jsonl"), TOPICS, CHOSEN, TEXTS, teacher, **options)
@@ -82,40 +82,40 @@ def go_on(folder: Path, **options: str) -> tuple[int, list[str], bytes]:
     return made, teacher.queries, (folder / "o.jsonl").read_bytes()
 
 
-def test_a_stopped_command_goes_on_to_the_same_file(tmp_path: Path) -> None:
-    whole = go_on(tmp_path)[2]
+def test_a_stopped_command_resumes_to_the_same_file(tmp_path: Path) -> None:
+    whole = resume(tmp_path)[2]
     assert len(RecordFile(tmp_path / "o.jsonl", needs_scores=True)) == 3
     (tmp_path / "o.jsonl").unlink()
     stopped(tmp_path)
-    assert go_on(tmp_path) == (1, ["third"], whole)
+    assert resume(tmp_path) == (1, ["third"], whole)
 
 
 @pytest.mark.parametrize(
     ("place", "left"), [(-1, ["second", "third"]), (-30, ["second", "third"]), (100, None), (3, None)]
 )
-def test_what_is_not_as_it_was_written_is_made_anew(tmp_path: Path, place: int, left: list[str] | None) -> None:
-    whole = go_on(tmp_path)[2]
+def test_what_is_not_as_it_was_written_is_made_again(tmp_path: Path, place: int, left: list[str] | None) -> None:
+    whole = resume(tmp_path)[2]
     (tmp_path / "o.jsonl").unlink()
     partial = stopped(tmp_path)
     content = bytearray(partial.read_bytes())
     content[place] ^= 1
     partial.write_bytes(content)
     left = list(TOPICS.values()) if left is None else left
-    assert go_on(tmp_path) == (len(left), left, whole)
+    assert resume(tmp_path) == (len(left), left, whole)
 
 
-def test_a_cut_line_is_made_anew(tmp_path: Path) -> None:
+def test_a_cut_line_is_made_again(tmp_path: Path) -> None:
     partial = stopped(tmp_path)
     for size in (len(partial.read_bytes()) - 1, 90, 10, 0):
         partial.write_bytes(partial.read_bytes()[:size])
-        assert go_on(tmp_path)[0] == (2 if size > 90 else 3)
+        assert resume(tmp_path)[0] == (2 if size > 90 else 3)
         (tmp_path / "o.jsonl").unlink()
         partial = stopped(tmp_path)
 
 
-def test_a_stopped_command_with_other_input_begins_anew(tmp_path: Path) -> None:
+def test_a_stopped_command_with_other_input_starts_over(tmp_path: Path) -> None:
     stopped(tmp_path, scored_by="one")
-    assert go_on(tmp_path, scored_by="other")[:2] == (3, list(TOPICS.values()))
+    assert resume(tmp_path, scored_by="other")[:2] == (3, list(TOPICS.values()))
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_an_index_gives_the_records_of_its_run(folder: Path, index: Path) -> Non
 
 
 @pytest.mark.parametrize("name", [b"index", b"ind\xe9x"], ids=["utf-8", "other"])
-def test_a_stopped_search_goes_on(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
+def test_a_stopped_search_resumes(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch, name: bytes) -> None:
     index = index.rename(folder / os.fsdecode(name))
     assert mine_index(folder, index) == 0
     whole = (folder / "o.jsonl").read_bytes()
@@ -189,18 +189,11 @@ def test_a_stopped_search_goes_on(folder: Path, index: Path, monkeypatch: pytest
     assert not kept.exists()
 
 
-def test_hits_of_another_search_are_not_gone_on_with(folder: Path, index: Path) -> None:
+def test_hits_of_another_search_are_not_used(folder: Path, index: Path) -> None:
     (folder / "o.jsonl.hits").write_text('{"depth": 3}\n["1", [["d9", 1.0]]]\n')
     assert mine_index(folder, index) == 0
     (first, _) = RecordFile(folder / "o.jsonl")
     assert len(first.negatives) == 3
-
-
-def test_whole_lines_drops_what_is_half_written(tmp_path: Path) -> None:
-    assert whole_lines(tmp_path / "none") == []
-    (tmp_path / "lines").write_bytes(b"a\n\nb\nhal")
-    assert whole_lines(tmp_path / "lines") == [b"a", b"", b"b"]
-    assert (tmp_path / "lines").read_bytes() == b"a\n\nb\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+# Copyright 2026 The hypensearch authors
+# SPDX-License-Identifier: Apache-2.0
+"""Teachers, whose scores stand in training records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hypensearch.errors import HypensearchError
+from hypensearch.mine.records import Teacher
+from hypensearch.options import Options, option
+
+
+@dataclass(frozen=True)
+class TeacherOptions(Options):
+    """The teacher."""
+
+    teacher: str | None = option(
+        "cross-encoder that scores all texts: folder or hub name of a sequence classifier", None
+    )
+    max_length: int = option("tokens of query and text for the teacher", 256, at_least=1)
+    batch_size: int = option("texts the teacher scores at once", 32, at_least=1)
+
+
+def cross_encoder(options: TeacherOptions, device: str) -> Teacher:
+    """Load a cross-encoder, any sequence classifier of transformers with one output.
+
+    :raises HypensearchError: When it cannot be loaded, or has more outputs.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    from hypensearch.models.new_model import loading_options, name_for_loading
+    from hypensearch.models.tokenizer import load_tokenizer
+
+    assert options.teacher is not None
+    source, where = options.teacher, f"--teacher {options.teacher}"
+    loading = loading_options(source)
+    try:
+        with name_for_loading(source) as name:
+            model = AutoModelForSequenceClassification.from_pretrained(name, **loading).to(device).eval()
+        tokenizer = load_tokenizer(source)
+    except Exception as error:  # transformers and the hub raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise HypensearchError(f"{where}: not loadable as a sequence classifier ({reason})") from None
+    if model.config.num_labels != 1:
+        raise HypensearchError(f"{where}: {model.config.num_labels} outputs, a teacher has one")
+
+    @torch.inference_mode()
+    def score(query: str, texts: Sequence[str]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(texts), options.batch_size):
+            block = list(texts[start : start + options.batch_size])
+            batch = tokenizer(
+                [query] * len(block),
+                block,
+                padding=True,
+                truncation="longest_first",
+                max_length=options.max_length,
+                return_tensors="pt",
+            )
+            scores += model(**batch.to(device)).logits[:, 0].float().tolist()
+        if not all(map(math.isfinite, scores)):
+            raise HypensearchError(f"{where}: gave a score that is no finite number for {query!r}")
+        return scores
+
+    return score
