@@ -18,8 +18,16 @@ from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.mine.records import Draw, choose, indexed_texts, read_texts, with_positives, write_records
-from hypensearch.mine.teacher import TeacherOptions, cross_encoder
+from hypensearch.mine.records import (
+    Draw,
+    choose,
+    indexed_texts,
+    make_records,
+    read_texts,
+    with_positives,
+    write_records,
+)
+from hypensearch.mine.teacher import TeacherOptions, cross_encoder, run_scores
 from hypensearch.options import add_flags, from_args
 
 if TYPE_CHECKING:
@@ -82,17 +90,19 @@ def _mine(args: argparse.Namespace) -> None:
     topics = load_topics(args.topics, args.topics_format)
     qrels = with_ids_of(topics, read_qrels(args.qrels), args.qrels)
     wanted = with_positives(topics, qrels, draw)
+    scores = run_scores(teaching.teacher_run, topics) if teaching.teacher_run else None
     kept = Path(args.output + ".hits")
     with contextlib.ExitStack() as stack:
         searcher = stack.enter_context(_searcher(args)) if args.index else None
-        chosen = choose(wanted, qrels, _first_stage(args, wanted, kept, searcher), draw)
+        chosen = choose(wanted, qrels, _first_stage(args, wanted, kept, searcher), draw, scores)
         docids = {docid for parts in chosen.values() for part in parts for docid in part}
         if args.corpus is None and searcher is not None:
             texts = indexed_texts(searcher, docids)
         else:
             texts = read_texts(args.corpus, docids, args.fields)
     scored_by = f"{teaching.teacher} {teaching.max_length}" if teacher else ""
-    written = write_records(args.output, topics, chosen, texts, teacher, scored_by=scored_by)
+    records = make_records(topics, chosen, texts, scores)
+    written = write_records(args.output, records, teacher, scored_by=scored_by)
     kept.unlink(missing_ok=True)
     logger.info("%d records written to %s (%d topics have none)", written, args.output, len(topics) - len(chosen))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hypensearch.search.searcher import HypencoderSearcher
 
 Teacher = Callable[[str, Sequence[str]], Sequence[float]]
+Scores = Mapping[str, Mapping[str, float]]
 Chosen = Mapping[str, tuple[list[str], list[str]]]
 
 
@@ -60,24 +61,31 @@ def choose(
     qrels: Mapping[str, Mapping[str, int]],
     run: Mapping[str, Sequence[Hit]],
     draw: Draw,
+    scores: Scores | None = None,
 ) -> dict[str, tuple[list[str], list[str]]]:
     """Choose positives and negatives for every topic that has a relevant document.
 
     :param run: Hits by topic id, best first.
+    :param scores: A teacher's; documents that have none are left out.
     :return: Docids of positives and of negatives by topic id. What is drawn depends on seed and topic alone.
     :raises HypensearchError: When no topic has both a relevant document and hits.
     """
     chosen = {}
     for topic in topics:
-        positives = draw.relevant(qrels.get(topic, {}))
+        relevant = draw.relevant(qrels.get(topic, {}))
+        pool = [hit.docid for hit in run.get(topic, ())[draw.skip : draw.depth] if hit.docid not in relevant]
+        positives = sorted(relevant)
+        if scores is not None:
+            scored = scores.get(topic, {})
+            positives, pool = ([docid for docid in part if docid in scored] for part in (positives, pool))
         if not positives or topic not in run:
             continue
-        pool = [hit.docid for hit in run[topic][draw.skip : draw.depth] if hit.docid not in positives]
         rng = np.random.default_rng([draw.seed, *topic.encode()])
         drawn = rng.choice(len(pool), size=min(draw.negatives, len(pool)), replace=False)
-        chosen[topic] = (sorted(positives), [pool[i] for i in sorted(drawn)])
+        chosen[topic] = (positives, [pool[i] for i in sorted(drawn)])
     if not chosen:
-        raise HypensearchError("no topic has a relevant document in the qrels and hits in the run: do their ids match?")
+        found = "hits in the run" if scores is None else "hits in the run, and a score by the teacher"
+        raise HypensearchError(f"no topic has a relevant document in the qrels and {found}: do their ids match?")
     return chosen
 
 
@@ -109,42 +117,52 @@ def read_texts(corpus: str, docids: set[str], fields: Sequence[str]) -> dict[str
     return texts
 
 
+def make_records(
+    topics: Mapping[str, str], chosen: Chosen, texts: Mapping[str, str], scores: Scores | None = None
+) -> list[dict[str, Any]]:
+    """Make one training record a topic.
+
+    :param scores: A teacher's, of all documents that were chosen.
+    """
+
+    def item(topic: str, docid: str) -> Any:
+        return texts[docid] if scores is None else {"text": texts[docid], "score": round(scores[topic][docid], 6)}
+
+    return [
+        {
+            "query": topics[topic],
+            "positives": [item(topic, docid) for docid in positives],
+            "negatives": [item(topic, docid) for docid in negatives],
+        }
+        for topic, (positives, negatives) in chosen.items()
+    ]
+
+
 def write_records(
-    output: str,
-    topics: Mapping[str, str],
-    chosen: Chosen,
-    texts: Mapping[str, str],
-    teacher: Teacher | None,
-    *,
-    scored_by: str = "",
+    output: str, records: Sequence[dict[str, Any]], teacher: Teacher | None = None, *, scored_by: str = ""
 ) -> int:
-    """Write one training record a topic, resuming where an earlier call with the same input was stopped.
+    """Write training records, resuming where an earlier call with the same input was stopped.
 
     Until all are there, records are kept in ``OUTPUT.partial``.
 
-    :param teacher: Scores the texts of a query; its scores stand in the records.
+    :param teacher: Scores the texts of a query; its scores are added to the records.
     :param scored_by: What identifies the teacher and how it is used.
     :return: How many records were made by this call.
     :raises HypensearchError: When another process is writing there.
     """
-    records = [
-        (topics[topic], [texts[docid] for docid in positives], [texts[docid] for docid in negatives])
-        for topic, (positives, negatives) in chosen.items()
-    ]
     with FileLock(f"{output}.lock"):
         with KeptLines(f"{output}.partial", [records, scored_by]) as lines:
             done = len(lines)
             for record in records[done:]:
-                lines.append(_record(*record, teacher))
+                lines.append(record if teacher is None else _scored(record, teacher))
             with replace_when_whole(output) as whole:
                 whole.writelines(lines)
         lines.path.unlink()
     return len(records) - done
 
 
-def _record(query: str, positives: list[str], negatives: list[str], teacher: Teacher | None) -> dict[str, Any]:
-    if teacher is None:
-        return {"query": query, "positives": positives, "negatives": negatives}
-    scores = iter(teacher(query, [*positives, *negatives]))
-    scored = [[{"text": text, "score": round(next(scores), 6)} for text in part] for part in (positives, negatives)]
-    return {"query": query, "positives": scored[0], "negatives": scored[1]}
+def _scored(record: dict[str, Any], teacher: Teacher) -> dict[str, Any]:
+    parts = record["positives"], record["negatives"]
+    scores = iter(teacher(record["query"], [text for part in parts for text in part]))
+    positives, negatives = ([{"text": text, "score": round(next(scores), 6)} for text in part] for part in parts)
+    return {"query": record["query"], "positives": positives, "negatives": negatives}

@@ -1,14 +1,15 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Teachers, whose scores stand in training records."""
+"""Teachers, whose scores stand in training records: a cross-encoder, or any run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.ids import with_ids_of
 from hypensearch.mine.records import Teacher
 from hypensearch.options import Options, option
 
@@ -20,8 +21,24 @@ class TeacherOptions(Options):
     teacher: str | None = option(
         "cross-encoder that scores all texts: folder or hub name of a sequence classifier", None
     )
+    teacher_run: str | None = option(
+        "TREC run whose scores are the teacher's; documents that it does not rank are left out", None
+    )
     max_length: int = option("tokens of query and text for the teacher", 256, at_least=1)
     batch_size: int = option("texts the teacher scores at once", 32, at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.teacher and self.teacher_run:
+            raise HypensearchError("--teacher and --teacher-run: two teachers, wanted one")
+
+
+def run_scores(path: str, topics: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Read the scores of a run, by topic id and docid."""
+    from hypensearch.formats.run import read_run
+
+    run = with_ids_of(topics, read_run(path), path)
+    return {topic: {hit.docid: hit.score for hit in hits} for topic, hits in run.items()}
 
 
 def cross_encoder(options: TeacherOptions, device: str) -> Teacher:

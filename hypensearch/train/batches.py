@@ -129,28 +129,39 @@ class Collator:
     """Makes of examples what :class:`hypensearch.train.model.TrainingModel` takes.
 
     :param tokens: Of the model that is trained.
+    :param guide_tokens: Of a bi-encoder that is distilled, if any.
+    :param teacher_temperature: The records' scores are divided by this.
     """
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, guide_tokens: Tokens | None = None, *, teacher_temperature: float = 1.0) -> None:
         self.tokens = tokens
+        self.guide_tokens = guide_tokens
+        self.teacher_temperature = teacher_temperature
 
     def __call__(self, batch: Sequence[Example]) -> dict[str, Batch]:
         """Collate.
 
-        :return: ``queries``, ``documents`` and ``items``.
+        :return: ``queries``, ``documents`` and ``items``; with a guide its ``guide_queries`` and ``guide_documents``.
         """
         items = [item for example in batch for item in example.items]
         filling = next(item.text for item in items if item is not None)  # is encoded, and counts for nothing
+        queries = [example.query for example in batch]
+        documents = [filling if item is None else item.text for item in items]
+        scores = torch.tensor([float("nan") if item is None else item.score for item in items])
         shape = (len(batch), -1)
-        return {
-            "queries": self.tokens.queries([example.query for example in batch]),
-            "documents": self.tokens.documents([filling if item is None else item.text for item in items]),
+        collated = {
+            "queries": self.tokens.queries(queries),
+            "documents": self.tokens.documents(documents),
             "items": {
                 "keys": torch.tensor([0 if item is None else _key(item.text) for item in items]).view(shape),
                 "valid": torch.tensor([item is not None for item in items]).view(shape),
-                "teacher": torch.tensor([float("nan") if item is None else item.score for item in items]).view(shape),
+                "teacher": scores.view(shape) / self.teacher_temperature,
             },
         }
+        if self.guide_tokens is not None:
+            collated["guide_queries"] = self.guide_tokens.queries(queries)
+            collated["guide_documents"] = self.guide_tokens.documents(documents)
+        return collated
 
 
 def _key(text: str) -> int:

@@ -17,11 +17,12 @@ from hypensearch.formats.json_files import read_bounded
 from hypensearch.options import Options, flag_of, from_mapping, option
 
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
-LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl")
+LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl", "distil")
+OWN_BACKBONE = "backbone"
 
 _MAX_YAML_BYTES = 2**20
 _MAY_CHANGE = frozenset(
-    {"output", "resume", "max_steps", "patience", "keep_checkpoints", "compact", "push_to_hub"}
+    {"output", "resume", "max_steps", "patience", "keep_checkpoints", "compact", "push_to_hub", "mix_with_start"}
 )  # when a run is resumed
 #: Settings of earlier versions, with the values that say nothing: files that have these can still be read.
 _REMOVED = {
@@ -85,6 +86,11 @@ class TrainingConfig(Options):
         group="losses and texts",
     )
     label_key: str = option("key of the teacher's scores in training records", "score")
+    teacher_temperature: float = option("the teacher's scores in training records are divided by this", 1.0, above=0)
+    distil_from: str = option(
+        f"bi-encoder whose cosines over the batch the loss distil keeps: a checkpoint, or {OWN_BACKBONE}", ""
+    )
+    distil_temperature: float = option("its cosines are divided by this", 0.05, above=0)
     num_negatives: int = option("negatives of each query in a step", 7, at_least=0)
     query_length: int = option("tokens of a query", 32, at_least=1)
     document_length: int = option("tokens of a document", 196, at_least=1)
@@ -109,6 +115,9 @@ class TrainingConfig(Options):
     eval_steps: int = option("steps between validations and checkpoints", 2500, at_least=1, group="validation")
     patience: int = option("validations without a better first measure before stopping early; 0: never", 0, at_least=0)
     keep_checkpoints: int = option("checkpoints kept to resume from", 2, at_least=1, group="the end of the run")
+    mix_with_start: float = option(
+        "share of the start's weights in the finished checkpoint, the rest trained ones", 0.0, at_least=0, at_most=1
+    )
     compact: bool = option("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
     push_to_hub: str = option("repository on the hub, user/name, to upload the finished checkpoint to", "")
     resume: bool = option("resume from the last checkpoint of the output folder", False)
@@ -133,6 +142,10 @@ class TrainingConfig(Options):
         if not self.losses or not set(self.losses) <= set(LOSS_NAMES):
             unknown = ", ".join(sorted(set(self.losses) - set(LOSS_NAMES)))
             yield "losses", f"unknown {unknown or 'none'}, known are {', '.join(LOSS_NAMES)}"
+        if bool(self.distil_from) != ("distil" in self.losses):
+            yield "distil_from", "goes with the loss distil, such as --losses cross_entropy distil: set both or neither"
+        if self.distil_from == OWN_BACKBONE and not self.backbone:
+            yield "distil_from", f"{OWN_BACKBONE} is that of --backbone: with --start-from name a checkpoint"
         if not self.measures:
             yield "measures", "none: the first one decides which weights are kept"
         if self.patience and not self.validation:

@@ -3,7 +3,8 @@
 """The losses, all of one signature: scores of a batch in, one number out.
 
 Their sum is trained on. ``margin_mse`` + ``cross_entropy`` is the paper's recipe (section 3.5), ``cross_entropy`` alone
-the one for hard tasks, ``kl`` distils a teacher's whole distribution.
+the one for hard tasks, ``kl`` distils a teacher's distribution over a query's items, ``distil`` that of a frozen
+bi-encoder over all items of the batch.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class BatchScores:
         same text as the positive), *Shape:* ``(num_queries, all_items)``.
     :param only_positives: Columns of ``all`` that are some query's positive, *Shape:* ``(all_items,)``.
     :param teacher: A teacher's scores of ``own``; NaN where there is none.
+    :param guide: A frozen bi-encoder's scores of ``all``; None where none is distilled.
     """
 
     own: Tensor
@@ -37,9 +39,12 @@ class BatchScores:
     candidates: Tensor
     only_positives: Tensor
     teacher: Tensor
+    guide: Tensor | None = None
 
 
-def arrange(scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Tensor) -> BatchScores:
+def arrange(
+    scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Tensor, guide: Tensor | None = None
+) -> BatchScores:
     """Sort out which of a batch's scores are whose.
 
     :param scores: Of these queries and all items, *Shape:* ``(num_queries, all_queries * num_items)``.
@@ -47,6 +52,7 @@ def arrange(scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Te
     :param valid: False for filling, *Shape:* ``(all_queries, num_items)``.
     :param first: Row of the first of these queries among all queries.
     :param teacher: *Shape:* ``(num_queries, num_items)``.
+    :param guide: *Shape:* that of ``scores``.
     """
     num_queries, num_items = len(scores), keys.shape[1]
     rows = torch.arange(first, first + num_queries, device=scores.device)
@@ -56,7 +62,7 @@ def arrange(scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Te
     is_positive = torch.zeros_like(same).scatter_(1, positives.unsqueeze(1), True)
     candidates = (valid.reshape(1, -1) & ~same) | is_positive
     only_positives = (torch.arange(keys.numel(), device=scores.device) % num_items) == 0
-    return BatchScores(own, scores, positives, valid[rows], candidates, only_positives, teacher)
+    return BatchScores(own, scores, positives, valid[rows], candidates, only_positives, teacher, guide)
 
 
 def margin_mse(scores: BatchScores) -> Tensor:
@@ -88,6 +94,12 @@ def kl(scores: BatchScores) -> Tensor:
     return _divergence(scores.teacher, scores.own, scores.valid)
 
 
+def distil(scores: BatchScores) -> Tensor:
+    """Kullback-Leibler divergence from a frozen bi-encoder's distribution over the items of all queries."""
+    assert scores.guide is not None
+    return _divergence(scores.guide, scores.all, scores.candidates)
+
+
 def _cross_entropy(scores: BatchScores, candidates: Tensor) -> Tensor:
     return functional.cross_entropy(scores.all.masked_fill(~candidates, float("-inf")), scores.positives)
 
@@ -103,6 +115,7 @@ LOSSES: dict[str, Callable[[BatchScores], Tensor]] = {
     "cross_entropy_positives": cross_entropy_positives,
     "cross_entropy_own": cross_entropy_own,
     "kl": kl,
+    "distil": distil,
 }
 NEED_TEACHER = frozenset({"margin_mse", "kl"})
 NEED_NEGATIVES = frozenset({"margin_mse", "kl", "cross_entropy_own"})

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainer steps on: a dual encoder that returns the loss of a batch."""
+"""What the trainer steps on: a dual encoder that returns the loss of a batch, and a frozen one that guides it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,33 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, pool, token_states
 from hypensearch.models.q_net import QNets
 from hypensearch.train.batches import Batch
 from hypensearch.train.losses import LOSSES, arrange
+
+
+class Guide:
+    """A frozen bi-encoder, whose cosines are distilled. It is no module, so that it is neither trained nor stored.
+
+    :param model: A bi-encoder.
+    :param temperature: Its cosines are divided by this.
+    """
+
+    def __init__(self, model: DualEncoder, temperature: float) -> None:
+        self.model = model.eval()
+        self.temperature = temperature
+
+    @torch.no_grad()
+    def scores(self, queries: Batch, documents: Batch) -> Tensor:
+        """Score all processes' documents, *Shape:* ``(num_queries, all_items)``."""
+        self.model.to(queries["input_ids"].device)
+        encoded = self.model.query_encoder(**queries), _gathered(self.model.passage_encoder(**documents))
+        query_vectors, vectors = (functional.normalize(side.float()) for side in encoded)
+        return query_vectors @ vectors.T / self.temperature
 
 
 class TrainingModel(nn.Module):
@@ -27,29 +48,50 @@ class TrainingModel(nn.Module):
     :param losses: Weight of each loss of :data:`hypensearch.train.losses.LOSSES`.
     :param widths: Hidden widths to train as well (Matryoshka); the loss is the mean over them.
     :param chunk_size: Texts encoded at once while training; 0 for all of a batch.
+    :param guide: For the loss distil.
     """
 
     def __init__(
-        self, model: DualEncoder, losses: Mapping[str, float], *, widths: Sequence[int] = (), chunk_size: int = 0
+        self,
+        model: DualEncoder,
+        losses: Mapping[str, float],
+        *,
+        widths: Sequence[int] = (),
+        chunk_size: int = 0,
+        guide: Guide | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.losses = dict(losses)
         self.widths = list(widths)
         self.chunk_size = chunk_size
+        self.guide = guide
 
-    def forward(self, queries: Batch, documents: Batch, items: Batch) -> dict[str, Tensor]:
+    def forward(
+        self,
+        queries: Batch,
+        documents: Batch,
+        items: Batch,
+        guide_queries: Batch | None = None,
+        guide_documents: Batch | None = None,
+    ) -> dict[str, Tensor]:
         """Return the loss of a batch.
 
         :param items: ``keys``, one number for each text, ``valid`` and ``teacher``, all of *Shape:*
             ``(num_queries, num_items)``; the documents are those items, query by query.
+        :param guide_queries: The queries, as the guide's tokens.
+        :param guide_documents: The documents, as the guide's tokens.
         """
-        q_nets, vectors = self.q_nets(queries), self.document_vectors(documents)
-        all_vectors, all_keys, all_valid, first = _gathered(vectors, items["keys"], items["valid"])
+        q_nets, vectors = self.q_nets(queries), _gathered(self.document_vectors(documents))
+        keys, valid = _gathered(items["keys"]), _gathered(items["valid"].long()).bool()
+        first = len(items["keys"]) * _rank()
+        guided = None
+        if self.guide is not None and guide_queries is not None and guide_documents is not None:
+            guided = self.guide.scores(guide_queries, guide_documents)
         terms = []
         for nets in [q_nets.truncated(width) for width in self.widths] or [q_nets]:
-            scores = nets.score_each(all_vectors.expand(len(nets), -1, -1), training=self.training).float()
-            batch = arrange(scores, all_keys, all_valid, first, items["teacher"])
+            scores = nets.score_each(vectors.expand(len(nets), -1, -1), training=self.training).float()
+            batch = arrange(scores, keys, valid, first, items["teacher"], guided)
             terms.append(torch.stack([weight * LOSSES[name](batch) for name, weight in self.losses.items()]).sum())
         return {"loss": torch.stack(terms).mean()}
 
@@ -75,12 +117,18 @@ class TrainingModel(nn.Module):
         return torch.cat([checkpoint(encode, *chunk, use_reentrant=False) for chunk in chunks])
 
 
-def _gathered(vectors: Tensor, keys: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Put all processes' documents together, gradients included; also return the first row of this process."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return vectors, keys, valid, 0
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _rank() -> int:
+    return torch.distributed.get_rank() if _is_distributed() else 0
+
+
+def _gathered(tensor: Tensor) -> Tensor:
+    """Put all processes' rows together, gradients included."""
+    if not _is_distributed():
+        return tensor
     from torch.distributed.nn.functional import all_gather
 
-    first = torch.distributed.get_rank() * len(keys)
-    gathered = [torch.cat(all_gather(tensor.contiguous())) for tensor in (vectors, keys, valid.long())]  # type: ignore
-    return gathered[0], gathered[1], gathered[2].bool(), first
+    return torch.cat(all_gather(tensor.contiguous()))  # type: ignore[no-untyped-call]

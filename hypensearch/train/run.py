@@ -27,9 +27,9 @@ from hypensearch.train.config import TrainingConfig, differences, to_json
 from hypensearch.train.data import RecordFile
 from hypensearch.train.history import read_history
 from hypensearch.train.losses import NEED_NEGATIVES, NEED_TEACHER
-from hypensearch.train.model import TrainingModel
+from hypensearch.train.model import Guide, TrainingModel
 from hypensearch.train.report import other_lengths, write_report
-from hypensearch.train.start import starting_model
+from hypensearch.train.start import guiding_model, starting_model
 from hypensearch.train.trainer import HypensearchTrainer, untouched_randomness
 from hypensearch.train.validation import Validation, check_measures, read_collection
 
@@ -55,19 +55,19 @@ def train(config: TrainingConfig) -> DualEncoder:
         files = _open_files(config)
         collections = [read_collection(path) for path in config.validation]
         model, config = starting_model(config, files)
-        assert model.tokenizer is not None
-        tokens = Tokens(model.tokenizer, query_length=config.query_length, document_length=config.document_length)
+        guide = Guide(guiding_model(config), config.distil_temperature) if config.distil_from else None
+        tokens, guide_tokens = _tokens(model, config), _tokens(guide.model, config) if guide else None
         validation = None
         if collections:
             validation = Validation(collections, tokens, measures=config.measures, bf16=config.bf16)
             _log_validation(config)
         _write_settings(config, folder)
         trainer = HypensearchTrainer(
-            TrainingModel(model, config.losses, widths=config.widths, chunk_size=config.chunk_size),
+            TrainingModel(model, config.losses, widths=config.widths, chunk_size=config.chunk_size, guide=guide),
             config,
             folder,
             Examples(files, num_negatives=config.num_negatives, seed=config.seed),
-            Collator(tokens),
+            Collator(tokens, guide_tokens, teacher_temperature=config.teacher_temperature),
             validation,
         )
         report = trainer.run(checkpoint)
@@ -143,6 +143,11 @@ def _open_files(config: TrainingConfig) -> list[RecordFile]:
         raise HypensearchError("; ".join(problems))
     logger.info("%d training records in %d files", sum(map(len, files)), len(files))
     return files
+
+
+def _tokens(model: DualEncoder, config: TrainingConfig) -> Tokens:
+    assert model.tokenizer is not None
+    return Tokens(model.tokenizer, query_length=config.query_length, document_length=config.document_length)
 
 
 def _log_validation(config: TrainingConfig) -> None:

@@ -1,6 +1,8 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model that a run starts with: a checkpoint as it is, or a new model over a pretrained transformer."""
+"""The models that a run starts with: what is trained (a checkpoint as it is, or a new model over a pretrained
+transformer), and the bi-encoder that guides it.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
 from hypensearch.models.warm_start import scale_products, warm_start
-from hypensearch.train.config import TrainingConfig, backbone_name
+from hypensearch.train.config import OWN_BACKBONE, TrainingConfig, backbone_name
 from hypensearch.train.data import RecordFile
 
 if TYPE_CHECKING:
@@ -39,6 +42,21 @@ def starting_model(config: TrainingConfig, files: Sequence[RecordFile]) -> tuple
         for encoder in (model.query_encoder, model.passage_encoder):
             encoder.transformer.gradient_checkpointing_enable()  # type: ignore[operator, union-attr]
     return model, config
+
+
+def guiding_model(config: TrainingConfig) -> DualEncoder:
+    """Load the bi-encoder of ``--distil-from``.
+
+    :raises HypensearchError: When it is no bi-encoder.
+    """
+    if config.distil_from == OWN_BACKBONE:
+        return new_biencoder(*load_backbone(config.backbone), pooling=config.pooling)
+    model = load_model(config.distil_from)
+    if model.kind != "biencoder":
+        raise HypensearchError(
+            f"--distil-from {config.distil_from}: a {model.kind}: wanted a bi-encoder's checkpoint, or {OWN_BACKBONE}"
+        )
+    return model
 
 
 def _settings_of(model: DualEncoder, config: TrainingConfig) -> TrainingConfig:

@@ -64,6 +64,7 @@ class HypensearchTrainer(Trainer):
         self.folder = folder
         self.validation = validation
         self.at_start: dict[str, float] = {}
+        self.start = {name: p.detach().cpu().clone() for name, p in model.named_parameters() if config.mix_with_start}
         super().__init__(
             model=model,
             args=_arguments(config, folder),
@@ -92,6 +93,8 @@ class HypensearchTrainer(Trainer):
             self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         report: dict[str, Any] = {"start": self.at_start} if self.at_start else {}
         report |= self._load_best()
+        if self.settings.mix_with_start:
+            self._mix_with_start()
         if self.validation is not None:
             report["end"] = self.measure()
         return {**report, "steps": self.state.global_step, "seconds": round(time.monotonic() - started)}
@@ -197,6 +200,13 @@ class HypensearchTrainer(Trainer):
         shown = f"{self._shown_name('eval_mean')} {best:.4f}, the best of {len(measured)} validations"
         logger.info("kept the weights of step %d of %d: %s", step, last, shown)
         return {"kept_step": step, "measure": self.settings.measures[0]}
+
+    @torch.no_grad()
+    def _mix_with_start(self) -> None:
+        share = self.settings.mix_with_start
+        for name, parameter in self.bare().named_parameters():
+            parameter.lerp_(self.start[name].to(parameter.device), share)
+        logger.info("mixed: %g of the weights that training started with, %g of the trained ones", share, 1 - share)
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> Sampler[int]:
         size = self.args.per_device_train_batch_size * self.args.world_size

@@ -15,7 +15,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import FileLock
 from hypensearch.formats.run import read_run
 from hypensearch.mine.__main__ import main
-from hypensearch.mine.records import write_records
+from hypensearch.mine.records import make_records, write_records
 from hypensearch.search.searcher import HypencoderSearcher
 from hypensearch.train.data import RecordFile
 from tests.commands import encode, piped, search, succeed
@@ -50,6 +50,7 @@ def test_judged_documents_are_positives_and_others_negatives(folder: Path) -> No
 TOPICS = {"1": "first", "2": "second", "3": "third"}
 CHOSEN = {topic: ([f"p{topic}"], [f"n{topic}", f"m{topic}"]) for topic in TOPICS}
 TEXTS = {docid: f"text {docid}\n\u2028" for pair in CHOSEN.values() for docids in pair for docid in docids}
+RECORDS = make_records(TOPICS, CHOSEN, TEXTS)
 
 
 class Teacher:
@@ -69,7 +70,7 @@ class Teacher:
 def stopped(folder: Path, **options: str) -> Path:
     """Write the records of two topics out of three."""
     with pytest.raises(KeyboardInterrupt):
-        write_records(str(folder / "o.jsonl"), TOPICS, CHOSEN, TEXTS, Teacher(2), **options)
+        write_records(str(folder / "o.jsonl"), RECORDS, Teacher(2), **options)
     assert not (folder / "o.jsonl").exists()
     return folder / "o.jsonl.partial"
 
@@ -77,7 +78,7 @@ def stopped(folder: Path, **options: str) -> Path:
 def resume(folder: Path, **options: str) -> tuple[int, list[str], bytes]:
     """Write the records; gives how many were made, the queries that the teacher saw, and the file."""
     teacher = Teacher()
-    made = write_records(str(folder / "o.jsonl"), TOPICS, CHOSEN, TEXTS, teacher, **options)
+    made = write_records(str(folder / "o.jsonl"), RECORDS, teacher, **options)
     assert [path.name for path in folder.iterdir()] == ["o.jsonl"]
     return made, teacher.queries, (folder / "o.jsonl").read_bytes()
 
@@ -123,7 +124,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         FileLock(tmp_path / "o.jsonl.lock"),
         pytest.raises(HypensearchError, match="locked by process"),
     ):
-        write_records(str(tmp_path / "o.jsonl"), TOPICS, CHOSEN, TEXTS, None)
+        write_records(str(tmp_path / "o.jsonl"), RECORDS)
 
 
 def test_a_teacher_scores_all_texts(folder: Path) -> None:
@@ -138,6 +139,18 @@ def test_a_teacher_scores_all_texts(folder: Path) -> None:
         BertForSequenceClassification(config).save_pretrained(folder / "teacher")
     assert mine(folder, "--negatives", "2", "--teacher", str(folder / "teacher")) == 0
     RecordFile(folder / "o.jsonl", least_negatives=2, needs_scores=True)
+
+
+def test_a_runs_scores_are_the_teachers(folder: Path) -> None:
+    """Documents that the teacher does not rank are left out, and so are topics without a positive that it ranks."""
+    (folder / "teacher.txt").write_text(
+        "".join(f"1 Q0 d{i} {rank} {9.5 - rank} x\n" for rank, i in enumerate((7, 0, 2, 4, 11), 1)) + "2 Q0 d4 1 1 x\n"
+    )
+    assert mine(folder, "--teacher-run", str(folder / "teacher.txt")) == 0
+    (record,) = RecordFile(folder / "o.jsonl", needs_scores=True)
+    assert record.query == "first"
+    assert [(item.text, item.score) for item in record.positives] == [("text 0", 7.5)]
+    assert [(item.text, item.score) for item in record.negatives] == [("text 2", 6.5), ("text 4", 5.5), ("text 7", 8.5)]
 
 
 @pytest.fixture
@@ -220,6 +233,8 @@ def test_one_first_stage_is_wanted(
         (["--skip", "9", "--depth", "9"], "--skip 9 leaves nothing"),
         (["--relevance-level", "5"], "no topic has a relevant document"),
         (["--teacher", "/no/such"], "--teacher /no/such: not loadable"),
+        (["--teacher", "t", "--teacher-run", "r"], "--teacher and --teacher-run: two teachers, wanted one"),
+        (["--teacher-run", "/no/such"], "/no/such"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -54,6 +55,16 @@ def test_filling_is_no_item() -> None:
 def test_kl_is_nothing_for_the_teachers_own_distribution() -> None:
     assert LOSSES["kl"](batch([[12.0, 10.0], [4.0, 0.0]])).item() == pytest.approx(0, abs=1e-6)
     assert LOSSES["kl"](batch([[0.0, 0.0], [0.0, 0.0]])).item() > 0.1
+
+
+def test_distil_is_nothing_for_the_guides_own_distribution() -> None:
+    """Over all candidates of the batch; a constant for each query does not matter."""
+    scores = batch([[NAN, NAN], [NAN, NAN]], keys=[[1, 2], [3, 1]])  # the last text is the first query's positive
+    alike = scores.all + torch.tensor([[5.0], [-7.0]])
+    alike[0, 3] = 99.0
+    assert LOSSES["distil"](replace(scores, guide=alike)).item() == pytest.approx(0, abs=1e-6)
+    alike[0, 1] += 3
+    assert LOSSES["distil"](replace(scores, guide=alike)).item() > 0.1
 
 
 def test_rows_of_another_process_come_after_its_own() -> None:
