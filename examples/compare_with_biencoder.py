@@ -25,8 +25,8 @@ import numpy as np
 from scipy.stats import norm, sem, ttest_rel
 
 from hypensearch.demo import docstrings
-from hypensearch.models.bundled import bundled_model
-from hypensearch.models.dual_encoder import load_model
+from hypensearch.models import load_model
+from hypensearch.models.checkpoint import bundled_model
 from hypensearch.train.batches import Tokens
 from hypensearch.train.config import TrainingConfig
 from hypensearch.train.model import TrainingModel

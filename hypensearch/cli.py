@@ -193,8 +193,7 @@ def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     parser.add_argument(
         "--backbone-config",
         metavar="PATH",
-        help="folder, config.json or hub name of the checkpoint's transformer, where it cannot be found (two, with a "
-        "comma between, where query and document side differ)",
+        help="folder, config.json or hub name of the checkpoint's transformer, where it cannot be found",
     )
     parser.add_argument(
         "--width", type=positive_int, help="hidden width to cut q-nets to (Matryoshka checkpoints); full by default"

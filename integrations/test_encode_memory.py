@@ -30,7 +30,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from hypensearch.models.config import parse_config
-    from hypensearch.models.dual_encoder import build_model
+    from hypensearch.models.loading import build_model
 
     folder = tmp_path_factory.mktemp("checkpoint")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "doc", *map(str, range(10)), *[f"##{n}" for n in range(10)]]

@@ -39,10 +39,11 @@ from hypensearch.graph.builder import build_graph
 from hypensearch.graph.store import GraphIndex
 from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_config as read_checkpoint_config
-from hypensearch.models.checkpoint import read_weights, with_checksums, write_weights
+from hypensearch.models.checkpoint import with_checksums
 from hypensearch.models.config import parse_config
 from hypensearch.models.stored import architecture_facts, from_arrays, states_to_arrays, to_arrays
 from hypensearch.models.tokenizer import load_tokenizer
+from hypensearch.models.weights import read_weights, write_weights
 from hypensearch.rerank.vector_cache import VectorCache
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.builder import build_surrogate

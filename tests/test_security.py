@@ -25,7 +25,7 @@ from hypensearch.flat.manifest import read_manifest
 from hypensearch.formats.json_files import signed_json
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig
-from hypensearch.models.checkpoint import read_weights
+from hypensearch.models.weights import read_weights
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.readable_hits import readable_hits
 from hypensearch.surrogate.builder import build_surrogate

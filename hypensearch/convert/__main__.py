@@ -50,12 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _convert(args: argparse.Namespace) -> None:
     _check(args)
-    from hypensearch.models import hub, load_model
-    from hypensearch.models.card import write_missing_card
+    from hypensearch.models import load_model
+    from hypensearch.models.publish import check_may_upload, upload, write_missing_card
     from hypensearch.models.released_layout import save_released
 
     if args.push_to_hub:
-        hub.check_may_upload(args.push_to_hub)
+        check_may_upload(args.push_to_hub)
     model = load_model(args.encoder, backbone_config=args.backbone_config, revision=args.revision)
     if args.to == "released":
         save_released(model, args.output, backbone=args.backbone)
@@ -64,7 +64,7 @@ def _convert(args: argparse.Namespace) -> None:
     write_missing_card(args.output, model, args.push_to_hub or args.output)
     logger.info("wrote %s", args.output)
     if args.push_to_hub:
-        logger.info("uploaded: %s", hub.upload(args.output, args.push_to_hub, private=args.private))
+        logger.info("uploaded: %s", upload(args.output, args.push_to_hub, private=args.private))
 
 
 def _check(args: argparse.Namespace) -> None:

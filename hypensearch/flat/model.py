@@ -14,7 +14,8 @@ import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
-from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
+from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder
+from hypensearch.models.loading import load_model
 from hypensearch.models.q_net import QNets
 
 logger = logging.getLogger(__name__)

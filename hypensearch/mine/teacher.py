@@ -49,14 +49,12 @@ def cross_encoder(options: TeacherOptions, device: str) -> Teacher:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    from hypensearch.models.new_model import loading_options, name_for_loading
-    from hypensearch.models.tokenizer import load_tokenizer
+    from hypensearch.models.tokenizer import load_tokenizer, pretrained
 
     assert options.teacher is not None
     source, where = options.teacher, f"--teacher {options.teacher}"
-    loading = loading_options(source)
     try:
-        with name_for_loading(source) as name:
+        with pretrained(source) as (name, loading):
             model = AutoModelForSequenceClassification.from_pretrained(name, **loading).to(device).eval()
         tokenizer = load_tokenizer(source)
     except Exception as error:  # transformers and the hub raise many kinds

@@ -30,36 +30,13 @@ logger = logging.getLogger(__name__)
 BACKBONE_FLAG = "--backbone-config"
 
 
-def _bert(layers: int, hidden: int, heads: int, **options: Any) -> dict[str, Any]:
-    return {
-        "model_type": "bert",
-        "num_hidden_layers": layers,
-        "hidden_size": hidden,
-        "num_attention_heads": heads,
-        "intermediate_size": 4 * hidden,
-        "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12,
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-        "vocab_size": 30522,
-        "pad_token_id": 0,
-        **options,
-    }
+def _bert(layers: int, hidden: int, heads: int, vocab_size: int = 30522) -> dict[str, Any]:
+    sizes = {"num_hidden_layers": layers, "hidden_size": hidden, "num_attention_heads": heads}
+    return {"model_type": "bert", **sizes, "intermediate_size": 4 * hidden, "vocab_size": vocab_size}
 
 
-_DISTILBERT = {
-    "model_type": "distilbert",
-    "n_layers": 6,
-    "dim": 768,
-    "n_heads": 12,
-    "hidden_dim": 3072,
-    "activation": "gelu",
-    "max_position_embeddings": 512,
-    "vocab_size": 30522,
-    "sinusoidal_pos_embds": False,
-    "pad_token_id": 0,
-}
 _BERT_BASE = _bert(12, 768, 12)
+_DISTILBERT = {"model_type": "distilbert"}
 
 WELL_KNOWN: Mapping[str, Mapping[str, Any]] = {
     "bert-base-uncased": _BERT_BASE,
@@ -71,10 +48,7 @@ WELL_KNOWN: Mapping[str, Mapping[str, Any]] = {
     "sentence-transformers/msmarco-distilbert-base-tas-b": _DISTILBERT,
     "facebook/contriever": _BERT_BASE,
     "facebook/contriever-msmarco": _BERT_BASE,
-    "shitao/retromae": _BERT_BASE,
-    "shitao/retromae_msmarco": _BERT_BASE,
-    "shitao/retromae_msmarco_finetune": _BERT_BASE,
-    "shitao/retromae_beir": _BERT_BASE,
+    **{f"shitao/retromae{name}": _BERT_BASE for name in ("", "_msmarco", "_msmarco_finetune", "_beir")},
     "baai/bge-base-en-v1.5": _BERT_BASE,
     "baai/bge-small-en-v1.5": _bert(12, 384, 12),
     "intfloat/e5-base-v2": _BERT_BASE,
@@ -89,6 +63,14 @@ WELL_KNOWN: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """Configurations of backbones by lower-case hub name, for machines that cannot reach the hub."""
+
+# What would have transformers load code, or weights of other kinds.
+_LOADS_MORE = {"auto_map", "quantization_config", "custom_pipelines", "experts_implementation"}
+_LOADS_MORE |= {"_experts_implementation", "attn_implementation", "_attn_implementation"}
+_LOADS_MORE |= {"_attn_implementation_internal"}
+_MOST = {"layer": 256, "block": 1024, "group": 1024, "expert": 1024, "depth": 1024, "position": 2**20}
+_MOST_VALUES = 4096
+_NOT_ASKED = "in the hub's cache (the hub itself is asked only for checkpoints that are named by their hub names)"
 
 
 def find_backbone_config(
@@ -116,14 +98,9 @@ def find_backbone_config(
         return _given(given)
     if embedded:
         return _from_dict(embedded, f"{checkpoint}/config.json: backbone_configs")
-    folder = local_folder(name, checkpoint)
-    if folder:
+    if folder := local_folder(name, checkpoint):
         return _from_file(folder / "config.json")
-    config = _from_hub(name, network=network)
-    if config is None and canonical_name(name) in WELL_KNOWN:
-        logger.info("The hub cannot be reached: taking the built-in configuration of %s", name)
-        config = _from_dict(WELL_KNOWN[canonical_name(name)], f"table of well-known backbones: {name}")
-    if config is None:
+    if (config := _from_hub_or_table(name, network=network)) is None:
         raise HypensearchError(
             f"{checkpoint}: the configuration of its backbone {name!r} is neither in a folder of that name, nor "
             f"{'on the hub (not reachable, or no such model)' if network else _NOT_ASKED}, nor among the "
@@ -142,12 +119,6 @@ def local_folder(name: str, checkpoint: Path) -> Path | None:
     given = Path(name).expanduser()
     places = [given] if given.is_absolute() else [checkpoint.parent / given, checkpoint / given, given]
     return next((place for place in places if is_plain(place / "config.json")), None)
-
-
-def canonical_name(name: str) -> str:
-    """Return the name under which :data:`WELL_KNOWN` has a backbone."""
-    name = name.lower().strip("/")
-    return name.removeprefix("google-bert/")
 
 
 def build_transformer(config: PretrainedConfig) -> nn.Module:
@@ -197,15 +168,19 @@ def _without_init() -> Iterator[None]:
 
 def _given(given: str) -> PretrainedConfig:
     path = Path(given).expanduser()
-    if path.is_file():
-        return _from_file(path)
-    if path.is_dir():
-        return _from_file(path / "config.json")
-    config = _from_hub(given, network=True)
-    if config is None and canonical_name(given) in WELL_KNOWN:
-        config = _from_dict(WELL_KNOWN[canonical_name(given)], given)
-    if config is None:
+    if path.exists():
+        return _from_file(path / "config.json" if path.is_dir() else path)
+    if (config := _from_hub_or_table(given, network=True)) is None:
         raise HypensearchError(f"{BACKBONE_FLAG} {given}: no such file or folder, and no such model on a reachable hub")
+    return config
+
+
+def _from_hub_or_table(name: str, *, network: bool) -> PretrainedConfig | None:
+    config = _from_hub(name, network=network)
+    known = WELL_KNOWN.get(name.lower().strip("/").removeprefix("google-bert/"))
+    if config is None and known is not None:
+        logger.info("The hub cannot be reached: taking the built-in configuration of %s", name)
+        return _from_dict(known, f"table of well-known backbones: {name}")
     return config
 
 
@@ -233,21 +208,11 @@ def _from_dict(raw: Mapping[str, Any], where: str) -> PretrainedConfig:
 
 
 def _harmless(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what would have transformers load code, or weights of other kinds."""
     return {
         key: _harmless(value) if isinstance(value, Mapping) else value
         for key, value in facts.items()
         if key not in _LOADS_MORE
     }
-
-
-_LOADS_MORE: tuple[str, ...] = (
-    "auto_map",
-    "attn_implementation",
-    "_attn_implementation",
-    "_attn_implementation_internal",
-)
-_LOADS_MORE += ("experts_implementation", "_experts_implementation", "quantization_config", "custom_pipelines")
 
 
 def _check_numbers(facts: Mapping[str, Any], where: str) -> None:
@@ -259,11 +224,6 @@ def _check_numbers(facts: Mapping[str, Any], where: str) -> None:
             raise HypensearchError(f"{where}: {key} is {str(value)[:40]}: no transformer has more than {most:,}")
         if isinstance(value, Mapping):
             _check_numbers(value, where)
-
-
-_MOST = {"layer": 256, "block": 1024, "group": 1024, "expert": 1024, "depth": 1024, "position": 2**20}
-_MOST_VALUES = 4096
-_NOT_ASKED = "in the hub's cache (the hub itself is asked only for checkpoints that are named by their hub names)"
 
 
 def _reason(error: Exception) -> str:

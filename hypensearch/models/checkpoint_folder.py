@@ -19,16 +19,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import root_of_checkpoint, stat_plain
+from hypensearch.formats.door import root_of_checkpoint
 from hypensearch.formats.files import (
     FileLock,
+    fsync_file,
     fsync_folder,
     libraries_told_of,
     replace_when_whole,
     set_usual_permissions,
 )
-from hypensearch.formats.json_files import MAX_BYTES, read_json
+from hypensearch.formats.json_files import read_json
 
 CONFIG = "config.json"
 LOCK = ".lock"
@@ -37,46 +37,13 @@ _HIDDEN = re.compile(r"\.checkpoint-[0-9a-f]{8}")
 
 
 def checkpoint_folder(folder: Path) -> Path:
-    """Give the folder that a checkpoint's files are in: the one given, or the hidden one that its config.json names."""
+    """Return the folder that a checkpoint's files are in: the given one, or the hidden one its config.json names."""
     try:
         facts = read_json(folder / CONFIG, within=root_of_checkpoint(folder))
-    except (OSError, ValueError):  # told by who reads the configuration
+    except (OSError, ValueError):  # reported by the reader of the configuration
         return folder
     name = facts.get(_LIES_IN) if isinstance(facts, dict) else None
     return folder / name if isinstance(name, str) and _HIDDEN.fullmatch(name) else folder
-
-
-def check_library_files(folder: Path) -> None:
-    """Check what libraries will read in a folder: plain files of it, of a size that such files have.
-
-    :raises HypensearchError: Names what is a link out of it, a pipe, a device or too large.
-    """
-    root = root_of_checkpoint(folder)
-    for path in sorted(folder.iterdir()):
-        if path.suffix not in _READ_BY_LIBRARIES or (path.is_dir() and not path.is_symlink()):
-            continue
-        try:
-            size = stat_plain(path, root).st_size
-        except OSError as error:
-            raise HypensearchError(f"{path}: {error.strerror}; take the checkpoint from where you trust") from None
-        if size > MAX_BYTES and path.suffix not in _WEIGHTS:
-            raise HypensearchError(f"{path}: {size:,} bytes, more than {MAX_BYTES:,}: no tokenizer has such a file")
-        if path.name.endswith(".index.json"):
-            _check_parts(path, root)
-
-
-def _check_parts(index: Path, root: Path) -> None:
-    """Check that weights in parts lie beside their index."""
-    try:
-        parts = read_json(index, within=root)["weight_map"].values()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # told by who reads the weights
-        return
-    if odd := next((part for part in parts if not isinstance(part, str) or "/" in part), None):
-        raise HypensearchError(f"{index}: names {odd!r} as a part of the weights, which lie beside it")
-
-
-_WEIGHTS = (".safetensors", ".bin")
-_READ_BY_LIBRARIES = (".json", ".txt", ".model", ".jinja", ".vocab", ".bpe", ".tiktoken", *_WEIGHTS)
 
 
 def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[str]) -> None:
@@ -106,6 +73,12 @@ def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[s
                     shutil.rmtree(path, ignore_errors=True)
 
 
+def _sync(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        (fsync_folder if path.is_dir() else fsync_file)(path)
+    fsync_folder(folder)
+
+
 def _move_out(hidden: Path, folder: Path, names: Sequence[str]) -> None:
     """Put the new files, which readers use where they are, into the places of the older ones; config.json last."""
     for name in names:
@@ -122,32 +95,15 @@ def _move_out(hidden: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Give a file a second name, in place of what has it, or a copy where the file system knows no links."""
+    """Give a file a second name, in place of what has it, or a copy where the file system has no links."""
     other = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
         try:
             os.link(source, other)
         except PermissionError:
             shutil.copyfile(source, other)
-            _sync_file(other)
+            fsync_file(other)
         os.replace(other, target)
     finally:
         with suppress(FileNotFoundError):
             other.unlink()
-
-
-def _sync(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            fsync_folder(path)
-        else:
-            _sync_file(path)
-    fsync_folder(folder)
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypedDict, TypeVar
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 from msgspec import Meta
 
 from hypensearch.errors import HypensearchError
@@ -22,46 +23,44 @@ POOLINGS = ("cls", "mean")
 MAX_WIDTH = 2**16
 MAX_WIDTHS = 256
 
-
 _Kind = TypeVar("_Kind")
 _Width = Annotated[int, Meta(ge=1, le=MAX_WIDTH)]
 
 
-class _Converter(TypedDict, total=False):
-    """``converter_kwargs``: the q-net."""
+class _Converter(msgspec.Struct, forbid_unknown_fields=True):
+    """``converter_kwargs``: the q-net, with the released code's defaults."""
 
     vector_dimensions: list[int]
-    activation_type: str
-    do_dropout: bool | None
-    dropout_prob: Annotated[float, Meta(ge=0, lt=1)]
-    do_layer_norm: bool
-    do_residual: bool
-    do_residual_on_last: bool | None
-    layer_norm_before_residual: bool
+    activation_type: str = "relu"
+    do_dropout: bool | None = False
+    dropout_prob: Annotated[float, Meta(ge=0, lt=1)] = 0.1
+    do_layer_norm: bool = True
+    do_residual: bool = True
+    do_residual_on_last: bool | None = False
+    layer_norm_before_residual: bool = True
 
 
-class _Side(TypedDict, total=False):
+class _Side(msgspec.Struct):
     """``query_encoder_kwargs`` and ``passage_encoder_kwargs``."""
 
-    model_name_or_path: Short | None
-    pooling_type: str | None
-    base_encoder_output_dim: _Width
-    embedding_representation: str | None
-    converter_kwargs: dict[str, Any] | None
+    model_name_or_path: Short | None = None
+    pooling_type: str | None = None
+    base_encoder_output_dim: _Width = 768
+    converter_kwargs: dict[str, Any] | None = None
 
 
-class _Loss(TypedDict, total=False):
-    matryoshka_dims: list[_Width]
+class _Loss(msgspec.Struct):
+    matryoshka_dims: list[_Width] = []
 
 
-class _Config(TypedDict, total=False):
+class _Config(msgspec.Struct):
     """What is read of a ``config.json``; it may have more."""
 
-    architectures: list[str] | None
-    shared_encoder: bool
-    loss_type: list[str] | str | None
-    loss_kwargs: list[dict[str, Any] | None] | dict[str, Any] | None
-    backbone_configs: dict[str, dict[str, Any]] | None
+    architectures: list[str] | None = None
+    shared_encoder: bool = False
+    loss_type: list[str] | str | None = None
+    loss_kwargs: list[dict[str, Any] | None] | dict[str, Any] | None = None
+    backbone_configs: dict[str, dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,12 +86,8 @@ class QNetConfig:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if (
-            not 2 <= len(self.dims) <= MAX_WIDTHS
-            or min(self.dims) < 1
-            or max(self.dims) > MAX_WIDTH
-            or self.dims[-1] != 1
-        ):
+        of_sizes = 2 <= len(self.dims) <= MAX_WIDTHS and min(self.dims) >= 1 and max(self.dims) <= MAX_WIDTH
+        if not of_sizes or self.dims[-1] != 1:
             raise HypensearchError(
                 f"vector_dimensions {list(self.dims)} do not describe a q-net: "
                 f"wanted at least two widths of 1 to {MAX_WIDTH:,}, the last one 1"
@@ -141,10 +136,9 @@ class ModelConfig:
     :param query_backbone: Hub name or folder of the query side's transformer, as the checkpoint gives it.
     :param document_backbone: The same for the document side.
     :param shared_encoder: Whether both sides are one transformer.
-    :param query_pooling: Pooling of a bi-encoder's queries; None for a Hypencoder.
-    :param document_pooling: Pooling of the document side, "cls" or "mean".
+    :param query_pooling: One of :data:`POOLINGS` for a bi-encoder's queries; without effect for a Hypencoder.
+    :param document_pooling: Pooling of the document side.
     :param hidden_size: Size of the query side's token states (``base_encoder_output_dim``).
-    :param embedding_representation: Extra query embedding of the released code: None, "cls" or "mean".
     :param widths: Hidden widths a Matryoshka checkpoint was trained for; empty for others.
     :param backbone_configs: The transformers' own configs by side ("query", "document"), where embedded.
     :param raw: The ``config.json`` as read.
@@ -154,10 +148,9 @@ class ModelConfig:
     query_backbone: str
     document_backbone: str
     shared_encoder: bool
-    query_pooling: str | None
+    query_pooling: str
     document_pooling: str
     hidden_size: int
-    embedding_representation: str | None = None
     widths: tuple[int, ...] = ()
     backbone_configs: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -176,35 +169,31 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
     :raises HypensearchError: When it is not a dual encoder's, or an option is unknown; names file and key.
     """
     try:
-        query = _section(raw, "query_encoder_kwargs")
-        document = _section(raw, "passage_encoder_kwargs")
+        query, document = _side(raw, "query_encoder_kwargs"), _side(raw, "passage_encoder_kwargs")
         config = _checked(raw, _Config)
         widths = _matryoshka_widths(config)
-        is_hypencoder = "converter_kwargs" in query or "HypencoderDualEncoder" in (config.get("architectures") or ())
-        converter = query.get("converter_kwargs") or {}
-        q_net = _parse_q_net(converter, matryoshka=bool(widths)) if is_hypencoder else None
-        shared = config.get("shared_encoder", False)
-        query_pooling = _choice(query, "pooling_type", POOLINGS) if q_net is None else None
+        is_hypencoder = query.converter_kwargs is not None or "HypencoderDualEncoder" in (config.architectures or ())
+        q_net = _q_net(query.converter_kwargs or {}, matryoshka=bool(widths)) if is_hypencoder else None
+        query_pooling = _pooling(query)
         # A released bi-encoder that shares its encoder shares the pooling as well.
-        pooled = query if shared and q_net is None else document
+        shares_pooling = config.shared_encoder and q_net is None
         return ModelConfig(
             q_net=q_net,
-            query_backbone=query.get("model_name_or_path") or "",
-            document_backbone=document.get("model_name_or_path") or "",
-            shared_encoder=shared,
+            query_backbone=query.model_name_or_path or "",
+            document_backbone=document.model_name_or_path or "",
+            shared_encoder=config.shared_encoder,
             query_pooling=query_pooling,
-            document_pooling=_choice(pooled, "pooling_type", POOLINGS) or "cls",
-            hidden_size=query.get("base_encoder_output_dim", 768),
-            embedding_representation=_choice(query, "embedding_representation", POOLINGS, default=None),
+            document_pooling=query_pooling if shares_pooling else _pooling(document),
+            hidden_size=query.base_encoder_output_dim,
             widths=widths,
-            backbone_configs=config.get("backbone_configs") or {},
+            backbone_configs=config.backbone_configs or {},
             raw=raw,
         )
     except HypensearchError as error:
         raise HypensearchError(f"{where}: {error}") from None
 
 
-def _section(raw: Mapping[str, Any], key: str) -> _Side:
+def _side(raw: Mapping[str, Any], key: str) -> _Side:
     section = raw.get(key)
     if not isinstance(section, Mapping):
         raise HypensearchError(
@@ -221,49 +210,33 @@ def _checked(facts: Mapping[str, Any], kind: type[_Kind], where: str = "") -> _K
         raise HypensearchError(f"{where and where + ': '}unusable value ({error})") from None
 
 
-def _parse_q_net(converter: Mapping[str, Any], *, matryoshka: bool) -> QNetConfig:
-    known = {
-        "vector_dimensions",
-        "activation_type",
-        "do_dropout",
-        "dropout_prob",
-        "do_layer_norm",
-        "do_residual",
-        "do_residual_on_last",
-        "layer_norm_before_residual",
-    }
-    unknown = sorted(set(converter) - known)
-    if unknown:
-        raise HypensearchError(f"unknown converter_kwargs {', '.join(unknown)}: known are {', '.join(sorted(known))}")
-    if "vector_dimensions" not in converter:
-        raise HypensearchError("converter_kwargs lack vector_dimensions, the widths of the q-net")
-    options = _checked(converter, _Converter, "converter_kwargs")
+def _q_net(kwargs: Mapping[str, Any], *, matryoshka: bool) -> QNetConfig:
+    options = _checked(kwargs, _Converter, "converter_kwargs")
     # The code that trains Matryoshka checkpoints computes a residual and drops it: the weights expect none.
-    residual = options.get("do_residual", True) and not matryoshka
-    on_last = options.get("do_residual_on_last", False)
+    residual = options.do_residual and not matryoshka
+    on_last = options.do_residual_on_last
     return QNetConfig(
-        dims=tuple(options["vector_dimensions"]),
-        activation=options.get("activation_type", "relu"),
-        layer_norm=options.get("do_layer_norm", True),
-        layer_norm_before_residual=options.get("layer_norm_before_residual", True),
+        dims=tuple(options.vector_dimensions),
+        activation=options.activation_type,
+        layer_norm=options.do_layer_norm,
+        layer_norm_before_residual=options.layer_norm_before_residual,
         residual=residual,
         residual_on_last=residual if on_last is None else on_last and not matryoshka,
-        dropout=options.get("dropout_prob", 0.1) if options.get("do_dropout") else 0.0,
+        dropout=options.dropout_prob if options.do_dropout else 0.0,
     )
 
 
 def _matryoshka_widths(config: _Config) -> tuple[int, ...]:
-    types, kwargs = config.get("loss_type") or [], config.get("loss_kwargs") or []
-    types = [types] if isinstance(types, str) else types
-    kwargs = [kwargs] if isinstance(kwargs, Mapping) else kwargs
+    types = [config.loss_type] if isinstance(config.loss_type, str) else config.loss_type or []
+    kwargs = [config.loss_kwargs] if isinstance(config.loss_kwargs, dict) else config.loss_kwargs or []
     for loss_type, options in zip(types, kwargs, strict=False):
         if "matryoshka" in loss_type and options is not None:
-            return tuple(sorted(_checked(options, _Loss, "loss_kwargs").get("matryoshka_dims", ())))
+            return tuple(sorted(_checked(options, _Loss, "loss_kwargs").matryoshka_dims))
     return ()
 
 
-def _choice(section: _Side, key: str, choices: tuple[str, ...], default: str | None = "cls") -> str | None:
-    value: str | None = section.get(key, default)  # type: ignore[assignment]
-    if value is not None and value not in choices:
-        raise HypensearchError(f"unknown {key} {value!r}: known are {', '.join(choices)}")
-    return value
+def _pooling(side: _Side) -> str:
+    pooling = side.pooling_type or "cls"
+    if pooling not in POOLINGS:
+        raise HypensearchError(f"unknown pooling_type {pooling!r}: known are {', '.join(POOLINGS)}")
+    return pooling

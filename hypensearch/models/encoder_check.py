@@ -11,30 +11,17 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor, nn
+
 from hypensearch.errors import HypensearchError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _NUM_TOKENS = 11
 _PADDED_TO = (13, 32)
 _LARGEST_DIFFERENCE = 1e-4  # of a state, relative to the largest
-
-
-def prepared_tokenizer(tokenizer: PreTrainedTokenizerBase, where: str) -> PreTrainedTokenizerBase:
-    """Have a tokenizer pad behind the text: the first token's state is pooled, and positions count from it.
-
-    :param where: What it belongs to, for messages.
-    :raises HypensearchError: When it has no pad token.
-    """
-    if tokenizer.pad_token_id is None:
-        raise HypensearchError(
-            f"{where}: its tokenizer has no pad token, so texts of a batch cannot be brought to one length: name one "
-            "as pad_token in tokenizer_config.json"
-        )
-    tokenizer.padding_side = "right"
-    return tokenizer
 
 
 def check_is_encoder(config: PretrainedConfig) -> None:
@@ -54,57 +41,30 @@ def check_takes_text(transformer: nn.Module) -> None:
 
     :raises HypensearchError: Says what is missing.
     """
-    kind = _kind(transformer)
     parameters = inspect.signature(transformer.forward).parameters
     if missing := [name for name in ("input_ids", "attention_mask") if name not in parameters]:
         raise HypensearchError(
-            f"{kind} takes no {' and no '.join(missing)}: wanted an encoder of text that masks padding, as BERT is"
+            f"{_kind(transformer)} takes no {' and no '.join(missing)}: wanted an encoder of text that masks padding, "
+            "as BERT is"
         )
     if not isinstance(getattr(transformer.config, "hidden_size", None), int):
         raise HypensearchError(
-            f"{kind} has no one size of its states (hidden_size): wanted an encoder of text, as BERT is"
+            f"{_kind(transformer)} has no one size of its states (hidden_size): wanted an encoder of text, as BERT is"
         )
 
 
-def check_pooling(
-    transformer: nn.Module, pooling: str | None, tokenizer: PreTrainedTokenizerBase | None, where: str
-) -> None:
-    """Refuse to pool the first token where the tokenizer puts none there that stands for the text.
+@torch.inference_mode()
+def check_encoder(transformer: nn.Module, tokenizer: PreTrainedTokenizerBase, pooling: str | None, where: str) -> None:
+    """Encode a few tokens, alone and padded, and compare; the pooled token has to stand for the text.
 
-    :param pooling: "cls" or "mean"; None for none.
-    :raises HypensearchError: Says so.
-    """
-    if pooling != "cls" or tokenizer is None:
-        return
-    ids = tokenizer("text")["input_ids"]
-    if ids and ids[0] not in tokenizer.all_special_ids and ids[-1] == tokenizer.cls_token_id:
-        raise HypensearchError(
-            f"{where}: cls pooling takes the first token, but the tokenizer puts {tokenizer.cls_token} last, as "
-            f"{_kind(transformer)} wants it: take a mean-pooled model, or an encoder such as BERT"
-        )
-
-
-def check_encoder(transformer: nn.Module, pad_token: int, pooling: str | None, where: str) -> None:
-    """Encode a few tokens, alone and padded, and compare.
-
-    :param transformer: With its weights, in evaluation mode or not.
-    :param pad_token: What padding is made of.
-    :param pooling: "cls" where the first token's state is taken for the text; it then has to depend on other tokens.
+    :param transformer: With its weights, in evaluation mode.
+    :param pooling: One of :data:`hypensearch.models.config.POOLINGS`; None where states are not pooled.
     :param where: What it belongs to, for messages.
-    :raises HypensearchError: When it is no encoder, or its states depend on padding.
+    :raises HypensearchError: When it is no encoder, its states depend on padding, or it has no such token.
     """
-    import torch
-
-    training = transformer.training
-    transformer.eval()
-    try:
-        with torch.inference_mode():
-            _check_states(transformer, pad_token, pooling, where)
-    finally:
-        transformer.train(training)
-
-
-def _check_states(transformer: nn.Module, pad_token: int, pooling: str | None, where: str) -> None:
+    if pooling == "cls":
+        _check_first_token(transformer, tokenizer, where)
+    pad_token = int(tokenizer.pad_token_id)
     known = getattr(transformer.config, "vocab_size", None)
     pad_token = pad_token if not isinstance(known, int) or pad_token < known else 0  # it is masked anyway
     ids = _some_tokens(transformer, pad_token)
@@ -118,37 +78,43 @@ def _check_states(transformer: nn.Module, pad_token: int, pooling: str | None, w
                 "the batch has a longer text, so vectors would depend on the batch; wanted an encoder whose attention "
                 "masks padding, as BERT's"
             )
-    if pooling == "cls":
-        other = [ids[0], ids[0], *ids[2:]]
-        if _difference(alone[:1], _states(transformer, other, len(ids), where)[:1]) == 0:
-            raise HypensearchError(
-                f"{where}: cls pooling takes the first token's state, which in {_kind(transformer)} does not depend on "
-                "the tokens behind it, as in a decoder: wanted an encoder, as BERT is"
-            )
+    other = [ids[0], ids[0], *ids[2:]]
+    if pooling == "cls" and _difference(alone[:1], _states(transformer, other, len(ids), where)[:1]) == 0:
+        raise HypensearchError(
+            f"{where}: cls pooling takes the first token's state, which in {_kind(transformer)} does not depend on "
+            "the tokens behind it, as in a decoder: wanted an encoder, as BERT is"
+        )
+
+
+def _check_first_token(transformer: nn.Module, tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    ids = tokenizer("text")["input_ids"]
+    if ids and ids[0] not in tokenizer.all_special_ids and ids[-1] == tokenizer.cls_token_id:
+        raise HypensearchError(
+            f"{where}: cls pooling takes the first token, but the tokenizer puts {tokenizer.cls_token} last, as "
+            f"{_kind(transformer)} wants it: take a mean-pooled model, or an encoder such as BERT"
+        )
 
 
 def _states(transformer: nn.Module, ids: list[int], num_tokens: int, where: str) -> Tensor:
     """Return the states of the first tokens, those that are not masked, *Shape:* ``(num_tokens, hidden_size)``."""
-    import torch
-
     device = next(transformer.parameters()).device
-    mask = [1] * num_tokens + [0] * (len(ids) - num_tokens)
+    mask = torch.ones(1, len(ids), dtype=torch.long, device=device)
+    mask[:, num_tokens:] = 0
     try:
-        output = transformer(
-            input_ids=torch.tensor([ids], device=device), attention_mask=torch.tensor([mask], device=device)
-        )
-        states: Tensor = output.last_hidden_state
+        states: Tensor = transformer(
+            input_ids=torch.tensor([ids], device=device), attention_mask=mask
+        ).last_hidden_state
     except Exception as error:  # whatever a model of another kind raises
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise HypensearchError(
             f"{where}: {_kind(transformer)} does not encode a few tokens ({reason}): wanted an encoder of text, as "
             "BERT is"
         ) from None
-    config: Any = transformer.config
-    if tuple(states.shape) != (1, len(ids), config.hidden_size):
+    wanted = (1, len(ids), transformer.config.hidden_size)  # type: ignore[union-attr]
+    if tuple(states.shape) != wanted:
         raise HypensearchError(
             f"{where}: {_kind(transformer)} gives states of shape {tuple(states.shape)} for {len(ids)} tokens: wanted "
-            f"{(1, len(ids), config.hidden_size)}, one of each token, as of BERT"
+            f"{wanted}, one of each token, as of BERT"
         )
     return states[0, :num_tokens].float()
 

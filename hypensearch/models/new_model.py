@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +13,14 @@ from torch import nn
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import is_plain
-from hypensearch.formats.files import name_for_libraries
-from hypensearch.models import bundled
 from hypensearch.models.backbone import without_pooler
-from hypensearch.models.checkpoint import CONFIG, read_config
-from hypensearch.models.checkpoint_folder import check_library_files
+from hypensearch.models.checkpoint import BUNDLED, CONFIG, read_config
 from hypensearch.models.config import QNetConfig, parse_config
-from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size, load_model
-from hypensearch.models.encoder_check import check_encoder, check_is_encoder, check_takes_text, prepared_tokenizer
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, TextEncoder, hidden_size
+from hypensearch.models.encoder_check import check_encoder, check_is_encoder, check_takes_text
 from hypensearch.models.hyper_head import HyperHead
-from hypensearch.models.tokenizer import load_tokenizer
-from hypensearch.offline import is_offline
+from hypensearch.models.loading import load_model
+from hypensearch.models.tokenizer import load_tokenizer, prepared_tokenizer, pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,43 +34,24 @@ def load_backbone(name_or_path: str) -> tuple[nn.Module, PreTrainedTokenizerBase
     """
     from transformers import AutoModel
 
-    if name_or_path == bundled.NAME or _is_dual_encoder(Path(name_or_path)):
+    if name_or_path == BUNDLED or _is_dual_encoder(Path(name_or_path)):
         model = load_model(name_or_path)
         assert model.tokenizer is not None
         return model.passage_encoder.transformer, model.tokenizer
-    options = loading_options(name_or_path)
+    where = f"--backbone {name_or_path}"
     try:
-        with torch.random.fork_rng(devices=[]), name_for_loading(name_or_path) as name:
-            transformer = AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+        with torch.random.fork_rng(devices=[]), pretrained(name_or_path) as (name, options):
+            transformer = AutoModel.from_pretrained(name, dtype=torch.float32, **options).eval()
         tokenizer = load_tokenizer(name_or_path)
     except Exception as error:  # transformers and the hub raise many kinds
         reason = " ".join(str(error).split())[:200]
-        raise HypensearchError(
-            f"--backbone {name_or_path}: cannot be loaded as a transformer with its tokenizer ({reason})"
-        ) from None
+        raise HypensearchError(f"{where}: cannot be loaded as a transformer with its tokenizer ({reason})") from None
     without_pooler(transformer)
     check_is_encoder(transformer.config)
     check_takes_text(transformer)
-    where = f"--backbone {name_or_path}"
-    prepared = prepared_tokenizer(tokenizer, where)
-    check_encoder(transformer, int(prepared.pad_token_id), None, where)
-    return transformer.eval(), prepared
-
-
-def loading_options(name_or_path: str) -> dict[str, Any]:
-    """Give what transformers is told whatever it loads: no code of others, no network for a folder.
-
-    :raises HypensearchError: When the folder holds what must not be read.
-    """
-    folder = Path(name_or_path).expanduser()
-    if folder.is_dir():
-        check_library_files(folder)
-    return {"trust_remote_code": False, "local_files_only": folder.exists() or is_offline()}
-
-
-def name_for_loading(name_or_path: str) -> AbstractContextManager[str]:
-    """Give transformers a name that its libraries take: a folder's in UTF-8, a hub name as it is."""
-    return name_for_libraries(name_or_path) if Path(name_or_path).exists() else nullcontext(name_or_path)
+    tokenizer = prepared_tokenizer(tokenizer, where)
+    check_encoder(transformer, tokenizer, None, where)
+    return transformer, tokenizer
 
 
 def _is_dual_encoder(folder: Path) -> bool:
@@ -99,14 +76,13 @@ def new_hypencoder(
     :param pooling: Of the document side, "cls" or "mean".
     :param backbone_name: The transformer's name, for the configuration.
     :param widths: Hidden widths that it is trained for (Matryoshka).
-    :param generator: Source of chance for the start values.
+    :param generator: Random generator of the start values.
     """
     size = hidden_size(transformer)
     raw = _config(backbone_name, pooling, shared_encoder)
     raw["query_encoder_kwargs"] |= {
         "base_encoder_output_dim": size,
         "converter_kwargs": _converter_kwargs(q_net),
-        "embedding_representation": None,
     }
     if widths:
         raw["loss_type"], raw["loss_kwargs"] = ["matryoshka"], [{"matryoshka_dims": list(widths)}]
@@ -130,12 +106,6 @@ def new_biencoder(
     config = parse_config(raw, "new model")
     query_encoder = TextEncoder(transformer, pooling)
     return DualEncoder(config, query_encoder, _document_encoder(transformer, pooling, shared_encoder), tokenizer)
-
-
-def save_biencoder(backbone: str | Path, folder: str | Path, *, pooling: str) -> None:
-    """Write any transformer as the checkpoint of a bi-encoder: its zero-shot use as a searchable model."""
-    transformer, tokenizer = load_backbone(str(backbone))
-    new_biencoder(transformer, tokenizer, pooling=pooling, backbone_name=Path(backbone).name).save_pretrained(folder)
 
 
 def _document_encoder(transformer: nn.Module, pooling: str, shared_encoder: bool) -> TextEncoder:

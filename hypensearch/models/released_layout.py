@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints in the released layout, so that a model trained here loads in the authors' code.
 
-Their loader builds the transformer from a folder or hub name before it reads the weights, takes other losses and
-poolings, and knows no options of ours: what it cannot express is refused, what it does differently is told.
+Their loader builds the transformer from a folder or hub name before it reads the weights, and knows other losses and
+poolings: what it cannot express is refused, what it does differently is logged.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import name_for_libraries, replace_when_whole
-from hypensearch.models import checkpoint as checkpoints
+from hypensearch.models.checkpoint import CHECKED_FILES, own_config, write_config
 from hypensearch.models.checkpoint_folder import write_whole
 from hypensearch.models.dual_encoder import DualEncoder
+from hypensearch.models.weights import released_name
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +47,9 @@ def save_released(model: DualEncoder, folder: str | Path, *, backbone: str | Non
             _save_pretrained(model.tokenizer, folder)
         with replace_when_whole(folder / WEIGHTS, follow_link=False) as file:
             torch.save(_weights(model), file)  # an open file: torch takes names in UTF-8 alone
-        checkpoints.write_config(_config(model, *names), folder)
+        write_config(_config(model, *names), folder)
 
-    write_whole(final, write, checkpoints.CHECKED_FILES)
+    write_whole(final, write, CHECKED_FILES)
 
 
 def _check(model: DualEncoder) -> None:
@@ -90,11 +91,11 @@ def _save_pretrained(part: Any, folder: Path) -> None:
 
 def _weights(model: DualEncoder) -> dict[str, Tensor]:
     """Return the weights under the released names; a shared transformer under both sides' names, stored once."""
-    return {checkpoints.released_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    return {released_name(name): tensor.detach().cpu() for name, tensor in model.state_dict().items()}
 
 
 def _config(model: DualEncoder, query_backbone: str, document_backbone: str) -> dict[str, Any]:
-    raw = model.own_config()
+    raw = own_config(model)
     assert model.config.q_net is not None
     query = {
         **raw["query_encoder_kwargs"],

@@ -19,7 +19,8 @@ from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.flat.model import IndexModel
 from hypensearch.hits import Hit, in_rank_order
-from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder, load_model
+from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder
+from hypensearch.models.loading import load_model
 from hypensearch.models.q_net import QNets
 from hypensearch.rerank.adaptive import adaptive_rerank
 from hypensearch.rerank.interpolate import NORMALIZATIONS, interpolate

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.models.card import header, usage
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH
+from hypensearch.models.publish import card, usage
 from hypensearch.options import default_of
 from hypensearch.train.config import TrainingConfig, backbone_name
 from hypensearch.train.history import Entry
@@ -42,7 +42,6 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
     changed = {key: value for key, value in asdict(config).items() if value != default_of(TrainingConfig, key)}
     kept = f", the weights of step {report['kept_step']} kept by {report['measure']}," if "measure" in report else ""
     lines = [
-        *header(name),
         f"# {_KINDS[config.architecture]} over {name.rpartition('/')[2]}",
         "",
         f"Trained with hypensearch in {report['steps']} steps ({report['seconds']} seconds){kept} on:",
@@ -58,7 +57,7 @@ def model_card(config: TrainingConfig, report: Mapping[str, Any], *, has_curves:
         "",
         *usage(config.push_to_hub or Path(config.output).name),
     ]
-    return "\n".join([*lines, *([f"![Loss and {config.measures[0]}](curves.png)", ""] if has_curves else [])])
+    return card([*lines, *([f"![Loss and {config.measures[0]}](curves.png)", ""] if has_curves else [])], name)
 
 
 def other_lengths(config: TrainingConfig) -> str | None:

@@ -19,7 +19,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.formats.json_files import read_json
 from hypensearch.models.dual_encoder import DualEncoder
-from hypensearch.models.hub import check_may_upload, upload
+from hypensearch.models.publish import check_may_upload, upload
 from hypensearch.threads import default_threads, torch_threads
 from hypensearch.train.batches import Collator, Examples, Tokens
 from hypensearch.train.checkpoints import last_checkpoint

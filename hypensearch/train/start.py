@@ -15,7 +15,8 @@ from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
-from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, load_model
+from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size
+from hypensearch.models.loading import load_model
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
 from hypensearch.models.warm_start import scale_products, warm_start
 from hypensearch.train.config import OWN_BACKBONE, TrainingConfig, backbone_name

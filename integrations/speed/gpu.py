@@ -30,7 +30,8 @@ from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.graph.builder import build_graph
 from hypensearch.graph.search import GraphSearch
-from hypensearch.models import QNetConfig, QNets, bundled, load_model
+from hypensearch.models import QNetConfig, QNets, load_model
+from hypensearch.models.checkpoint import BUNDLED
 from hypensearch.scoring.gpu.candidates import Candidates
 from hypensearch.scoring.gpu.triton_scorer import TritonScorer
 from hypensearch.scoring.precision import DTYPES
@@ -168,10 +169,10 @@ def encode(args: argparse.Namespace) -> Figures:
     words = ["search", "graph", "document", "query", "vector", "network", "index", "score", "layer", "weight"]
     chance = np.random.default_rng(0)
     texts = [" ".join(chance.choice(words, 60)) for _ in range(args.docs or 4096)]
-    model = load_model(bundled.NAME, device=CUDA)
+    model = load_model(BUNDLED, device=CUDA)
     wanted = model.encode_documents(texts[:64])
     for precision, dtype in DTYPES.items():
-        rounded = load_model(bundled.NAME, device=CUDA).to(dtype)
+        rounded = load_model(BUNDLED, device=CUDA).to(dtype)
         found = rounded.encode_documents(texts[:64]).astype(np.float32)
         cosine = float(_unit(found * 1.0).ravel() @ _unit(wanted).ravel() / len(found))
         rates = []
@@ -205,7 +206,7 @@ def _train(batch: int, steps: int, bf16: bool) -> None:
                 file.write(json.dumps(texts) + "\n")
         train_model(
             TrainingConfig(
-                start_from=bundled.NAME,
+                start_from=BUNDLED,
                 train=[str(records)],
                 output=str(Path(folder, "model")),
                 losses={"cross_entropy": 1.0},

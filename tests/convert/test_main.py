@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from hypensearch.models import DualEncoder, load_model
-from hypensearch.models.checkpoint import read_weights
+from hypensearch.models.weights import read_weights
 from tests.commands import refuse, succeed
 from tests.convert.hub_server import TOKEN, running_hub
 from tests.models.checkpoints import DIM, biencoder_config, hypencoder_config, save_checkpoint
@@ -135,10 +135,10 @@ def client(url: str, home: Path, code: str, *arguments: object, token: str = TOK
 COMMAND = "import sys; from hypensearch.convert.__main__ import main; raise SystemExit(main(sys.argv[1:]))"
 PUSH_TWICE = """
 import sys
-from hypensearch.models import load_model
+from hypensearch.models import load_model, publish
 model = load_model(sys.argv[1])
-model.push_to_hub("user/again")
-model.push_to_hub("user/again", compact=True)
+publish(model, "user/again")
+publish(model, "user/again", compact=True)
 print(load_model("user/again").query_fingerprint)
 """
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from hypensearch.models.config import parse_config
-from hypensearch.models.dual_encoder import build_model
+from hypensearch.models.loading import build_model
+from hypensearch.models.weights import released_weights
 
 DIM = 16
 
@@ -82,10 +83,10 @@ def save_checkpoint(
 def random_weights(raw: Mapping[str, Any], folder: Path) -> dict[str, Tensor]:
     """Draw weights under the released names, those of a shared encoder under both names."""
     model = build_model(parse_config(raw, "test"), folder)
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        parameter.data.normal_(std=0.3, generator=chance)
-    weights = model.released_weights()
+        parameter.data.normal_(std=0.3, generator=rng)
+    weights = released_weights(model, shared=raw["shared_encoder"])
     if raw["shared_encoder"]:
         shared = {name: tensor for name, tensor in weights.items() if ".transformer." in name}
         weights |= {name.replace("query_encoder", "passage_encoder"): tensor for name, tensor in shared.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.models.bundled import FOLDER, bundled_model
+from hypensearch.models.checkpoint import BUNDLED_FOLDER, bundled_model
 
 
 def test_a_package_without_its_model_says_what_to_do(tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_package_without_its_model_says_what_to_do(tmp_path: Path) -> None:
         bundled_model(tmp_path)
 
 
-@pytest.mark.skipif(not FOLDER.is_dir(), reason="this checkout holds no model")
+@pytest.mark.skipif(not BUNDLED_FOLDER.is_dir(), reason="this checkout holds no model")
 def test_the_model_of_this_package_loads() -> None:
     from hypensearch.models import load_model
 

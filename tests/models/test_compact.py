@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypensearch.models.checkpoint import COMPACT, read_weights
 from hypensearch.models.compact import pack, quantise, save_compact, unpack
+from hypensearch.models.weights import COMPACT, read_weights
 
 
 @given(st.lists(st.integers(-31, 31), min_size=1, max_size=40), st.sampled_from([6, 8]))

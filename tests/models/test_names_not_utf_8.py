@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -47,8 +48,10 @@ def test_parts_with_such_names_are_read(model: DualEncoder, folder: Path) -> Non
     (folder / "model.safetensors").unlink()
     config = (folder / "config.json").read_text()
     (folder / "config.json").write_text(config.replace('"checksums"', '"unchecked"'))
-    for number, name in enumerate(weights, 1):
-        with name_for_libraries(folder / f"model-{number:05}-of-{len(weights):05}.safetensors") as part:
+    parts = {name: f"model-{number:05}-of-{len(weights):05}.safetensors" for number, name in enumerate(weights, 1)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    for name, file in parts.items():
+        with name_for_libraries(folder / file) as part:
             save_file({name: weights[name]}, part)
     assert load_model(str(folder)).fingerprint == model.fingerprint
 

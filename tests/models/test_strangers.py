@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.manifest import read_manifest
 from hypensearch.models import load_model
-from hypensearch.models.checkpoint import read_weights
 from hypensearch.models.new_model import load_backbone
+from hypensearch.models.weights import read_weights
 from tests.commands import encode, succeed, write_corpus
 from tests.fuzzing import memory_bounded
 
