@@ -47,8 +47,13 @@ def _index(folder: Path) -> FlatIndex:
     docids = [f"d{number}" for number in range(NUM_DOCS)]
     raw = [json.dumps({"id": docid, "contents": f"text of {docid}"}).encode() for docid in docids]
     model = {"name": "toy", "revision": None, "fingerprint": "f00d", "kind": "hypencoder", "dim": DIM, "max_length": 64}
-    with FlatIndexWriter(folder / "index") as writer:
-        writer.begin(dim=DIM, model={**model, "prefix": ""}, documents={"fields": ["contents"]}, store_documents=True)
+    with FlatIndexWriter(
+        folder / "index",
+        dim=DIM,
+        model={**model, "prefix": ""},
+        documents={"fields": ["contents"]},
+        store_documents=True,
+    ) as writer:
         writer.append(docids, random_vectors(NUM_DOCS, DIM), raw=raw)
         writer.finish(to_faiss=True)
     return FlatIndex.open(folder / "index")
@@ -148,8 +153,9 @@ def _use_vector_cache(folder: Path) -> None:
 
 
 def _progress(folder: Path) -> None:
-    writer = FlatIndexWriter(folder / "index")
-    writer.begin(dim=3, model={"name": "toy"}, documents={"fields": []}, store_documents=True)
+    writer = FlatIndexWriter(
+        folder / "index", dim=3, model={"name": "toy"}, documents={"fields": []}, store_documents=True
+    )
     raw = [b'{"id": "a"}', b'{"id": "b"}']
     writer.append(["a", "b"], random_vectors(2, 3), raw=raw, resume_at={"line": 2})
     writer.close()
@@ -157,8 +163,9 @@ def _progress(folder: Path) -> None:
 
 def _use_progress(folder: Path) -> None:
     read_progress(str(folder / "index"))
-    with FlatIndexWriter(folder / "index") as writer:
-        writer.begin(dim=3, model={"name": "toy"}, documents={"fields": []}, store_documents=True)
+    with FlatIndexWriter(
+        folder / "index", dim=3, model={"name": "toy"}, documents={"fields": []}, store_documents=True
+    ) as writer:
         writer.append(["c"], random_vectors(1, 3), raw=[b'{"id": "c"}'])
         writer.finish()
 

@@ -225,12 +225,11 @@ def test_no_index(place: Place) -> None:
     assert "nowhere: no such index folder, and no prebuilt index" in place.search_refused(index="nowhere")
     assert "topics.tsv: is a file" in place.search_refused(index=place.topics)
     assert "not an index (no manifest.json in it)" in place.search_refused(index=place.folder)
-    assert "not the manifest of a hypensearch index" in place.search_refused(index=place.q_nets)
+    assert "not a manifest of the format 'hypensearch flat index'" in place.search_refused(index=place.q_nets)
 
 
 def test_half_written_index(place: Place) -> None:
-    with FlatIndexWriter(place.folder / "half") as writer:
-        writer.begin(dim=2)
+    with FlatIndexWriter(place.folder / "half", dim=2) as writer:
         writer.append(["a", "b"], np.ones((2, 2), np.float32))
     said = place.search_refused(index=place.folder / "half")
     assert "half: unfinished index, 2 documents are done; run the same python -m hypensearch.encode" in said

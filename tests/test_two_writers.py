@@ -14,10 +14,10 @@ import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex, FlatIndexWriter
+from hypensearch.flat.join import join_indexes
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
 from hypensearch.graph.store import GraphIndex
-from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig
 from hypensearch.models.stored import architecture_facts, to_arrays
 from hypensearch.rerank.vector_cache import VectorCache
@@ -30,8 +30,7 @@ DOCIDS = [f"d{number}" for number in range(30)]
 
 
 def write_index(folder: Path) -> None:
-    with FlatIndexWriter(folder / "index", overwrite=True) as writer:
-        writer.begin(dim=8)
+    with FlatIndexWriter(folder / "index", overwrite=True, dim=8) as writer:
         for start in range(0, 30, 3):
             writer.append(DOCIDS[start : start + 3], random_vectors(3, 8))
         writer.finish()

@@ -102,8 +102,7 @@ def random_q_nets(case: Case) -> QNets:
 def synthetic_index(folder: Path, documents: int, dim: int) -> FlatIndex:
     """Write and open an index of random vectors."""
     chance = np.random.default_rng(0)
-    with FlatIndexWriter(folder) as writer:
-        writer.begin(dim=dim)
+    with FlatIndexWriter(folder, dim=dim) as writer:
         for start in range(0, documents, _WRITE_ROWS):
             count = min(_WRITE_ROWS, documents - start)
             block = chance.standard_normal((count, dim), dtype=np.float32)

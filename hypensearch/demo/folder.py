@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,9 @@ from typing import Any, Literal
 import hypensearch
 from hypensearch.demo.docstrings import collect, sources_digest, write_corpus, write_qrels, write_topics
 from hypensearch.errors import HypensearchError
-from hypensearch.flat.manifest import MANIFEST, PROGRESS, Manifest
+from hypensearch.flat.manifest import MANIFEST, PROGRESS, Manifest, readable_manifest
 from hypensearch.flat.progress import Progress, read_progress
-from hypensearch.flat.writer import readable_manifest
-from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.files import file_lock, replace_when_whole
 from hypensearch.formats.json_files import read_json
 
 DEFAULT_MAX_DOCS = 7000
@@ -56,10 +55,10 @@ class DemoFolder:
             return {}
         return facts if isinstance(facts, dict) else {}
 
-    def lock(self) -> FileLock:
+    def lock(self) -> AbstractContextManager[None]:
         """Give the lock that whoever writes here must hold."""
         self.root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root / "lock")
+        return file_lock(self.root / "lock")
 
     def has_corpus(self, max_docs: int | None = None) -> bool:
         """Tell whether corpus, topics and qrels are there and what they would be if they were made now.

@@ -23,6 +23,8 @@ import numpy as np
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import BadRow, FlatIndexWriter, Manifest
 from hypensearch.flat.manifest import POSITION_DTYPE
+from hypensearch.flat.progress import Progress
+from hypensearch.flat.writer import repeated_within, unfinished
 from hypensearch.formats.corpus import CorpusPosition, Document, TextRule, corpus_files, read_corpus
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
@@ -137,28 +139,33 @@ def encode_corpus(
     files = _file_facts(corpus_files(corpus))
     which = {**asdict(text), "fields": list(text.fields), "shard_id": shard_id, "shard_num": shard_num}
     settings = _settings(files, which, encoding, out)
-    with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
-        start = CorpusPosition(**writer.resume_at) if writer.resume_at else None
-        documents = read_corpus(
-            corpus, text, shard_id=shard_id, shard_num=shard_num, start=start, allow_empty=allow_empty
-        )
-        windows = _windows(documents, encoding.batch_size, encoding.window_rows)
-        first = list(next(windows, []))
-        _check_first(first, writer, f"{corpus}", shard_id, shard_num)
-        _log_fields(first, text)
-        encoder = load_encoder()
-        writer.begin(
-            dim=encoder.dim,
-            dtype=out.dtype,
-            model=_model_record(encoder, encoding),
-            documents={"files": files, "fields": list(text.fields), "how": _how(files, which, encoding, allow_empty)},
-            store_documents=out.store_documents,
-        )
+    begun = unfinished(os.fspath(output), settings, overwrite=out.overwrite)
+    start = CorpusPosition(**begun.resume_at) if begun and begun.resume_at else None
+    documents = read_corpus(corpus, text, shard_id=shard_id, shard_num=shard_num, start=start, allow_empty=allow_empty)
+    windows = _windows(documents, encoding.batch_size, encoding.window_rows)
+    first = list(next(windows, []))
+    if not first and not (begun and begun.num_docs):
+        part = f" in shard {shard_id} of {shard_num}" if shard_num > 1 else ""
+        raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
+    _check_repeated(first, repeated_within(_docids(first)))  # before the model is loaded
+    _log_fields(first, text)
+    encoder = load_encoder()
+    with FlatIndexWriter(
+        output,
+        dim=encoder.dim,
+        dtype=out.dtype,
+        model=_model_record(encoder, encoding),
+        documents={"files": files, "fields": list(text.fields), "how": _how(files, which, encoding, allow_empty)},
+        store_documents=out.store_documents,
+        settings=settings,
+        overwrite=out.overwrite,
+    ) as writer:
+        _check_nobody_else_wrote(writer, begun)
         copier = _Copier() if out.store_documents else None
         places = _Places([file["path"] for file in files], corpus_files(corpus))
         with CorpusBar(_num_bytes(files, shard_num, start), show=show_progress) as bar:
             for window in chain([first] if first else [], windows):
-                _check_repeated(window, writer)
+                _check_repeated(window, writer.first_repeated(_docids(window)), writer.num_docs)
                 rows = range(writer.num_docs, writer.num_docs + len(window))
                 vectors = known(rows) if known else None
                 if vectors is None:
@@ -193,25 +200,29 @@ def import_vectors(
         raise HypensearchError(f"{vectors}: a Faiss index holds no text; leave --store-documents out")
     files = _file_facts(source.files)
     settings = {**_as_settings(files), "dtype": out.dtype, "store_documents": out.store_documents}
-    with FlatIndexWriter(output, settings=settings, overwrite=out.overwrite) as writer:
-        blocks = source.blocks(encoding.window_rows, writer.num_docs)
-        first = next(blocks, None)
-        if first is None and not writer.num_docs:
-            raise HypensearchError(f"{vectors}: holds no vectors")
-        encoder = load_encoder() if load_encoder else None
-        dim = first.vectors.shape[1] if first else writer.dim or 0
-        if encoder is not None and encoder.dim != dim:
-            raise HypensearchError(
-                f"{vectors}: vectors of {dim} dimensions, but those of {encoder.name} have {encoder.dim}: "
-                "--encoder wants the model that made them"
-            )
-        writer.begin(
-            dim=dim,
-            dtype=out.dtype,
-            model=None if encoder is None else _model_record(encoder, encoding),
-            documents=_documents_of(source, files),
-            store_documents=out.store_documents,
+    begun = unfinished(os.fspath(output), settings, overwrite=out.overwrite)
+    blocks = source.blocks(encoding.window_rows, begun.num_docs if begun else 0)
+    first = next(blocks, None)
+    if first is None and begun is None:
+        raise HypensearchError(f"{vectors}: holds no vectors")
+    encoder = load_encoder() if load_encoder else None
+    dim = first.vectors.shape[1] if first else begun.dim if begun else 0
+    if encoder is not None and encoder.dim != dim:
+        raise HypensearchError(
+            f"{vectors}: vectors of {dim} dimensions, but those of {encoder.name} have {encoder.dim}: "
+            "--encoder wants the model that made them"
         )
+    with FlatIndexWriter(
+        output,
+        dim=dim,
+        dtype=out.dtype,
+        model=None if encoder is None else _model_record(encoder, encoding),
+        documents=_documents_of(source, files),
+        store_documents=out.store_documents,
+        settings=settings,
+        overwrite=out.overwrite,
+    ) as writer:
+        _check_nobody_else_wrote(writer, begun)
         with CorpusBar(None, show=show_progress) as bar:
             for block in chain([first] if first else [], blocks):
                 _append_vectors(writer, block, out.store_documents)
@@ -292,12 +303,9 @@ def _windows(documents: Iterator[Document], batch_size: int, window_rows: int) -
         yield window
 
 
-def _check_first(window: list[Document], writer: FlatIndexWriter, corpus: str, shard_id: int, shard_num: int) -> None:
-    if window:
-        _check_repeated(window, writer)
-    elif not writer.num_docs:
-        part = f" in shard {shard_id} of {shard_num}" if shard_num > 1 else ""
-        raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
+def _check_nobody_else_wrote(writer: FlatIndexWriter, begun: Progress | None) -> None:
+    if writer.num_docs != (begun.num_docs if begun else 0):
+        raise HypensearchError(f"{writer.folder}: another process has written there meanwhile; run this again")
 
 
 def _log_fields(window: list[Document], text: TextRule) -> None:
@@ -315,12 +323,19 @@ def _listed(names: list[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _check_repeated(window: list[Document], writer: FlatIndexWriter) -> None:
-    """Look for repeated docids before time is spent on encoding."""
-    repeated = writer.first_repeated([document.docid for document in window])
+def _docids(window: list[Document]) -> list[str]:
+    return [document.docid for document in window]
+
+
+def _check_repeated(window: list[Document], repeated: tuple[int, int] | None, num_docs: int = 0) -> None:
+    """Refuse a repeated docid before time is spent on encoding.
+
+    :param repeated: Its position in the window and the row of the earlier document.
+    :param num_docs: Documents before the window.
+    """
     if repeated is None:
         return
-    document, row = window[repeated[0]], repeated[1] - writer.num_docs
+    document, row = window[repeated[0]], repeated[1] - num_docs
     earlier = f"line {window[row].line} of {window[row].path}" if row >= 0 else f"document number {repeated[1] + 1}"
     raise HypensearchError(
         f"{document.path}:{document.line}: the id {document.docid!r} was already given to {earlier}; "
@@ -389,7 +404,7 @@ def _append(
 ) -> None:
     try:
         writer.append(
-            [document.docid for document in window],
+            _docids(window),
             vectors,
             positions=places.of(window),
             raw=None if copier is None else [copier.read(document) for document in window],

@@ -14,7 +14,8 @@ from torch import Tensor
 from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive.ranks import ALONE, Ranks
 from hypensearch.exhaustive.streaming import CUDA_BLOCK_ROWS, Block, DeviceVectors, go_through
-from hypensearch.flat.index import FlatIndex, FlatShard
+from hypensearch.flat.index import FlatIndex
+from hypensearch.flat.shard import FlatShard
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.choice import BlockScorer, Case, choose_scorer, make_scorer

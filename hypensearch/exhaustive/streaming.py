@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
-from hypensearch.flat.index import FlatShard
+from hypensearch.flat.shard import FlatShard
 from hypensearch.scoring.scorer import as_tensor
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ Knows nothing of the model that made the vectors beyond what its manifest record
 """
 
 from hypensearch.flat.document import IndexedDocument
-from hypensearch.flat.index import FlatIndex, FlatShard
+from hypensearch.flat.index import FlatIndex
 from hypensearch.flat.manifest import Manifest, ShardRecord
+from hypensearch.flat.shard import FlatShard
 from hypensearch.flat.writer import BadRow, FlatIndexWriter, check_may_write
 
 __all__ = [

@@ -63,7 +63,7 @@ class Docids(Sequence[str]):
         starts = self._offsets[rows].astype(np.int64)
         lengths = self._offsets[rows + 1].astype(np.int64) - starts - 1
         if len(rows) and (min(starts.min(), lengths.min()) < 0 or int((starts + lengths).max()) > len(self._data)):
-            raise self._damaged("their places are none")
+            raise self._damaged("their places lie outside of the file")
         if int(lengths.max(initial=0)) > MAX_ID_BYTES:
             raise self._damaged(f"one is longer than {MAX_ID_BYTES:,} bytes")
         longest = max(int(lengths.max(initial=1)), 1)
@@ -80,7 +80,7 @@ class Docids(Sequence[str]):
         lines = self._data[int(self._offsets[start]) : int(self._offsets[stop]) - 1].tobytes()
         docids = self._decoded(lines).split("\n")
         if len(docids) != stop - start:
-            raise self._damaged("their places are none")
+            raise self._damaged("their places lie outside of the file")
         return docids
 
     def _decoded(self, utf8: bytes) -> str:
@@ -90,11 +90,11 @@ class Docids(Sequence[str]):
             raise self._damaged("they are not UTF-8") from None
 
     def _damaged(self, what: str) -> HypensearchError:
-        return HypensearchError(f"{self._where}: its docids are damaged ({what}); copy the index anew")
+        return HypensearchError(f"{self._where}: its docids are damaged ({what}); copy the index again")
 
 
 def flaw_of_docids(docids: Docids) -> str | None:
-    """Say what is wrong with docids that somebody may have made up; None for lines of UTF-8 and their places."""
+    """Say what is wrong with docids that somebody may have made up; None where they are lines of UTF-8."""
     data, offsets = docids._data, docids._offsets
     if int(offsets[0]) or int(offsets[-1]) != len(data):
         return "places of its docids do not fit its size"
@@ -110,12 +110,12 @@ def flaw_of_docids(docids: Docids) -> str | None:
         except HypensearchError:
             return "a docid is not UTF-8, or holds a line end"
         if flaw_of_id("".join(found)) is not None or int(lengths.max()) > MAX_ID_BYTES + 1:
-            return "a docid is none: it holds white space, or is too long"
+            return "a docid holds white space, or is too long"
     return None
 
 
 def is_permutation(ranks: np.ndarray) -> bool:
-    """Tell whether every number from 0 comes once, *Shape:* ``(n,)``."""
+    """Whether every number from 0 comes once, *Shape:* ``(n,)``."""
     seen = np.zeros(len(ranks), dtype=bool)
     for start in range(0, len(ranks), _CHUNK_ROWS):
         part = np.asarray(ranks[start : start + _CHUNK_ROWS])

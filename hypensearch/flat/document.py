@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import NotPlain, open_plain_file, read_at_most, stat_plain
+from hypensearch.formats.door import NotPlain, read_at_most, stat_plain
 from hypensearch.formats.files import MAX_LINE_BYTES, is_gzip_name, open_stream
 from hypensearch.formats.json_files import parse_json
 
 _SHOWN = 70  # characters of a text in its repr
 _SKIPPED_BYTES = 2**20
 _CHUNK_ROWS = 2**16
-_COPY = "copy the index anew"
+_COPY = "copy the index again"
 _STORE_DOCUMENTS = "encode it again with --store-documents to keep the text inside the index"
 
 
@@ -88,16 +88,13 @@ class DocumentFiles:
 
         :raises HypensearchError: When its text cannot be had; says why and what to do.
         """
-        facts, positions = self._known()
-        place = positions[row]
-        path = self._path_of(int(place["file"]))
+        _, positions = self._known()
+        path = self._path_of(int(positions[row]["file"]))
         if is_gzip_name(path):
             raise HypensearchError(
                 f"{path}: documents cannot be read one by one from a gzipped corpus; {_STORE_DOCUMENTS}"
             )
-        with open_plain_file(path) as file:
-            file.seek(min(int(place["offset"]), os.fstat(file.fileno()).st_size))
-            return self._document(read_at_most(file, self._length(place)), docid, path)
+        return self.read_many(np.array([row]), [docid])[0]
 
     def read_many(self, rows: np.ndarray, docids: Sequence[str]) -> list[IndexedDocument]:
         """Read some documents in one pass over each file, so that gzipped ones can be read too.
@@ -106,13 +103,16 @@ class DocumentFiles:
         :param docids: Their docids.
         :raises HypensearchError: As :meth:`read`.
         """
-        facts, positions = self._known()
+        _, positions = self._known()
         places = positions[rows]
+        longest = int(places["length"].max(initial=0))
+        if longest > MAX_LINE_BYTES:
+            raise HypensearchError(
+                f"{self._folder}: says that a document takes {longest:,} bytes, more than {MAX_LINE_BYTES:,}; {_COPY}"
+            )
         found: dict[int, IndexedDocument] = {}
         for number in np.unique(places["file"]).tolist():
             path = self._path_of(number)
-            for place in places[places["file"] == number]:
-                self._length(place)
             inside = np.flatnonzero(places["file"] == number)
             inside = inside[np.argsort(places["offset"][inside], kind="stable")]
             for i, raw in zip(inside.tolist(), _read_parts(path, places[inside]), strict=True):
@@ -131,7 +131,7 @@ class DocumentFiles:
         return None
 
     def _document(self, raw: bytes, docid: str, path: str) -> IndexedDocument:
-        """Take what was read for the document; only a record with its docid is: nothing else of the user's is shown."""
+        """Make a document of what was read, if it has the docid: no other file of the user's is shown."""
         facts, _ = self._known()
         try:
             text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8").strip()
@@ -142,14 +142,6 @@ class DocumentFiles:
         if not isinstance(record, dict) or docid not in {str(value) for value in record.values() if _may_be_id(value)}:
             raise _no_document(path, docid)
         return document
-
-    def _length(self, place: np.ndarray) -> int:
-        length = int(place["length"])
-        if length > MAX_LINE_BYTES:
-            raise HypensearchError(
-                f"{self._folder}: says that a document takes {length:,} bytes, more than {MAX_LINE_BYTES:,}; {_COPY}"
-            )
-        return length
 
     def _path_of(self, number: int) -> str:
         facts, _ = self._known()
@@ -198,8 +190,11 @@ def _read_parts(path: str, places: np.ndarray) -> Iterator[bytes]:
         position, read = 0, (-1, b"")
         for offset, length in zip(places["offset"].tolist(), places["length"].tolist(), strict=True):
             if offset != read[0]:  # a document may be asked for twice
+                if not is_gzip_name(path):
+                    stream.seek(min(offset, os.fstat(stream.fileno()).st_size))
+                    position = offset
                 while position < offset:
                     position += len(stream.read(min(_SKIPPED_BYTES, offset - position))) or offset
-                read = (offset, stream.read(length))
+                read = (offset, read_at_most(stream, length))
                 position += length
             yield read[1]

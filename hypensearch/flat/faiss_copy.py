@@ -10,9 +10,10 @@ from contextlib import suppress
 
 import numpy as np
 
-from hypensearch.flat.manifest import BLOCK_ROWS, DOCID, VECTORS
+from hypensearch.flat.manifest import DOCID, VECTORS
 from hypensearch.formats.embeddings import FAISS_DOCID, FAISS_INDEX, faiss_flat_header
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.sealed import BLOCK_ROWS
 
 FAISS_FILES = (FAISS_INDEX, FAISS_DOCID)
 

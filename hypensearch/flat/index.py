@@ -10,7 +10,6 @@ import os
 import shlex
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from itertools import pairwise
 from types import TracebackType
 from typing import Any
@@ -18,160 +17,11 @@ from typing import Any
 import numpy as np
 
 from hypensearch.errors import HypensearchError, as_typed
-from hypensearch.flat.docids import Docids, flaw_of_docids, is_permutation
-from hypensearch.flat.document import DocumentFiles, IndexedDocument
-from hypensearch.flat.integrity import Damage, shard_damages
-from hypensearch.flat.manifest import (
-    DOCID,
-    DOCID_OFFSETS,
-    DOCID_RANK,
-    DOCUMENT_POSITIONS,
-    POSITION_DTYPE,
-    VECTORS,
-    FileRecord,
-    Manifest,
-    ShardRecord,
-    read_manifest,
-)
+from hypensearch.flat.document import IndexedDocument
+from hypensearch.flat.manifest import INDEX, VECTORS, Manifest
 from hypensearch.flat.progress import read_progress
-from hypensearch.formats.checked import check_once
-from hypensearch.formats.door import NotPlain
-from hypensearch.formats.files import size_of
-from hypensearch.formats.npy import map_bytes, map_npy
-
-VERIFY = "python -m hypensearch.verify"
-_COPY = "copy the index anew"
-_DOCIDS_AT_ONCE = 1024  # looked up together: bounds memory where docids are long
-
-
-class FlatShard:
-    """One folder of an index.
-
-    :param folder: Where it is.
-    :param record: What the manifest says of it.
-    :param dim: Size of a document vector.
-    :param dtype: Type of the stored vectors.
-    :param start: The index-wide row of its first document.
-    :raises FileNotFoundError: When a file is missing.
-    :raises HypensearchError: When a file is not what the manifest says.
-    """
-
-    def __init__(self, folder: str, record: ShardRecord, dim: int, dtype: str, start: int) -> None:
-        self.folder = folder
-        self.record = record
-        self.start = start
-        self.num_docs = record.num_docs
-        for name, file in record.files.items():
-            _check_size(os.path.join(folder, name), file)
-        #: Document vectors, shape ``(num_docs, dim)``, mapped.
-        self.vectors = self._map(VECTORS, np.dtype(dtype), (self.num_docs, dim))
-        #: Place of each docid of the shard in code-point order, shape ``(num_docs,)``, uint32, mapped.
-        self.docid_rank = self._map(DOCID_RANK, np.dtype(np.uint32), (self.num_docs,))
-        offsets = self._map(DOCID_OFFSETS, np.dtype(np.uint64), (self.num_docs + 1,))
-        #: Docids by row, read when asked for.
-        self.docids = Docids(map_bytes(os.path.join(folder, DOCID), folder), offsets, folder)
-        self._documents = DocumentFiles(folder, record.documents, self._positions())
-
-    def row_of(self, docid: str) -> int | None:
-        """Find a docid's row within the shard, None when it is not here."""
-        wanted = docid.encode("utf-8", "surrogatepass")
-        low, high = 0, self.num_docs
-        while low < high:
-            middle = (low + high) // 2
-            if self.docids.utf8(int(self.rows_by_rank[middle])) < wanted:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.num_docs:
-            return None
-        row = int(self.rows_by_rank[low])
-        return row if self.docids.utf8(row) == wanted else None
-
-    def rows_of(self, docids: Sequence[str]) -> np.ndarray:
-        """Find many docids' rows within the shard by one binary search for all, -1 for those that are not here.
-
-        :return: int64, shape ``(len(docids),)``.
-        """
-        rows = np.empty(len(docids), dtype=np.int64)
-        for start in range(0, len(docids), _DOCIDS_AT_ONCE):
-            part = slice(start, start + _DOCIDS_AT_ONCE)
-            rows[part] = self._rows_of([docid.encode("utf-8", "surrogatepass") for docid in docids[part]])
-        return rows
-
-    def _rows_of(self, utf8: list[bytes]) -> np.ndarray:
-        wanted, lengths = np.array(utf8, dtype=np.bytes_), np.array([len(docid) for docid in utf8])
-        low, high = np.zeros(len(utf8), dtype=np.int64), np.full(len(utf8), self.num_docs, dtype=np.int64)
-        while (looking := low < high).any():
-            middle = (low + high) // 2
-            found, _ = self.docids.utf8_of(self.rows_by_rank[np.minimum(middle, self.num_docs - 1)].astype(np.int64))
-            before = found < wanted
-            low = np.where(looking & before, middle + 1, low)
-            high = np.where(looking & ~before, middle, high)
-        rows = self.rows_by_rank[np.minimum(low, self.num_docs - 1)].astype(np.int64)
-        found, found_lengths = self.docids.utf8_of(rows)
-        return np.where((found == wanted) & (found_lengths == lengths), rows, -1)
-
-    def document(self, row: int) -> IndexedDocument:
-        """Read the document of a row of the shard."""
-        return self._documents.read(row, self.docids[row])
-
-    def documents(self, rows: np.ndarray) -> list[IndexedDocument]:
-        """Read the documents of some rows of the shard, gzipped or not."""
-        return self._documents.read_many(rows, [self.docids[int(row)] for row in rows])
-
-    def damages(self) -> Iterator[Damage]:
-        """Read every file, compare it with its digest, and look whether it makes sense; takes as long as the disk does.
-
-        Digests are those of whoever wrote the index, so what fits them may still be made up.
-        """
-        found = False
-        for damage in shard_damages(self.folder, self.record, self.dim, str(self.vectors.dtype)):
-            found = True
-            yield damage
-        if not found:
-            yield from self.nonsense()
-
-    def nonsense(self) -> Iterator[Damage]:
-        """Look whether docids, their ranks and the places of documents are what they can be."""
-        if (flaw := flaw_of_docids(self.docids)) is not None:
-            yield Damage(os.path.join(self.folder, DOCID), flaw)
-        if not is_permutation(self.docid_rank):
-            yield Damage(os.path.join(self.folder, DOCID_RANK), "its ranks are not those of its docids")
-        if (flaw := self._documents.flaw()) is not None:
-            yield Damage(os.path.join(self.folder, DOCUMENT_POSITIONS), flaw)
-
-    @property
-    def dim(self) -> int:
-        """Size of a document vector."""
-        return int(self.vectors.shape[1])
-
-    @cached_property
-    def rows_by_rank(self) -> np.ndarray:
-        """Rows in the code-point order of their docids, shape ``(num_docs,)``, uint32."""
-        if not is_permutation(self.docid_rank):
-            raise HypensearchError(f"{self.folder}/{DOCID_RANK}: its ranks are not those of its docids; {_COPY}")
-        rows = np.empty(self.num_docs, dtype=np.uint32)
-        rows[self.docid_rank] = np.arange(self.num_docs, dtype=np.uint32)
-        return rows
-
-    def _positions(self) -> np.ndarray | None:
-        if DOCUMENT_POSITIONS not in self.record.files:
-            return None
-        return self._map(DOCUMENT_POSITIONS, POSITION_DTYPE, (self.num_docs,))
-
-    def _map(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-        path = os.path.join(self.folder, name)
-        try:
-            array = map_npy(path, self.folder)
-        except FileNotFoundError:
-            raise
-        except (ValueError, EOFError, OSError) as error:
-            raise HypensearchError(f"{path}: not a .npy file ({error}); copy the index anew") from None
-        if array.dtype != dtype or array.shape != shape:
-            raise HypensearchError(
-                f"{path}: holds {array.dtype} {array.shape}, the manifest wants {dtype} {shape}; copy the index anew"
-            )
-        return array
+from hypensearch.flat.shard import FlatShard, check_folder
+from hypensearch.formats.sealed import check_once
 
 
 class FlatIndex:
@@ -200,19 +50,10 @@ class FlatIndex:
         :raises HypensearchError: When there is no complete index that this version can read; says what to do.
         """
         folder = os.fspath(folder)
-        manifest = _read(folder)
         try:
-            return cls(folder, manifest, _open_shards(folder, manifest))
-        except FileNotFoundError as error:
-            missing = error.filename
-        newer = _read(folder)  # another process may have replaced the index meanwhile
-        try:
-            return cls(folder, newer, _open_shards(folder, newer))
-        except FileNotFoundError as error:
-            missing = error.filename or missing
-        raise HypensearchError(
-            f"{missing}: named by {folder}/manifest.json, but not there; copy or join the index anew"
-        )
+            return INDEX.open(folder, lambda manifest: cls(folder, manifest, _open_shards(folder, manifest)))
+        except FileNotFoundError:
+            raise HypensearchError(_why_no_index(folder)) from None
 
     @property
     def num_docs(self) -> int:
@@ -246,7 +87,9 @@ class FlatIndex:
 
         :raises IndexError: When there is no such row.
         """
-        shard = self._shard_of(row)
+        if not 0 <= row < self.num_docs:
+            raise IndexError(f"row {row} of {self.num_docs}")
+        shard = self.shards[bisect_right(self._starts, row) - 1]
         return shard.docids[row - shard.start]
 
     def docids(self) -> Iterator[str]:
@@ -256,10 +99,8 @@ class FlatIndex:
 
     def row_of(self, docid: str) -> int | None:
         """Find a docid's row, None when it is not in the index."""
-        for shard in self.shards:
-            if (row := shard.row_of(docid)) is not None:
-                return shard.start + row
-        return None
+        row = int(self.rows_of([docid])[0])
+        return None if row < 0 else row
 
     def rows_of(self, docids: Sequence[str]) -> np.ndarray:
         """Find many docids' rows, -1 for those that the index does not hold; faster than one by one.
@@ -281,8 +122,8 @@ class FlatIndex:
         row = self.row_of(docid)
         if row is None:
             return None
-        shard = self._shard_of(row)
-        return shard.document(row - shard.start)
+        shard = self.shards[bisect_right(self._starts, row) - 1]
+        return shard.documents.read(row - shard.start, docid)
 
     def documents(self, rows: Sequence[int] | np.ndarray) -> list[IndexedDocument]:
         """Read the documents of some rows, in one pass over each corpus file: gzipped ones can be read too.
@@ -294,7 +135,9 @@ class FlatIndex:
         for shard in self.shards:
             here = wanted[(wanted >= shard.start) & (wanted < shard.start + shard.num_docs)]
             if len(here):
-                found.update(zip(here.tolist(), shard.documents(here - shard.start), strict=True))
+                docids = [shard.docids[row] for row in (here - shard.start).tolist()]
+                documents = shard.documents.read_many(here - shard.start, docids)
+                found.update(zip(here.tolist(), documents, strict=True))
         return [found[row] for row in wanted.tolist()]
 
     def vectors(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -320,7 +163,7 @@ class FlatIndex:
     def vector_block(self, start: int, stop: int) -> np.ndarray:
         """Give the vectors of consecutive rows as they are stored; a view where one shard holds them.
 
-        :param stop: The row behind the last one; there are fewer where the index ends before.
+        :param stop: The row after the last one; there are fewer where the index ends before.
         :return: float32 or float16, *Shape:* ``(stop - start, dim)``.
         """
         parts = [
@@ -343,12 +186,13 @@ class FlatIndex:
         """
         for shard in self.shards:
             for damage in shard.damages():
-                raise HypensearchError(f"{damage}; copy it anew, or mend it: {VERIFY} {self.folder} --repair")
+                repair = as_typed("hypensearch.verify", self.folder, "--repair")
+                raise HypensearchError(f"{damage}; copy it again, or repair it: {repair}")
 
     def check_once(self) -> None:
         """Do what :meth:`verify` does, unless it was done since the files were last touched.
 
-        So the first search behind a copy reads the index once, about half a second a gigabyte, and no later one.
+        So the first search after a copy reads the index once, about half a second a gigabyte, and no later one.
 
         :raises HypensearchError: As :meth:`verify`.
         """
@@ -372,17 +216,15 @@ class FlatIndex:
     ) -> None:
         self.close()
 
-    def _shard_of(self, row: int) -> FlatShard:
-        if not 0 <= row < self.num_docs:
-            raise IndexError(f"row {row} of {self.num_docs}")
-        return self.shards[bisect_right(self._starts, row) - 1]
 
-
-def _read(folder: str) -> Manifest:
-    try:
-        return read_manifest(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        raise HypensearchError(_why_no_index(folder)) from None
+def _open_shards(folder: str, manifest: Manifest) -> list[FlatShard]:
+    shards: list[FlatShard] = []
+    start = 0
+    for record in manifest.shards:
+        check_folder(folder, record.folder)
+        shards.append(FlatShard(os.path.join(folder, record.folder), record, manifest.dim, manifest.dtype, start))
+        start += record.num_docs
+    return shards
 
 
 def _why_no_index(folder: str) -> str:
@@ -402,34 +244,3 @@ def _why_no_index(folder: str) -> str:
             load = as_typed("hypensearch.encode", "input", "--vectors", folder, "output", "--embeddings", "NEW_FOLDER")
             return f"{folder}: is Pyserini's {kind}, not an index of hypensearch; import it with: {load}"
     return f"{folder}: not an index (no manifest.json in it); {encode} makes one"
-
-
-def _open_shards(folder: str, manifest: Manifest) -> list[FlatShard]:
-    shards: list[FlatShard] = []
-    start = 0
-    for record in manifest.shards:
-        check_folder(folder, record.folder)
-        shards.append(FlatShard(os.path.join(folder, record.folder), record, manifest.dim, manifest.dtype, start))
-        start += record.num_docs
-    return shards
-
-
-def check_folder(folder: str, shard: str) -> None:
-    """Refuse a shard that a link inside the index leads out of it; one that was joined lies elsewhere by its name.
-
-    :raises HypensearchError: Names the shard.
-    """
-    if os.pardir in shard.split(os.sep):
-        return
-    root, place = os.path.realpath(folder), os.path.realpath(os.path.join(folder, shard))
-    if os.path.commonpath([root, place]) != root:
-        raise HypensearchError(f"{folder}/{shard}: leads out of the index by a link; {_COPY}")
-
-
-def _check_size(path: str, file: FileRecord) -> None:
-    try:
-        found = size_of(path, os.path.dirname(path))
-    except NotPlain as error:
-        raise HypensearchError(f"{path}: {error.strerror}; {_COPY}") from None
-    if found != file.bytes:
-        raise HypensearchError(f"{path}: {found:,} bytes long, the manifest says {file.bytes:,}; copy the index anew")

@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
@@ -14,13 +13,9 @@ from msgspec import Meta
 
 import hypensearch
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import NotPlain
-from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
 from hypensearch.formats.npy import HEADER_BYTES
 from hypensearch.formats.schema import (
     Count,
-    Digest,
     Dtype,
     FaissFile,
     Name,
@@ -32,13 +27,11 @@ from hypensearch.formats.schema import (
     Time,
     checked,
 )
+from hypensearch.formats.sealed import BLOCK_ROWS, Array, FileRecord, SealedFormat
 
 FORMAT = "hypensearch flat index"
-FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 PROGRESS = "progress.json"
-LOCK = ".lock"
-BLOCK_ROWS = 8192
 DTYPES = ("float32", "float16")
 
 VECTORS = "vectors.npy"
@@ -50,18 +43,6 @@ DOCUMENTS = "documents.jsonl"
 
 #: Where a document's JSON stands: number of its file, its size, and its offset, both in bytes.
 POSITION_DTYPE = np.dtype([("file", "<u4"), ("length", "<u4"), ("offset", "<u8")])
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """One file of a shard.
-
-    :param bytes: Its size.
-    :param sha256: Digest of the whole file, or, for vectors, of each :data:`BLOCK_ROWS` rows (without the header).
-    """
-
-    bytes: Count
-    sha256: Digest | list[Digest]
 
 
 class CorpusFile(TypedDict):
@@ -120,7 +101,7 @@ class Manifest:
     :param num_docs: Documents in all shards.
     :param model: What made the vectors (name, revision, fingerprint, kind, dim, max_length, ...); None if unknown.
     :param shards: The shards, in the order of their rows.
-    :param generation: Grows by one each time the index is written anew.
+    :param generation: Grows by one each time the index is written again.
     :param extra_files: Files beside the manifest that belong to this generation: Pyserini's copy, if asked for.
     :param created_by: The version that wrote it.
     """
@@ -134,15 +115,9 @@ class Manifest:
     extra_files: list[FaissFile] = field(default_factory=list)
     created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
 
-    def to_bytes(self) -> bytes:
-        """Give the file's content; it carries a digest of itself."""
-        facts = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        return signed_json(facts)
-
     def write(self, folder: str) -> None:
         """Put it into an index folder, at once and whole: from then on readers see this index."""
-        with replace_when_whole(os.path.join(folder, MANIFEST), follow_link=False) as file:
-            file.write(self.to_bytes())
+        INDEX.write(folder, asdict(self))
 
 
 def read_manifest(folder: str) -> Manifest:
@@ -151,48 +126,32 @@ def read_manifest(folder: str) -> Manifest:
     :raises FileNotFoundError: When there is none.
     :raises HypensearchError: When it is damaged, not ours, or of a newer format.
     """
-    path = os.path.join(folder, MANIFEST)
+    return INDEX.read(folder)
+
+
+def arrays_of(dim: int, dtype: str, num_docs: int) -> dict[str, Array]:
+    """Say what the arrays of a shard must be."""
+    return {
+        VECTORS: Array(dtype, (num_docs, dim)),
+        DOCID_RANK: Array("uint32", (num_docs,)),
+        DOCID_OFFSETS: Array("uint64", (num_docs + 1,)),
+        DOCUMENT_POSITIONS: Array(POSITION_DTYPE, (num_docs,)),
+    }
+
+
+def readable_manifest(folder: str) -> Manifest | None:
+    """Read the manifest of a folder, None when there is none or it is damaged."""
     try:
-        content = read_bounded(path, within=folder)
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    except NotPlain as error:
-        raise HypensearchError(f"{path}: {error.strerror}; take the index from where you trust") from None
-    facts = _parse(content, path)
-    if facts["version"] > FORMAT_VERSION:
-        raise HypensearchError(
-            f"{path}: format version {facts['version']}, made by a newer hypensearch "
-            f"({str(facts.get('created_by'))[:60]}); this one reads up to version {FORMAT_VERSION}: "
-            "pip install --upgrade hypensearch"
-        )
-    try:
-        check_signed(content, facts)
-        manifest = _build(facts)
-    except ValueError as error:
-        raise _damaged(path, str(error)) from None
-    if manifest.to_bytes() != content:
-        raise _damaged(path, "it says more, or less, than a manifest of this version does")
-    return manifest
+        return read_manifest(folder)
+    except (FileNotFoundError, HypensearchError):
+        return None
 
 
-def _parse(content: bytes, path: str) -> dict[str, Any]:
-    try:
-        facts = parse_json(content)
-    except ValueError:
-        raise _damaged(path, "not JSON") from None
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise HypensearchError(f"{path}: not the manifest of a hypensearch index (no format {FORMAT!r} in it)")
-    if type(facts.get("version")) is not int or facts["version"] < 1:
-        raise _damaged(path, "no version")
-    return facts
-
-
-def _build(facts: Mapping[str, Any]) -> Manifest:
+def _check(manifest: Manifest) -> None:
     """Check what whoever signed a manifest may have put into it.
 
     :raises ValueError: When it is not what an index has.
     """
-    manifest = checked(facts, Manifest)
     if manifest.num_docs != sum(shard.num_docs for shard in manifest.shards):
         raise ValueError(f"num_docs is {manifest.num_docs}, which is not the sum over its shards")
     if manifest.model is not None:
@@ -202,23 +161,16 @@ def _build(facts: Mapping[str, Any]) -> Manifest:
             _check_shard(shard, manifest)
         except ValueError as error:
             raise ValueError(f"shard {number}: {error}") from None
-    return manifest
 
 
 def _check_shard(shard: ShardRecord, manifest: Manifest) -> None:
-    missing = sorted({VECTORS, DOCID, DOCID_OFFSETS, DOCID_RANK} - shard.files.keys())
-    if missing:
+    if missing := sorted({VECTORS, DOCID, DOCID_OFFSETS, DOCID_RANK} - shard.files.keys()):
         raise ValueError(f"names no {', '.join(missing)}")
-    row_bytes = {
-        VECTORS: manifest.dim * np.dtype(manifest.dtype).itemsize,
-        DOCID_RANK: 4,
-        DOCID_OFFSETS: 8,
-        DOCUMENT_POSITIONS: POSITION_DTYPE.itemsize,
-    }
+    arrays = arrays_of(manifest.dim, manifest.dtype, shard.num_docs)
     for name, record in shard.files.items():
-        if name in row_bytes:
-            rows = shard.num_docs + (name == DOCID_OFFSETS)
-            if record.bytes != HEADER_BYTES + rows * row_bytes[name]:
+        if name in arrays:
+            rows, *width = (size or 0 for size in arrays[name].shape)
+            if record.bytes != HEADER_BYTES + rows * math.prod(width) * np.dtype(arrays[name].dtype).itemsize:
                 raise ValueError(f"{name} of {record.bytes:,} bytes cannot hold {rows:,} rows")
         blocks = len(record.sha256) if isinstance(record.sha256, list) else None
         if blocks != (-(-shard.num_docs // BLOCK_ROWS) if name == VECTORS else None):
@@ -227,5 +179,8 @@ def _check_shard(shard: ShardRecord, manifest: Manifest) -> None:
         checked(shard.documents, CorpusFacts)
 
 
-def _damaged(path: str, what: str) -> HypensearchError:
-    return HypensearchError(f"{path}: damaged ({what}); copy the index anew, or encode again with --overwrite")
+def _again(folder: str) -> str:
+    return "copy the index again, or encode again with --overwrite"
+
+
+INDEX = SealedFormat(FORMAT, MANIFEST, Manifest, _again, check=_check)

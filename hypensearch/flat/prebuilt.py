@@ -3,17 +3,16 @@
 """Indexes by name: records in Pyserini's form, downloaded once, checked by hash, unpacked into a cache.
 
 A record has ``description``, ``filename``, ``urls``, ``md5`` (or, better, ``sha256``) and ``documents``. The archive is
-a tar file with one index folder in it. No index is published with this version; groups keep their own records in a JSON
-file (name -> record) that :data:`REGISTRY_VARIABLE` names.
+a tar file, gzipped or not, with one index folder in it. No index is published with this version; groups keep their own
+records in a JSON file (name -> record) that :data:`REGISTRY_VARIABLE` names.
 """
 
 from __future__ import annotations
 
-import bz2
+import gzip
 import hashlib
 import http.client
 import io
-import lzma
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 from urllib.parse import urlsplit
 
 from msgspec import Meta
@@ -33,7 +32,7 @@ from msgspec import Meta
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.manifest import MANIFEST
 from hypensearch.formats.door import make_folder, open_to_write
-from hypensearch.formats.files import FileLock, cache_folder, replace_when_whole
+from hypensearch.formats.files import GZIP_MAGIC, cache_folder, file_lock, replace_when_whole
 from hypensearch.formats.json_files import read_json
 from hypensearch.formats.schema import Count, checked
 from hypensearch.offline import check_may_download
@@ -74,9 +73,9 @@ def prebuilt_indexes() -> dict[str, Mapping[str, Any]]:
         raise HypensearchError(f"{REGISTRY_VARIABLE}={path}: not readable as JSON ({reason})") from None
     if not isinstance(records, dict) or not all(isinstance(record, dict) for record in records.values()):
         raise HypensearchError(f"{REGISTRY_VARIABLE}={path}: wanted an object of records by name")
-    if unfit := [name for name in records if not _NAME.fullmatch(name)]:
+    if odd := [name for name in records if not _NAME.fullmatch(name)]:
         raise HypensearchError(
-            f"{REGISTRY_VARIABLE}={path}: {unfit[0][:100]!r} is no name of an index: wanted letters, digits, '.', '_' "
+            f"{REGISTRY_VARIABLE}={path}: {odd[0][:100]!r} is no name of an index: wanted letters, digits, '.', '_' "
             "and '-', a letter or digit first"
         )
     return records
@@ -102,7 +101,7 @@ def find_prebuilt_index(name: str) -> Path:
     folder = cache_folder() / "indexes" / f"{name}.{digest}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):
+        with file_lock(f"{folder}.lock"):
             if not _is_own(folder):
                 check_may_download(f"prebuilt index {name}")
                 with _archive(folder) as archive:
@@ -114,7 +113,7 @@ def find_prebuilt_index(name: str) -> Path:
 
 
 def _is_own(folder: Path) -> bool:
-    """Tell whether an index was unpacked here before, by this user or the system's.
+    """Whether an index was unpacked here before, by this user or the system's.
 
     :raises HypensearchError: When somebody else has put something there.
     """
@@ -167,7 +166,7 @@ def _shown(url: str) -> str:
         parts = urlsplit(url)
         host = parts.hostname or ""
     except ValueError:
-        return "an address that is none"
+        return "not an address"
     if parts.scheme == "data":
         return "data:..."
     return f"{parts.scheme}://{host}{parts.path}"[:200]
@@ -176,9 +175,9 @@ def _shown(url: str) -> str:
 def _reason(error: Exception, url: str) -> str:
     """Say why a download failed; messages of libraries may repeat the address, secrets included."""
     if isinstance(error, http.client.InvalidURL):
-        return "the address is none"
+        return "not an address"
     reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error or type(error).__name__)
-    return "the address is none" if url in reason or "@" in reason else " ".join(reason.split())[:200]
+    return "not an address" if url in reason or "@" in reason else " ".join(reason.split())[:200]
 
 
 def _fetch(url: str, archive: Path, algorithm: str) -> str:
@@ -218,17 +217,15 @@ def _unpack(archive: Path, folder: Path) -> None:
         partial.mkdir()
         with open(archive, "rb") as file:
             _unpack_members(file, partial, max(LEAST_MOST_BYTES, MOST_TIMES * archive.stat().st_size))
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error, lzma.LZMAError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.replace(partial, folder)
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
         raise HypensearchError(f"{archive}: cannot be unpacked ({reason})") from None
-    except BaseException:
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
-    os.replace(partial, folder)
 
 
-def _unpack_members(file: BinaryIO, folder: Path, most_bytes: int) -> None:
+def _unpack_members(file: io.BufferedReader, folder: Path, most_bytes: int) -> None:
     """Write an archive's files and folders, in its order.
 
     An index needs no links, no devices and no holes; whoever puts them into an archive wants something else.
@@ -267,18 +264,14 @@ def _make_folders(path: Path, within: Path) -> None:
 
 
 class _Unpacked(io.RawIOBase):
-    """The bytes of an archive, packed or not, read forwards; never more of them than an index would have.
+    """The bytes of an archive, gzipped or not, read forwards; never more of them than an index would have.
 
     tarfile takes the extended headers of a member into memory whole, whatever their size: no single read may be large.
     """
 
-    def __init__(self, file: BinaryIO, most_bytes: int) -> None:
-        self._file = file
+    def __init__(self, file: io.BufferedReader, most_bytes: int) -> None:
+        self._file = gzip.GzipFile(fileobj=file) if file.peek(2)[:2] == GZIP_MAGIC else file
         self._most = most_bytes
-        magic = file.read(6)
-        file.seek(0)
-        self._decompressor: Any = _decompressor_of(magic)
-        self._buffer = b""
         self._at = 0
 
     def readable(self) -> bool:
@@ -302,55 +295,11 @@ class _Unpacked(io.RawIOBase):
         """Read so many bytes, fewer at the end."""
         if not 0 <= size <= _CHUNK_BYTES:
             raise ValueError("a header that is too long")
-        while len(self._buffer) < size and (piece := self._piece()):
-            self._buffer += piece
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        found = self._file.read(size)
         self._at += len(found)
         if self._at > self._most:
             raise ValueError(f"unpacks to more than {self._most:,} bytes, {MOST_TIMES} times what it takes packed")
         return found
-
-    def _piece(self) -> bytes:
-        if self._decompressor is None:
-            return self._file.read(_CHUNK_BYTES)
-        while not self._decompressor.eof:
-            fed = b""
-            if isinstance(self._decompressor, _Gzip):
-                if not self._decompressor.waits and not (fed := self._file.read(_CHUNK_BYTES)):
-                    raise EOFError("breaks off before its end")
-            elif self._decompressor.needs_input and not (fed := self._file.read(_CHUNK_BYTES)):
-                raise EOFError("breaks off before its end")
-            if piece := self._decompressor.decompress(fed, _CHUNK_BYTES):
-                return bytes(piece)
-        return b""
-
-
-class _Gzip:
-    """zlib's decompressor with the interface of bz2's and lzma's."""
-
-    def __init__(self) -> None:
-        self._zlib = zlib.decompressobj(wbits=31)
-
-    @property
-    def eof(self) -> bool:
-        return self._zlib.eof
-
-    @property
-    def waits(self) -> bool:
-        return bool(self._zlib.unconsumed_tail)
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._zlib.decompress(self._zlib.unconsumed_tail + data, max_length)
-
-
-def _decompressor_of(magic: bytes) -> Any:
-    if magic.startswith(b"\x1f\x8b"):
-        return _Gzip()
-    if magic.startswith(b"BZh"):
-        return bz2.BZ2Decompressor()
-    if magic.startswith(b"\xfd7zXZ\x00") or magic.startswith(b"\x5d\x00\x00"):
-        return lzma.LZMADecompressor(memlimit=2**27)
-    return None
 
 
 def _index_in(folder: Path) -> Path:

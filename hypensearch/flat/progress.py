@@ -1,20 +1,19 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""How far an unfinished index has come: everything that goes on after a kill starts from here."""
+"""How far an unfinished index has come: what resumes after a kill starts from here."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.manifest import FORMAT, PROGRESS, CorpusFacts
+from hypensearch.formats.door import read_plain
 from hypensearch.formats.files import replace_when_whole
-from hypensearch.formats.json_files import read_json
+from hypensearch.formats.json_files import check_compact_signed, compact_signed_json, parse_json
 from hypensearch.formats.schema import Count, Digest, Dtype, Name, Number, Size, checked
 
 
@@ -34,7 +33,7 @@ class Progress:
     :param documents_bytes: Size of the stored documents.
     :param blocks: Digests of the complete blocks of vectors.
     :param digests: Digests of what else is written so far, by the file's name: a resumed run blesses no damage.
-    :param resume_at: Where the source goes on; its reader's business.
+    :param resume_at: Where the source resumes; its reader's business.
     """
 
     shard: Name
@@ -53,13 +52,8 @@ class Progress:
 
     def write(self, folder: str) -> None:
         """Put it into the index folder, at once and whole."""
-        facts = {"format": FORMAT, **asdict(self)}
-        with replace_when_whole(os.path.join(folder, PROGRESS), "w", follow_link=False) as file:
-            json.dump({**facts, "checksum": _checksum(facts)}, file)
-
-    def after(self, **changes: Any) -> Progress:
-        """Give a copy with some facts changed."""
-        return replace(self, **changes)
+        with replace_when_whole(os.path.join(folder, PROGRESS), follow_link=False) as file:
+            file.write(compact_signed_json({"format": FORMAT, **asdict(self)}))
 
 
 def read_progress(folder: str) -> Progress | None:
@@ -69,24 +63,19 @@ def read_progress(folder: str) -> Progress | None:
     """
     path = os.path.join(folder, PROGRESS)
     try:
-        facts = read_json(path, within=folder)
-        found = facts.pop("checksum", None)  # version 0.1 wrote none
-        if facts["format"] != FORMAT or found not in (None, _checksum(facts)):
-            raise ValueError
+        content = read_plain(path, within=folder)
+        facts = parse_json(content)
         progress = checked(facts, Progress)
-        if facts.keys() - {"format"} != asdict(progress).keys():
-            raise ValueError
+        check_compact_signed(content, facts)
         if progress.documents is not None:
             checked(progress.documents, CorpusFacts)
+        if facts.keys() - {"checksum"} != asdict(progress).keys() | {"format"} or facts["format"] != FORMAT:
+            raise ValueError
         return progress
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         raise HypensearchError(f"{path}: damaged; encode again with --overwrite") from None
-
-
-def _checksum(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def first_difference(

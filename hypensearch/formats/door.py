@@ -17,6 +17,8 @@ from typing import BinaryIO
 
 PathLike = str | os.PathLike[str]
 
+#: A file of facts that is read whole; the manifest of a billion documents takes about 10 MB.
+MAX_BYTES = 2**28
 _PIECE_BYTES = 2**20
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _KINDS = {
@@ -38,7 +40,7 @@ def open_plain(path: PathLike, within: PathLike | None = None) -> int:
 
     :param within: The folder that it must lie in once all links are followed; None for a path that the user gave.
     :return: A file descriptor, the caller's to close.
-    :raises FileNotFoundError: When there is no such file; no file has a name that is too long or holds a null byte.
+    :raises FileNotFoundError: When there is no such file, nor can be: its name is too long, or lies below a file.
     :raises NotPlain: When it is a folder, a pipe or a device, or lies outside of ``within``.
     :raises OSError: When it cannot be read.
     """
@@ -65,7 +67,7 @@ def stat_plain(path: PathLike, within: PathLike | None = None) -> os.stat_result
     return found
 
 
-def read_plain(path: PathLike, max_bytes: int, within: PathLike | None = None) -> bytes:
+def read_plain(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | None = None) -> bytes:
     """Read a plain file of bounded size; memory is taken for what is there, not for what might be.
 
     :raises ValueError: When it is larger than ``max_bytes``.
@@ -88,7 +90,7 @@ def read_at_most(stream: BinaryIO, num_bytes: int) -> bytes:
 
 
 def is_plain(path: PathLike, within: PathLike | None = None) -> bool:
-    """Tell whether :func:`open_plain` would find a plain file."""
+    """Whether :func:`open_plain` would find a plain file."""
     try:
         stat_plain(path, within)
     except OSError:
@@ -166,7 +168,7 @@ def _stat(place: str, path: PathLike) -> os.stat_result:
     try:
         return os.stat(place)
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in (errno.ENAMETOOLONG, errno.ENOTDIR):
             raise _missing(path) from None
         if error.errno == errno.ELOOP:
             raise _not_plain(path, "is a link that leads nowhere, a plain file was wanted") from None

@@ -19,11 +19,10 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, BinaryIO, Literal
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import PathLike, open_plain_file, open_to_write, read_at_most, stat_plain
+from hypensearch.formats.door import PathLike, open_plain_file, open_to_write, read_at_most
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_LINE_BYTES = 64 * 2**20
@@ -49,41 +48,44 @@ def replace_when_whole(
 ) -> Iterator[IO[Any]]:
     """Write a file under a temporary name beside it and move it into place once it is complete.
 
-    Whatever was there before stays until then, and stays for good when the block raises. Missing parent folders are
-    made. A symbolic link is followed, and what is not a regular file (``/dev/stdout``, a pipe) is written directly.
-    Whoever writes it, its permissions are those of the file it replaces, or what the umask leaves a new file.
+    What was there before stays until then, and stays for good when the block raises. Missing parent folders are made. A
+    symbolic link is followed, and what is not a regular file (``/dev/stdout``, a pipe) is written directly. The
+    permissions are those of the file that is replaced, or what the umask leaves a new file.
 
     :param path: The file to write.
     :param mode: ``"wb"`` for bytes, ``"w"`` for UTF-8 text with ``\\n`` line ends.
-    :param follow_link: False inside of folders that may be a stranger's: whatever has the name, a link or a pipe, is
-        replaced itself.
+    :param follow_link: False inside folders that may be a stranger's: a link or a pipe of that name is replaced itself.
     :return: The open file, as the target of ``with ... as``.
     :raises HypensearchError: When the file cannot be made there or the disk is full.
     """
-    target = os.path.realpath(path) if follow_link else _beside(path)
-    with _told_of(path):
-        in_place = follow_link and _is_special(path)
-        partial = os.fspath(path) if in_place else _partial_name(target)
-        if not in_place:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-        file = _open_new(partial, mode, must_be_new=not in_place)
+    if follow_link and _is_special(path):
+        with _os_errors(path):
+            file = _open_in_place(path, mode)
+        with write_errors(path), file:
+            yield file
+            with _os_errors(path):
+                file.flush()
+        return
+    folder, name = os.path.split(os.path.realpath(path) if follow_link else os.path.abspath(path))
+    folder = os.path.realpath(folder)
+    target, partial = os.path.join(folder, name), os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}.partial")
+    with _os_errors(path):
+        os.makedirs(folder, exist_ok=True)
+        file = _open(partial, mode.replace("w", "x"))
         permissions = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # those that the umask leaves a new file
     try:
-        with _full_disk_told_of(path), libraries_told_of(path), file:
+        with write_errors(path), file:
             yield file
-            with _told_of(path):
+            with _os_errors(path):
                 file.flush()
-                if not in_place:
-                    fsync_file(partial)
-        if not in_place:
-            with _told_of(path):
-                os.chmod(partial, _permissions_of(target, permissions))  # safetensors makes private files
-                os.replace(partial, target)
-                fsync_folder(os.path.dirname(target))
+                fsync_file(partial)
+        with _os_errors(path):
+            os.chmod(partial, _permissions_of(target, permissions))  # safetensors makes private files
+            os.replace(partial, target)
+            fsync_folder(folder)
     except BaseException:
-        if not in_place:
-            with suppress(FileNotFoundError):
-                os.unlink(partial)
+        with suppress(FileNotFoundError):
+            os.unlink(partial)
         raise
 
 
@@ -115,18 +117,22 @@ def _is_utf_8(name: str) -> bool:
 
 
 @contextmanager
-def libraries_told_of(path: PathLike) -> Iterator[None]:
-    """Tell what keeps a library's own machine code from writing as all else that keeps us from it.
+def write_errors(path: PathLike) -> Iterator[None]:
+    """Report a full disk, and what keeps a library's machine code from writing, as every other failed write.
 
     safetensors and tokenizers raise errors of their own that name the system's error, torch one that does not.
 
-    :param path: The file or folder that it writes.
-    :raises HypensearchError: In place of such an error.
+    :param path: The file or folder that is written.
+    :raises HypensearchError: In place of such an error. Others pass: they name their files.
     """
     try:
         yield
     except HypensearchError:
         raise
+    except OSError as error:
+        if error.errno not in _NO_ROOM or error.filename is not None:
+            raise
+        raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
     except Exception as error:
         if match := _OS_ERROR.search(str(error)):
             raise HypensearchError(f"{path}: cannot be written: {os.strerror(int(match[1]))}") from error
@@ -176,19 +182,6 @@ def set_usual_permissions(folder: PathLike) -> None:
                 os.chmod(path, permissions)
 
 
-def size_of(path: PathLike, within: PathLike | None = None) -> int:
-    """Return a plain file's size in bytes.
-
-    :param within: The folder that it must lie in, links followed.
-    :raises FileNotFoundError: When it is not there; nor is one whose name is too long, or lies in a file.
-    :raises NotPlain: When it is no plain file, or lies elsewhere.
-    """
-    try:
-        return stat_plain(path, within).st_size
-    except NotADirectoryError:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fspath(path)) from None
-
-
 def sha256_of(path: PathLike, within: PathLike | None = None) -> str:
     """Give the hex SHA-256 digest of a plain file's bytes as they are on disk.
 
@@ -216,7 +209,7 @@ def cache_folder() -> Path:
     except RuntimeError:  # nobody's home
         folder = Path(tempfile.gettempdir()) / f"hypensearch-{os.getuid()}"
         forbidden = stat.S_IWOTH | stat.S_IWGRP
-        with _told_of(folder), suppress(FileExistsError):
+        with _os_errors(folder), suppress(FileExistsError):
             os.mkdir(folder, 0o700)
     _check_own(folder, forbidden)
     return folder
@@ -238,83 +231,55 @@ def _check_own(folder: Path, forbidden: int) -> None:
         )
 
 
-class FileLock:
-    """A lock that one process holds and that dies with it, as a context manager.
+@contextmanager
+def file_lock(path: PathLike) -> Iterator[None]:
+    """Hold a lock that one process has at a time and that dies with it.
 
-    The file names its holder's process id and is removed on release. It may stay after a crash, which locks nobody out:
-    what counts is the lock the system keeps, not that the file exists.
+    The file names its holder's process id and is removed at the end. One that stays after a crash locks nobody out:
+    what counts is the lock that the system keeps, not that the file exists.
 
     :param path: The lock file. Its folder must exist.
+    :raises HypensearchError: At once when it is held, by another process or by this one; names the holder's pid.
     """
-
-    def __init__(self, path: PathLike) -> None:
-        self.path = os.fspath(path)
-        self._descriptor: int | None = None
-
-    def __enter__(self) -> FileLock:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def acquire(self) -> None:
-        """Take the lock at once or not at all.
-
-        :raises HypensearchError: When another process (or another FileLock of this one) holds it, naming its pid.
-        """
-        if self._descriptor is not None:
-            raise HypensearchError(f"{self.path}: this lock is already held by this very object")
-        descriptor = None
-        while descriptor is None:
-            descriptor = self._try_to_lock()
+    while (descriptor := _try_to_lock(path)) is None:
+        pass
+    try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        """Give the lock back. Without effect when it is not held."""
-        if self._descriptor is None:
-            return
+        yield
+    finally:
         with suppress(FileNotFoundError):
-            os.unlink(self.path)
-        os.close(self._descriptor)
-        self._descriptor = None
-
-    def _try_to_lock(self) -> int | None:
-        import fcntl
-
-        with _told_of(self.path):
-            descriptor = open_to_write(self.path, os.O_RDWR | os.O_CREAT, only_name=True)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if self._is_still_the_file(descriptor):
-                return descriptor
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            os.close(descriptor)
-            raise HypensearchError(
-                f"{self.path}: locked by process {pid or '(unknown)'}, which is still writing there; "
-                "wait until it has ended or stop it"
-            ) from None
-        except OSError as error:
-            os.close(descriptor)
-            raise HypensearchError(f"{self.path}: cannot be locked here: {error.strerror}") from error
+            os.unlink(path)
         os.close(descriptor)
-        return None
 
-    def _is_still_the_file(self, descriptor: int) -> bool:
-        # Its last holder may have removed the file between our open and our flock.
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.lstat(self.path))
-        except FileNotFoundError:
-            return False
+
+def _try_to_lock(path: PathLike) -> int | None:
+    """Give the locked file; None when its last holder removed it between our opening and locking it."""
+    import fcntl
+
+    with _os_errors(path):
+        descriptor = open_to_write(path, os.O_RDWR | os.O_CREAT, only_name=True)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+                return descriptor
+    except BlockingIOError:
+        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise HypensearchError(
+            f"{path}: locked by process {pid or '(unknown)'}, which is still writing there; "
+            "wait until it has ended or stop it"
+        ) from None
+    except OSError as error:
+        os.close(descriptor)
+        raise HypensearchError(f"{path}: cannot be locked here: {error.strerror}") from error
+    os.close(descriptor)
+    return None
 
 
 def is_gzip_name(path: PathLike) -> bool:
-    """Tell whether a file is read as gzip: by its name alone, as Pyserini does."""
+    """Whether a file is read as gzip: by its name alone, as Pyserini does."""
     return os.fspath(path).endswith(".gz")
 
 
@@ -485,7 +450,7 @@ class _PipeReader(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """The unpacked bytes of a gzip file, with damage told in our words."""
+    """The unpacked bytes of a gzip file, whose damage is an error of ours."""
 
     def __init__(self, packed: io.BufferedReader, path: PathLike) -> None:
         self._packed = packed
@@ -499,9 +464,9 @@ class _Unpacked(io.RawIOBase):
         try:
             return self._gzip.readinto(buffer)
         except EOFError:
-            raise HypensearchError(f"{self._path}: gzip data breaks off before its end; copy the file anew") from None
+            raise HypensearchError(f"{self._path}: gzip data breaks off before its end; copy the file again") from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise HypensearchError(f"{self._path}: gzip data is damaged ({error}); copy the file anew") from None
+            raise HypensearchError(f"{self._path}: gzip data is damaged ({error}); copy the file again") from None
 
     def close(self) -> None:
         if not self.closed:
@@ -511,63 +476,43 @@ class _Unpacked(io.RawIOBase):
 
 
 @contextmanager
-def _told_of(path: PathLike) -> Iterator[None]:
+def _os_errors(path: PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise HypensearchError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-@contextmanager
-def _full_disk_told_of(path: PathLike) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        # The block's own errors name their files and pass; a full disk names none.
-        if error.errno not in _NO_ROOM or error.filename is not None:
-            raise
-        raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
+def _open(place: str | int, mode: str) -> IO[Any]:
+    return open(place, mode) if "b" in mode else open(place, mode, encoding="utf-8", newline="\n")
 
 
-def _open_new(path: str, mode: Literal["w", "wb"], must_be_new: bool) -> IO[Any]:
-    place: str | int = path
-    if not must_be_new and (stream := _stream_of(path)) is not None:
-        for printed in filter(None, (sys.stdout, sys.stderr)):
-            printed.flush()  # what was printed before comes before
-        place = os.dup(stream)
-    mode_letters = mode.replace("w", "x") if must_be_new else mode
-    if "b" in mode:
-        return open(place, mode_letters)
-    return open(place, mode_letters, encoding="utf-8", newline="\n")
+def _open_in_place(path: PathLike, mode: str) -> IO[Any]:
+    if (stream := _stream_of(path)) is None:
+        return _open(os.fspath(path), mode)
+    for printed in filter(None, (sys.stdout, sys.stderr)):
+        printed.flush()  # what was printed before comes before
+    return _open(os.dup(stream), mode)
 
 
 def _is_special(path: PathLike) -> bool:
     if _stream_of(path) is not None:
         return True
-    try:
-        kind = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return False
+    with _os_errors(path):
+        try:
+            kind = os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
     if stat.S_ISDIR(kind):
         raise HypensearchError(f"{path}: is a folder, a file name was wanted")
     return not stat.S_ISREG(kind)
 
 
 def _stream_of(path: PathLike) -> int | None:
-    """Give the number of an open stream that a path means: opened by its name, it would begin anew or be refused."""
+    """Give the number of an open stream that a path means: opened by name, it would start again or be refused."""
     name = os.fspath(path)
     match = _STREAM.fullmatch(name)
     return int(match[1]) if match else _STREAMS.get(name)
-
-
-def _beside(path: PathLike) -> str:
-    folder, name = os.path.split(os.path.abspath(path))
-    return os.path.join(os.path.realpath(folder), name)
-
-
-def _partial_name(target: str) -> str:
-    folder, name = os.path.split(target)
-    return os.path.join(folder, f".{name[:60]}.{secrets.token_hex(4)}.partial")
 
 
 def _permissions_of(target: str, otherwise: int) -> int:

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""JSON from strangers: of bounded size, and with one kind of error for all that can be wrong with it."""
+"""JSON from strangers: of bounded size, with one kind of error for all that can be wrong; and facts that are signed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from hypensearch.formats.door import PathLike, read_plain
-
-#: A manifest of a billion documents takes about 10 MB.
-MAX_BYTES = 2**28
+from hypensearch.formats.door import MAX_BYTES, PathLike, read_plain
 
 
 def read_json(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | None = None) -> Any:
@@ -24,11 +21,6 @@ def read_json(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | Non
     :raises ValueError: When it is too large, or not JSON in UTF-8.
     """
     return parse_json(read_plain(path, max_bytes, within))
-
-
-def read_bounded(path: PathLike, max_bytes: int = MAX_BYTES, within: PathLike | None = None) -> bytes:
-    """Read a plain file of bounded size; errors as :func:`hypensearch.formats.door.read_plain`'s."""
-    return read_plain(path, max_bytes, within)
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -59,3 +51,23 @@ def check_signed(content: bytes, facts: Mapping[str, Any]) -> None:
 def _dump(facts: Mapping[str, Any]) -> bytes:
     # Bytes of names that are not UTF-8 are lone surrogates in Python, which JSON has as \\udcXX.
     return (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+
+
+def digest_of_facts(facts: Mapping[str, Any]) -> str:
+    """Give the SHA-256 of facts in whatever order they stand."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def compact_signed_json(facts: Mapping[str, Any]) -> bytes:
+    """Give facts as a line of ASCII, with their :func:`digest_of_facts`: the form of q-nets and unfinished indexes."""
+    return json.dumps({**facts, "checksum": digest_of_facts(facts)}).encode()
+
+
+def check_compact_signed(content: bytes, facts: Mapping[str, Any]) -> None:
+    """Compare facts with the digest among them, if they have one: version 0.1 wrote none.
+
+    :raises ValueError: When it is another one.
+    """
+    others = {key: value for key, value in facts.items() if key != "checksum"}
+    if facts.get("checksum") not in (None, digest_of_facts(others)):
+        raise ValueError("its content does not match its checksum")

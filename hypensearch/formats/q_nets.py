@@ -10,7 +10,6 @@ hyper head makes the q-nets of: the queries' token states, one below the other, 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,21 +22,18 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import read_plain
-from hypensearch.formats.files import FileLock, replace_when_whole
-from hypensearch.formats.json_files import parse_json
+from hypensearch.formats.files import replace_when_whole
 from hypensearch.formats.schema import Digest, Name, Short, Size, checked
+from hypensearch.formats.sealed import LOCK, SealedFormat
 
 FORMAT = "hypensearch q-nets"
-FORMAT_VERSION = 2  # the newest; q-nets themselves are written as version 1, which older versions of hypensearch read
 WHOLE, COMPACT = "q-nets", "token states"
-_VERSIONS = {WHOLE: 1, COMPACT: 2}
+_VERSIONS = {WHOLE: 1, COMPACT: 2}  # q-nets themselves are what older versions of hypensearch read
 STATES, NUM_TOKENS = "states", "num_tokens"
 MANIFEST = "manifest.json"
 MAX_BLOCK_BYTES = 2**34
 BLOCK_QUERIES = 64
-MAX_MANIFEST_BYTES = 2**28
-LOCK = ".lock"
-_OUR_FILE = re.compile(r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial|\.lock")
+_OUR_FILE = r"q_nets-\d{5,}-[0-9a-f]{8}\.safetensors|\..*\.partial"
 
 
 class _Model(TypedDict, total=False):
@@ -51,6 +47,7 @@ class _Model(TypedDict, total=False):
 class _Facts(TypedDict):
     """What is read of the manifest."""
 
+    version: int
     files: list[tuple[Name, Digest]]
     topics: list[tuple[str, str]]
     architecture: dict[str, Any]
@@ -168,13 +165,15 @@ def write_q_nets(
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise HypensearchError(f"{path}: cannot be written: {error.strerror}") from error
+    facts = {
+        "architecture": dict(architecture),
+        "model": dict(model),
+        "topics": [[topic_id, text] for topic_id, text in topics.items()],
+    }
     try:
-        with FileLock(path / LOCK):
-            try:
-                files = _write_blocks(path, blocks)
-                _write_manifest(path, architecture, model, topics, files, form)
-            finally:
-                _remove_unnamed(path)
+        with _FORMAT.replacing(path, _OUR_FILE):
+            files = _write_blocks(path, blocks)
+            _FORMAT.write(path, {**facts, "files": files}, version=_VERSIONS[form])
     finally:
         with suppress(OSError):
             path.rmdir()  # only when there is nothing in it
@@ -194,39 +193,6 @@ def _write_blocks(path: Path, blocks: Iterable[Mapping[str, np.ndarray]]) -> lis
     return files
 
 
-def _write_manifest(
-    path: Path,
-    architecture: Mapping[str, Any],
-    model: Mapping[str, Any],
-    topics: Mapping[str, str],
-    files: Sequence[tuple[str, str]],
-    form: str,
-) -> None:
-    facts = {
-        "format": FORMAT,
-        "version": _VERSIONS[form],
-        "architecture": dict(architecture),
-        "model": dict(model),
-        "topics": [[topic_id, text] for topic_id, text in topics.items()],
-        "files": files,
-    }
-    with replace_when_whole(path / MANIFEST, "w", follow_link=False) as file:
-        # in ASCII, which carries even a folder's name that is not UTF-8
-        json.dump({**facts, "checksum": _checksum(facts)}, file)
-
-
-def _checksum(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _remove_unnamed(path: Path) -> None:
-    """Remove what the manifest does not name: older q-nets, what a failed or killed writer left."""
-    named = _old_files(path) | {MANIFEST, LOCK}
-    for entry in list(path.iterdir()):
-        if entry.name not in named and _OUR_FILE.fullmatch(entry.name):
-            entry.unlink(missing_ok=True)
-
-
 def check_may_write(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that q-nets must not be written to, before they are made.
 
@@ -236,13 +202,13 @@ def check_may_write(folder: str | os.PathLike[str]) -> None:
     if path.exists() and not path.is_dir():
         raise HypensearchError(f"{path}: is a file; q-nets want a folder")
     names = {entry.name for entry in path.iterdir()} if path.exists() else set()
-    others = sorted(name for name in names if name != MANIFEST and not _OUR_FILE.fullmatch(name))
+    others = sorted(name for name in names - {MANIFEST, LOCK} if not re.fullmatch(_OUR_FILE, name))
     if others:
         raise HypensearchError(
             f"{path}: holds {others[0]!r}, which is no part of a folder of q-nets; name a new folder"
         )
     if MANIFEST in names:
-        _read_manifest(path)
+        _FORMAT.read(path)
 
 
 def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
@@ -251,48 +217,26 @@ def open_q_nets(folder: str | os.PathLike[str]) -> StoredQNets:
     :raises HypensearchError: When it is not one, or of a newer format.
     """
     path = Path(folder)
-    where = path / MANIFEST
-    facts = _read_manifest(path)
-    version = facts.get("version")
-    if type(version) is int and version > FORMAT_VERSION:
-        raise HypensearchError(f"{where}: format version {version}: upgrade hypensearch to read it")
     try:
-        given = checked(facts, _Facts)
-        checked(given["model"], _Model)
-        files, topics = given["files"], dict(given["topics"])
-        if len(files) != -(-len(given["topics"]) // BLOCK_QUERIES):
-            raise ValueError("files and topics do not fit together")
-        if len(topics) != len(given["topics"]):
-            raise ValueError("a topic comes twice")
-        forms = [form for form, number in _VERSIONS.items() if type(version) is int and number == version]
-        if not forms:
-            raise ValueError(f"version is {version!r}")
-        return StoredQNets(path, given["architecture"], given["model"], topics, files, forms[0])
-    except (KeyError, TypeError, ValueError) as error:
-        raise HypensearchError(f"{where}: damaged ({error}); encode the topics again") from None
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    where = path / MANIFEST
-    try:
-        facts = parse_json(read_plain(where, MAX_MANIFEST_BYTES, path))
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format is {facts['format']!r}")
-        wanted = facts.pop("checksum", None)  # version 0.1 wrote none
-        if wanted not in (None, _checksum(facts)) and facts["version"] in _VERSIONS.values():
-            raise ValueError("its content does not match its checksum")
-        return dict(facts)
+        facts = _FORMAT.read(path)
     except FileNotFoundError:
         raise HypensearchError(
             f"{path}: no folder of q-nets (no {MANIFEST}); python -m hypensearch.encode.query makes one"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise HypensearchError(f"{where}: not the manifest of a folder of q-nets ({reason})") from None
+    form = COMPACT if facts["version"] == _VERSIONS[COMPACT] else WHOLE
+    return StoredQNets(path, facts["architecture"], facts["model"], dict(facts["topics"]), facts["files"], form)
 
 
-def _old_files(folder: Path) -> set[str]:
-    try:
-        return {name for name, _ in open_q_nets(folder).files}
-    except HypensearchError:
-        return set()
+def _check(facts: _Facts) -> None:
+    checked(facts["model"], _Model)
+    if len(facts["files"]) != -(-len(facts["topics"]) // BLOCK_QUERIES):
+        raise ValueError("files and topics do not fit together")
+    if len(dict(facts["topics"])) != len(facts["topics"]):
+        raise ValueError("a topic comes twice")
+
+
+def _again(folder: str) -> str:
+    return "encode the topics again"
+
+
+_FORMAT = SealedFormat(FORMAT, MANIFEST, _Facts, _again, newest=2, check=_check, compact=True)

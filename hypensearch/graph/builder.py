@@ -18,13 +18,13 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
-from hypensearch.flat.manifest import FileRecord
 from hypensearch.flat.progress import first_difference
 from hypensearch.formats.door import make_folder
-from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole
+from hypensearch.formats.files import file_lock, fsync_folder, replace_when_whole
 from hypensearch.formats.graph_jsonl import NeighbourList, read_graph_jsonl
 from hypensearch.formats.json_files import read_json
 from hypensearch.formats.npy import GrowingArray
+from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.nearest import CuvsNeighbours, ExactNeighbours, FaissNeighbours, recall, sample_neighbours
 from hypensearch.graph.store import (
     DISTANCES,
@@ -191,7 +191,7 @@ class GraphWriter:
         graphs = os.path.join(index.folder, GRAPHS)
         self.folder = os.path.join(graphs, name)
         self._partial = os.path.join(graphs, f".{name}.partial")
-        self._lock = FileLock(os.path.join(graphs, f".{name}.lock"))
+        self._lock = file_lock(os.path.join(graphs, f".{name}.lock"))
         self._file: GrowingArray | None = None
         self._check_new()
 
@@ -230,12 +230,12 @@ class GraphWriter:
 
     def __enter__(self) -> GraphWriter:
         make_folder(os.path.dirname(self.folder))
-        self._lock.acquire()
+        self._lock.__enter__()
         try:
             self._check_new()
             self._go_on()
         except BaseException:
-            self._lock.release()
+            self._lock.__exit__(None, None, None)
             raise
         return self
 
@@ -243,7 +243,7 @@ class GraphWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._close_file()
-        self._lock.release()
+        self._lock.__exit__(None, None, None)
 
     @property
     def _open_file(self) -> GrowingArray:

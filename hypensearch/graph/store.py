@@ -9,7 +9,6 @@ fewer) and ``graph.json``. Vectors are stored once; several graphs may lie besid
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
@@ -19,16 +18,9 @@ from msgspec import Meta
 import hypensearch
 from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.flat.index import FlatIndex
-from hypensearch.flat.integrity import file_damages
-from hypensearch.flat.manifest import FileRecord
-from hypensearch.formats.checked import check_once
-from hypensearch.formats.files import replace_when_whole, size_of
-from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
-from hypensearch.formats.npy import map_npy
-from hypensearch.formats.schema import Count, Digest, Distance, Name, Number, Short, Size, checked
+from hypensearch.formats.schema import Count, Digest, Distance, Name, Number, Short, Size
+from hypensearch.formats.sealed import Array, FileRecord, SealedFormat, check_once, map_array
 
-FORMAT = "hypensearch graph"
-FORMAT_VERSION = 2
 GRAPHS = "graphs"
 GRAPH = "graph.json"
 NEIGHBOURS = "neighbours.npy"
@@ -45,12 +37,12 @@ class GraphManifest:
     :param num_docs: Documents, over all shards of the index.
     :param degree: Neighbours of a document, at most.
     :param distance: What "near" means: "l2", "ip" or "cosine".
-    :param builder: "exact", "faiss" or "imported".
+    :param builder: "exact", "faiss", "cuvs" or "imported".
     :param vectors: Digest of the vectors that it belongs to; see :attr:`hypensearch.flat.FlatIndex.vectors_digest`.
-    :param neighbours: Size and digest of ``neighbours.npy``.
+    :param neighbours: Size and digest of the file of neighbours.
     :param recall: Share of the exact neighbours that it has, measured on a sample; None for "exact", which has all.
     :param recall_sample: Documents in that sample.
-    :param settings: What else the builder was told or found.
+    :param settings: The builder's other settings, and what it found.
     :param created_by: The version that wrote it.
     :param file: Name of the file of neighbours; another one when a graph replaces an older one, so that a rename of the
         manifest changes both at once.
@@ -68,18 +60,13 @@ class GraphManifest:
     created_by: str = field(default_factory=lambda: f"hypensearch {hypensearch.__version__}")
     file: Name = NEIGHBOURS
 
-    def to_bytes(self) -> bytes:
-        """Give the file's content; it carries a digest of itself."""
-        facts = {"format": FORMAT, "version": FORMAT_VERSION, **asdict(self)}
-        if self.file == NEIGHBOURS:  # as version 1 has it
-            facts["version"] = 1
-            del facts["file"]
-        return signed_json(facts)
-
     def write(self, folder: str) -> None:
         """Put it into a graph's folder, at once and whole."""
-        with replace_when_whole(os.path.join(folder, GRAPH), follow_link=False) as file:
-            file.write(self.to_bytes())
+        facts, version = asdict(self), 2
+        if self.file == NEIGHBOURS:  # as version 1 has it
+            version = 1
+            del facts["file"]
+        _FORMAT.write(folder, facts, version=version)
 
 
 class GraphIndex:
@@ -109,11 +96,18 @@ class GraphIndex:
             format; says what to do.
         """
         folder = os.path.join(index.folder, GRAPHS, _only_name(index) if name is None else name)
-        manifest = _read_manifest(index, folder)
-        if not os.path.exists(os.path.join(folder, manifest.file)):
-            manifest = _read_manifest(index, folder)  # another process may have replaced it meanwhile
-        check_belongs(index, manifest, folder)
-        return cls(folder, manifest, _map_neighbours(folder, manifest))
+
+        def opened(manifest: GraphManifest) -> GraphIndex:
+            check_belongs(index, manifest, folder)
+            kind = Array("int32", (manifest.num_docs, manifest.degree))
+            return cls(folder, manifest, map_array(folder, manifest.file, manifest.neighbours, kind))
+
+        try:
+            return _FORMAT.open(folder, opened, within=index.folder)
+        except FileNotFoundError:
+            known = ", ".join(graph_names(index)) or "none"
+            build = as_typed(_BUILD, "--index", index.folder, "--name", os.path.basename(folder))
+            raise HypensearchError(f"{folder}: no such graph (there: {known}); make one with: {build}") from None
 
     @property
     def name(self) -> str:
@@ -144,36 +138,38 @@ class GraphIndex:
         """Read every neighbour and compare the file with its digest; takes as long as the disk does.
 
         :raises HypensearchError: When the file has changed, or a document has itself, a document twice, or a row that
-            is none as a neighbour.
+            the index does not have as a neighbour.
         """
-        path = self._verify_bytes()
+        self._check_bytes()
         for start in range(0, self.num_docs, _CHECKED_ROWS):
             rows = np.arange(start, min(start + _CHECKED_ROWS, self.num_docs))
             flawed = rows_with_flaws(self.neighbours[start : start + _CHECKED_ROWS], rows, self.num_docs)
             if len(flawed):
                 raise HypensearchError(
-                    f"{path}: row {flawed[0]} has itself, a row twice or a row that is none as a neighbour; "
-                    f"{_again(self.folder)}"
+                    f"{self.folder}/{self.manifest.file}: row {flawed[0]} has itself, a row twice or a row outside of "
+                    f"the index as a neighbour; {_again(self.folder)}"
                 )
 
     def check_once(self) -> None:
-        """Compare the file with its digest and look for rows that are none, unless that was done since it was touched.
+        """Compare the file with its digest and look for rows outside of the index, unless done since it was touched.
 
-        :raises HypensearchError: When the file has changed, or a neighbour is none.
+        :raises HypensearchError: When the file has changed, or a neighbour is not in the index.
         """
         path = os.path.join(self.folder, self.manifest.file)
-        check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._verify_rows)
+        check_once(self.folder, {path: self.manifest.neighbours.sha256}, self._check_rows)
 
-    def _verify_rows(self) -> None:
-        path = self._verify_bytes()
-        for start in range(0, self.num_docs, _CHECKED_ROWS):
-            check_rows(self.neighbours[start : start + _CHECKED_ROWS], self.num_docs, path, _again(self.folder))
+    def _check_rows(self) -> None:
+        self._check_bytes()
+        for start in range(0, self.num_docs, _CHECKED_ROWS):  # who signed them may have made them up
+            part = self.neighbours[start : start + _CHECKED_ROWS]
+            if part.size and not NO_NEIGHBOUR <= int(part.min()) <= int(part.max()) < self.num_docs:
+                raise HypensearchError(
+                    f"{self.folder}/{self.manifest.file}: has neighbours outside of the {self.num_docs:,} documents; "
+                    f"{_again(self.folder)}"
+                )
 
-    def _verify_bytes(self) -> str:
-        path = os.path.join(self.folder, self.manifest.file)
-        for damage in file_damages(path, self.manifest.neighbours):
-            raise HypensearchError(f"{damage}; {_again(self.folder)}")
-        return path
+    def _check_bytes(self) -> None:
+        _FORMAT.verify(self.folder, {self.manifest.file: self.manifest.neighbours})
 
 
 def graph_names(index: FlatIndex) -> list[str]:
@@ -189,19 +185,7 @@ def check_belongs(index: FlatIndex, manifest: GraphManifest, folder: str) -> Non
     :raises HypensearchError: When the index' vectors are not those that the graph was made of.
     """
     if manifest.num_docs != index.num_docs or manifest.vectors != index.vectors_digest:
-        raise HypensearchError(
-            f"{folder}: was made of other vectors ({manifest.num_docs:,} documents) than {index.folder} holds "
-            f"({index.num_docs:,}); {_again(folder)}"
-        )
-
-
-def check_rows(neighbours: np.ndarray, num_docs: int, path: str, advice: str) -> None:
-    """Refuse neighbours that are no documents of the index: who signed them may have made them up.
-
-    :raises HypensearchError: When a row is outside of the index.
-    """
-    if neighbours.size and not NO_NEIGHBOUR <= int(neighbours.min()) <= int(neighbours.max()) < num_docs:
-        raise HypensearchError(f"{path}: has rows as neighbours that are none of {num_docs:,}; {advice}")
+        raise _FORMAT.of_other_vectors(folder, index.folder)
 
 
 def rows_with_flaws(neighbours: np.ndarray, rows: np.ndarray, num_docs: int) -> np.ndarray:
@@ -226,66 +210,15 @@ def _only_name(index: FlatIndex) -> str:
     raise HypensearchError(f"{index.folder}: has no graph; make one with: {as_typed(_BUILD, '--index', index.folder)}")
 
 
-def _read_manifest(index: FlatIndex, folder: str) -> GraphManifest:
-    path = os.path.join(folder, GRAPH)
-    try:
-        content = read_bounded(path, within=index.folder)
-    except ValueError as error:
-        raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
-    except (FileNotFoundError, NotADirectoryError):
-        known = ", ".join(graph_names(index)) or "none"
-        build = as_typed(_BUILD, "--index", index.folder, "--name", os.path.basename(folder))
-        raise HypensearchError(f"{folder}: no such graph (there: {known}); make one with: {build}") from None
-    except OSError as error:
-        raise HypensearchError(f"{path}: cannot be read ({error.strerror}); {_again(folder)}") from None
-    return _parse(content, path)
-
-
-def _parse(content: bytes, path: str) -> GraphManifest:
-    folder = os.path.dirname(path)
-    try:
-        facts = parse_json(content)
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format {facts['format']!r}")
-        if facts["version"] > FORMAT_VERSION:
-            raise HypensearchError(
-                f"{path}: format version {facts['version']}, this hypensearch reads up to version {FORMAT_VERSION}: "
-                "pip install --upgrade hypensearch"
-            )
-        check_signed(content, facts)
-        manifest = _build(facts)
-        if manifest.to_bytes() != content:
-            raise ValueError("it says more, or less, than such a file does")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise HypensearchError(f"{path}: damaged ({error}); {_again(folder)}") from None
-    return manifest
-
-
-def _build(facts: Mapping[str, Any]) -> GraphManifest:
-    manifest = checked(facts, GraphManifest)
-    if not isinstance(manifest.neighbours.sha256, str):
-        raise ValueError("its neighbours have no digest")
-    return manifest
-
-
-def _map_neighbours(folder: str, manifest: GraphManifest) -> np.ndarray:
-    path = os.path.join(folder, manifest.file)
-    try:
-        found = size_of(path, folder)
-        neighbours = map_npy(path, folder)
-    except (ValueError, EOFError, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise HypensearchError(f"{path}: cannot be read ({reason}); {_again(folder)}") from None
-    wanted = (manifest.num_docs, manifest.degree)
-    if found != manifest.neighbours.bytes or neighbours.shape != wanted or neighbours.dtype != np.int32:
-        raise HypensearchError(
-            f"{path}: holds {neighbours.dtype} {neighbours.shape} in {found:,} bytes, not int32 {wanted} "
-            f"in {manifest.neighbours.bytes:,}; {_again(folder)}"
-        )
-    return neighbours
-
-
 def _again(folder: str) -> str:
     index = os.path.dirname(os.path.dirname(folder))
     build = as_typed(_BUILD, "--index", index, "--name", os.path.basename(folder), "--overwrite")
     return f"make it again: {build}"
+
+
+def _check(manifest: GraphManifest) -> None:
+    if not isinstance(manifest.neighbours.sha256, str):
+        raise ValueError("its neighbours have no digest")
+
+
+_FORMAT = SealedFormat("hypensearch graph", GRAPH, GraphManifest, _again, newest=2, check=_check)

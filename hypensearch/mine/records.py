@@ -12,7 +12,7 @@ import numpy as np
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import TextRule, read_corpus
-from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.files import file_lock, replace_when_whole
 from hypensearch.hits import Hit
 from hypensearch.mine.kept_lines import KeptLines
 from hypensearch.options import Options, option
@@ -150,7 +150,7 @@ def write_records(
     :return: How many records were made by this call.
     :raises HypensearchError: When another process is writing there.
     """
-    with FileLock(f"{output}.lock"):
+    with file_lock(f"{output}.lock"):
         with KeptLines(f"{output}.partial", [records, scored_by]) as lines:
             done = len(lines)
             for record in records[done:]:

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from hypensearch.formats.door import root_of_checkpoint
 from hypensearch.formats.files import (
-    FileLock,
+    file_lock,
     fsync_file,
     fsync_folder,
-    libraries_told_of,
     replace_when_whole,
     set_usual_permissions,
+    write_errors,
 )
 from hypensearch.formats.json_files import read_json
 
@@ -55,11 +55,11 @@ def write_whole(folder: Path, write: Callable[[Path], object], names: Sequence[s
     :raises HypensearchError: When another process is writing a checkpoint there, or it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / LOCK):
+    with file_lock(folder / LOCK):
         hidden = folder / f".checkpoint-{secrets.token_hex(4)}"
         try:
             hidden.mkdir()
-            with libraries_told_of(folder):
+            with write_errors(folder):
                 write(hidden)
                 set_usual_permissions(hidden)
             _sync(hidden)

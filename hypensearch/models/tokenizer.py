@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import root_of_checkpoint, stat_plain
+from hypensearch.formats.door import read_plain, root_of_checkpoint, stat_plain
 from hypensearch.formats.files import name_for_libraries
-from hypensearch.formats.json_files import MAX_BYTES, read_bounded, read_json
+from hypensearch.formats.json_files import MAX_BYTES, read_json
 from hypensearch.offline import is_offline
 from hypensearch.printing import visible_line
 
@@ -224,7 +224,7 @@ def _check(path: Path, root: Path, kind: type[msgspec.Struct]) -> None:
     if not path.is_file():
         return
     try:
-        msgspec.json.decode(read_bounded(path, within=root), type=kind)
+        msgspec.json.decode(read_plain(path, within=root), type=kind)
     except (OSError, RecursionError, msgspec.DecodeError) as error:
         raise HypensearchError(f"{path}: not a tokenizer's ({visible_line(error)[:200]})") from None
 

@@ -13,21 +13,25 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import is_plain, open_to_write
-from hypensearch.formats.files import FileLock, replace_when_whole
+from hypensearch.formats.door import open_to_write, read_plain
+from hypensearch.formats.files import file_lock, replace_when_whole
 from hypensearch.formats.json_files import read_json
+from hypensearch.formats.npy import map_bytes
+from hypensearch.formats.sealed import LOCK, reason_of
 
 FACTS = "facts.json"
 FORMAT = "hypensearch vector cache"
 FORMAT_VERSION = 2
-_VECTORS, _SUMS, _DOCIDS, _LOCK = "vectors", "sums", "docids", ".lock"
+_VECTORS, _SUMS, _DOCIDS = "vectors", "sums", "docids"
 _SUM_BYTES = 4
+_MOST_BYTES = 2**40
 
 
 class VectorCache:
@@ -43,10 +47,9 @@ class VectorCache:
         self.folder = folder
         self.dim = dim
         self._facts = json.loads(json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "dim": dim, **facts}))
-        self._lock: FileLock | None = None
-        self._mapped: np.ndarray | None = None
+        self._lock: AbstractContextManager[None] | None = None
+        self._mapped = np.empty((0, dim), np.float32)
         self._sums = np.zeros(0, np.uint32)
-        self._check()
         self._read()
 
     def __contains__(self, docid: str) -> bool:
@@ -66,9 +69,8 @@ class VectorCache:
     @property
     def vectors(self) -> np.ndarray:
         """All vectors, mapped, float32, *Shape:* ``(num_docs, dim)``."""
-        if self._mapped is None or len(self._mapped) != len(self):
-            path, shape = self.folder / _VECTORS, (len(self), self.dim)
-            self._mapped = np.memmap(path, np.float32, "r", shape=shape) if len(self) else np.empty(shape, np.float32)
+        if len(self._mapped) != len(self):
+            self._mapped = self._map()
         return self._mapped
 
     def take(self, rows: np.ndarray) -> np.ndarray:
@@ -86,20 +88,19 @@ class VectorCache:
 
     def __enter__(self) -> VectorCache:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / _LOCK)
-        lock.acquire()
+        lock = file_lock(self.folder / LOCK)
+        lock.__enter__()
         self._lock = lock
-        self._check()
+        self._read()
         if not (self.folder / FACTS).exists():
             with replace_when_whole(self.folder / FACTS, "w", follow_link=False) as file:
                 json.dump(self._facts, file, indent=1)
-        self._read()
         self._drop_unfinished()
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._lock is not None:
-            self._lock.release()
+            self._lock.__exit__(None, None, None)
             self._lock = None
 
     def append(self, docids: Sequence[str], vectors: np.ndarray) -> None:
@@ -123,34 +124,16 @@ class VectorCache:
 
     def close(self) -> None:
         """Let go of the files."""
-        self._mapped = None
-
-    def _check(self) -> None:
-        path = self.folder / FACTS
-        if not os.path.lexists(path):
-            others = [name for name in os.listdir(self.folder) if name != _LOCK] if self.folder.is_dir() else []
-            if others or self.folder.is_file():
-                raise HypensearchError(f"{self.folder}: no cache of vectors (no {FACTS} in it): name a new folder")
-            return
-        try:
-            found = read_json(path, within=self.folder)
-            if found["format"] != FORMAT:
-                raise ValueError(f"format {found['format']!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise HypensearchError(f"{path}: damaged ({reason}); delete the folder and encode anew") from None
-        for name in (_VECTORS, _SUMS, _DOCIDS):
-            if os.path.lexists(self.folder / name) and not is_plain(self.folder / name, self.folder):
-                raise self._damaged(f"{name} is no plain file")
-        for name, value in self._facts.items():
-            if found.get(name) != value:
-                raise HypensearchError(
-                    f"{self.folder}: its vectors were made with another {name} ({_short(found.get(name))}, now it is "
-                    f"{_short(value)}): name a new folder, or delete this one"
-                )
+        self._mapped = np.empty((0, self.dim), np.float32)
 
     def _read(self) -> None:
-        self._mapped = None
+        """Read all but the vectors, and compare the facts."""
+        if not os.path.lexists(self.folder / FACTS):
+            others = [name for name in os.listdir(self.folder) if name != LOCK] if self.folder.is_dir() else []
+            if others or self.folder.is_file():
+                raise HypensearchError(f"{self.folder}: no cache of vectors (no {FACTS} in it): name a new folder")
+        else:
+            self._check_facts()
         self._sound: set[int] = set()
         content = self._content(_DOCIDS)
         try:
@@ -159,29 +142,64 @@ class VectorCache:
             raise self._damaged(str(error)) from None
         self._rows = {docid: row for row, docid in enumerate(self._docids)}
         sums = self._content(_SUMS)[: len(self) * _SUM_BYTES]
-        stored = (self.folder / _VECTORS).stat().st_size if (self.folder / _VECTORS).exists() else 0
-        if min(len(self._rows), len(sums) // _SUM_BYTES, stored // (self.dim * 4)) < len(self):
-            raise self._damaged("docids and vectors do not fit")
+        if min(len(self._rows), len(sums) // _SUM_BYTES) < len(self):
+            raise self._damaged("docids and checksums do not fit")
         self._sums = np.frombuffer(sums, dtype=np.uint32)
+        self._mapped = self._map()
+
+    def _check_facts(self) -> None:
+        path = self.folder / FACTS
+        try:
+            found = read_json(path, within=self.folder)
+            if found["format"] != FORMAT:
+                raise ValueError(f"format {found['format']!r}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(f"{FACTS}: {reason_of(error)}") from None
+        for name, value in self._facts.items():
+            if found.get(name) != value:
+                raise HypensearchError(
+                    f"{self.folder}: its vectors were made with another {name} ({_short(found.get(name))}, now it is "
+                    f"{_short(value)}): name a new folder, or delete this one"
+                )
+
+    def _map(self) -> np.ndarray:
+        row_bytes = self.dim * 4
+        if not len(self):
+            return np.empty((0, self.dim), np.float32)
+        try:
+            content = map_bytes(self.folder / _VECTORS, self.folder)
+        except OSError as error:
+            raise self._damaged(reason_of(error)) from None
+        if len(content) < len(self) * row_bytes:
+            raise self._damaged("docids and vectors do not fit")
+        return content[: len(self) * row_bytes].view(np.float32).reshape(-1, self.dim)
 
     def _content(self, name: str) -> bytes:
-        path = self.folder / name
-        return path.read_bytes() if path.exists() else b""
+        try:
+            return read_plain(self.folder / name, _MOST_BYTES, self.folder)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise self._damaged(reason_of(error)) from None
 
     def _damaged(self, what: str) -> HypensearchError:
-        return HypensearchError(f"{self.folder}: damaged ({what}): delete it and encode anew")
+        return HypensearchError(f"{self.folder}: damaged ({what}): delete it and encode again")
 
     def _drop_unfinished(self) -> None:
-        """Cut off what a killed call left behind the last whole row."""
+        """Cut off what a killed call left after the last whole row."""
         sizes = {
             _VECTORS: len(self) * self.dim * 4,
             _SUMS: len(self) * _SUM_BYTES,
             _DOCIDS: sum(len(docid.encode()) + 1 for docid in self._docids),
         }
         for name, size in sizes.items():
-            path = self.folder / name
-            if path.exists() and path.stat().st_size != size:
-                os.truncate(path, size)
+            try:
+                with os.fdopen(open_to_write(self.folder / name, os.O_WRONLY), "wb", buffering=0) as file:
+                    file.truncate(size)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self._damaged(reason_of(error)) from None
 
     def _write(self, name: str, content: bytes) -> None:
         try:

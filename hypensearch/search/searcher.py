@@ -425,13 +425,8 @@ class HypencoderSearcher:
         return QNets.concat(list(queries))  # type: ignore[arg-type]
 
     def _with_vectors(self, hits: list[Hit]) -> list[VectorHit]:
-        return [VectorHit(hit.docid, hit.score, self._vector(hit.docid)) for hit in hits]
-
-    def _vector(self, docid: str) -> np.ndarray:
-        for shard in self.index.shards:
-            if (row := shard.row_of(docid)) is not None:
-                return np.asarray(shard.vectors[row], dtype=np.float32)
-        raise KeyError(docid)
+        vectors = self.index.vectors(self.index.rows_of([hit.docid for hit in hits]))
+        return [VectorHit(hit.docid, hit.score, vector) for hit, vector in zip(hits, vectors, strict=True)]
 
     def given_encoder(self) -> DualEncoder | None:
         """Return the query encoder that was named or loaded before; None where only the index names one."""

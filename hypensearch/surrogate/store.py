@@ -7,12 +7,12 @@ digests) and arrays:
 
 - of all documents ``codes-*.npy`` and ``scales-*.npy`` (each code as 8-bit integers, and what they are multiples of,
   bfloat16, its bits as uint16) and ``leverages-*.npy`` (how far out a code lies);
-- rows: ``sample-*.npy`` (what every query scores first), ``outliers-*.npy`` (what codes tell too little of, so that
-  every query scores it as well) and ``extremes-*.npy`` (the highest leverages);
-- ``extreme_errors-*.npy`` (of each of the latter, how far typical queries score it above predictions);
-- what typical queries tell of a fit before anything is scored: ``output_map-*.npy`` (what to expect, from the
-  q-net's output layer), ``penalty-*.npy`` (how strange it is to lie elsewhere) and ``gradient_map-*.npy`` (what to take
-  instead of a fit, from gradients at the best documents).
+- rows: ``sample-*.npy`` (scored first by every query), ``outliers-*.npy`` (poorly predicted from their codes, so that
+  every query scores them too) and ``extremes-*.npy`` (the highest leverages);
+- ``extreme_errors-*.npy`` (for each extreme, how far typical queries score it above predictions);
+- the prior of a fit, learnt from typical queries: ``output_map-*.npy`` (its mean, from the q-net's output layer),
+  ``penalty-*.npy`` (its precision) and ``gradient_map-*.npy`` (weights from gradients at the best documents, instead
+  of a fit).
 """
 
 from __future__ import annotations
@@ -22,32 +22,21 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
-from msgspec import Meta
 
-from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
-from hypensearch.flat.integrity import file_damages
-from hypensearch.flat.manifest import FileRecord
-from hypensearch.formats.checked import check_once
 from hypensearch.formats.door import make_folder
-from hypensearch.formats.files import FileLock, fsync_folder, replace_when_whole, sha256_of, size_of
-from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, signed_json
+from hypensearch.formats.files import fsync_folder, sha256_of
 from hypensearch.formats.npy import GrowingArray, map_npy, write_npy
-from hypensearch.formats.schema import Count, Digest, Name, checked
+from hypensearch.formats.schema import Count, Digest, Name
+from hypensearch.formats.sealed import Array, Done, FileRecord, SealedFormat, check_once, map_array
 
 FOLDER = "surrogate"
-FORMAT = "hypensearch surrogate"
-FORMAT_VERSION = 8
-_MANIFEST = "surrogate.json"
 _BLOCKS = ("codes", "scales", "leverages")
 _ROWS = ("sample", "outliers", "extremes")
-_EXTREME_ERRORS = "extreme_errors"
 _PRIOR = ("output_map", "penalty", "gradient_map")
-_DTYPES = {"codes": "int8", "scales": "uint16", "leverages": "float16"} | dict.fromkeys(_ROWS, "int64")
-_DTYPES |= dict.fromkeys((_EXTREME_ERRORS, *_PRIOR), "float32")
 _LEAST_ERROR = np.float32(0.1)  # so that no document's weight in a fit is beyond measure
 
 
@@ -98,26 +87,21 @@ class Surrogate:
         result[self.extremes] = self.extreme_errors
         return np.maximum(result, _LEAST_ERROR)
 
-    def verify(self, done: Callable[[int], object] = lambda count: None) -> None:
+    def verify(self, done: Done = lambda count: None) -> None:
         """Compare every byte with the manifest's digests; takes as long as the disk does.
 
-        :param done: Told the number of bytes read, again and again.
+        :param done: Called with the number of bytes read, again and again.
         :raises HypensearchError: When a file has changed.
         """
-        for path, record in self._files().items():
-            for damage in file_damages(path, record, done=done):
-                raise HypensearchError(f"{damage}; {_again(self.folder)}")
+        _FORMAT.verify(self.folder, {file["name"]: _record(file) for file in self.facts["files"].values()}, done)
 
     def check_once(self) -> None:
         """Do what :meth:`verify` does, unless it was done since the files were last touched.
 
         :raises HypensearchError: When a file has changed.
         """
-        check_once(self.folder, {path: record.sha256 for path, record in self._files().items()}, self.verify)
-
-    def _files(self) -> dict[str, FileRecord]:
-        records = self.facts["files"].values()
-        return {os.fspath(self.folder / record["name"]): _record(record) for record in records}
+        digests = {os.fspath(self.folder / file["name"]): file["sha256"] for file in self.facts["files"].values()}
+        check_once(self.folder, digests, self.verify)
 
 
 def open_surrogate(index: FlatIndex) -> Surrogate | None:
@@ -126,26 +110,42 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
     :raises HypensearchError: When they are damaged, of another format, or of other vectors.
     """
     folder = Path(index.folder) / FOLDER
-    facts = _read_manifest(folder)
-    if facts is None:
-        return None
-    if not all(os.path.exists(folder / record["name"]) for record in facts["files"].values()):
-        facts = _read_manifest(folder) or facts  # another process may have replaced them meanwhile
-    if facts["vectors"] != index.vectors_digest:
-        raise HypensearchError(f"{folder}: was made of other vectors than {index.folder} holds; {_again(folder)}")
+
+    def opened(facts: _Facts) -> Surrogate:
+        if facts["vectors"] != index.vectors_digest:
+            raise _FORMAT.of_other_vectors(folder, index.folder)
+        arrays = _map_all(folder, facts["files"], index)
+        return Surrogate(folder, **arrays, facts=facts)
+
     try:
-        arrays = {name: _map(folder, facts["files"][name], *_kind(name, index.num_docs)) for name in _DTYPES}
-        for name in _ROWS:
-            if len(rows := arrays[name]) and not 0 <= int(rows.min()) <= int(rows.max()) < index.num_docs:
-                raise ValueError(f"{name} names rows that are none")
-        errors = np.asarray(arrays[_EXTREME_ERRORS])
-        if errors.shape != arrays["extremes"].shape or not (np.isfinite(errors) & (errors > 0)).all():
-            raise ValueError("errors of extremes that are none")
-        _check_prior(*(arrays[name] for name in _PRIOR), code_size=arrays["codes"].shape[1], dim=index.dim)
-    except (OSError, ValueError) as error:
-        raise HypensearchError(f"{folder}: damaged ({_reason(error)}); {_again(folder)}") from None
-    arrays |= {name: np.array(arrays[name]) for name in (*_ROWS, _EXTREME_ERRORS, *_PRIOR)}
-    return Surrogate(folder, **arrays, facts=facts)
+        return _FORMAT.open(folder, opened, within=index.folder)
+    except FileNotFoundError:
+        return None
+
+
+def _map_all(folder: Path, files: Mapping[str, _File], index: FlatIndex) -> dict[str, np.ndarray]:
+    """Map codes, and read the small arrays.
+
+    :raises ValueError: For an array that is not what it should be, whoever signed it.
+    """
+    codes = map_array(folder, files["codes"]["name"], _record(files["codes"]), Array("int8", (index.num_docs, None)))
+    size = codes.shape[1]
+    kinds = {"scales": Array("uint16", (index.num_docs,)), "leverages": Array("float16", (index.num_docs,))}
+    kinds |= dict.fromkeys(_ROWS, Array("int64", (None,)))
+    kinds |= {"output_map": Array("float32", (size, None)), "penalty": Array("float32", (size, size))}
+    kinds |= {"gradient_map": Array("float32", (size, index.dim)), "extreme_errors": Array("float32", (None,))}
+    arrays = {name: map_array(folder, files[name]["name"], _record(files[name]), kind) for name, kind in kinds.items()}
+    arrays |= {name: np.array(array) for name, array in arrays.items() if name not in _BLOCKS}
+    for name in _ROWS:
+        if len(rows := arrays[name]) and not 0 <= int(rows.min()) <= int(rows.max()) < index.num_docs:
+            raise ValueError(f"{name} contains rows outside of the index, {int(rows.min())} to {int(rows.max())}")
+    errors = arrays["extreme_errors"]
+    if errors.shape != arrays["extremes"].shape or not (np.isfinite(errors) & (errors > 0)).all():
+        raise ValueError("extreme_errors are not one positive number for each extreme")
+    for name in _PRIOR:
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} is not finite")
+    return {"codes": codes, **arrays}
 
 
 def write_surrogate(
@@ -165,26 +165,15 @@ def write_surrogate(
     """
     folder = Path(index.folder) / FOLDER
     make_folder(folder)
-    with FileLock(folder / ".lock"):
-        try:
-            paths = _write_codes(folder, blocks)
-            arrays, more_facts = of_typical_queries()
-            for name, array in {"sample": sample, **arrays}.items():
-                paths[name] = folder / f".{name}.partial"
-                write_npy(os.fspath(paths[name]), array.astype(np.int64 if name in _ROWS else np.float32))
-            manifest = {
-                "format": FORMAT,
-                "version": FORMAT_VERSION,
-                "vectors": index.vectors_digest,
-                "files": {name: _named_by_content(name, path) for name, path in paths.items()},
-                **facts,
-                **more_facts,
-            }
-            fsync_folder(folder)
-            with replace_when_whole(folder / _MANIFEST, follow_link=False) as file:
-                file.write(signed_json(manifest))
-        finally:
-            _remove_unnamed(folder)
+    with _FORMAT.replacing(folder, r".*\.npy|\..*\.partial"):
+        paths = _write_codes(folder, blocks)
+        arrays, more_facts = of_typical_queries()
+        for name, array in {"sample": sample, **arrays}.items():
+            paths[name] = folder / f".{name}.partial"
+            write_npy(os.fspath(paths[name]), array.astype(np.int64 if name in _ROWS else np.float32))
+        files = {name: _named_by_content(name, path) for name, path in paths.items()}
+        fsync_folder(folder)
+        _FORMAT.write(folder, {"vectors": index.vectors_digest, "files": files, **facts, **more_facts})
     surrogate = open_surrogate(index)
     assert surrogate is not None
     return surrogate
@@ -194,7 +183,6 @@ class _File(TypedDict):
     name: Name
     bytes: Count
     sha256: Digest
-    shape: Annotated[list[Count], Meta(max_length=2)]
 
 
 class _Curve(TypedDict):
@@ -210,73 +198,26 @@ class _Facts(TypedDict):
     error_growth: _Curve
 
 
-def _reason(error: Exception) -> object:
-    return getattr(error, "strerror", None) or error
-
-
-def _again(folder: Path) -> str:
+def _again(folder: str) -> str:
     return f"remove {folder}, it is made again when needed"
 
 
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    path = folder / _MANIFEST
-    try:
-        content = read_bounded(path, within=folder.parent)
-        facts: dict[str, Any] = parse_json(content)
-        if facts["version"] != FORMAT_VERSION:
-            raise HypensearchError(
-                f"{path}: format version {facts['version']}, wanted {FORMAT_VERSION}: {_again(folder)}"
-            )
-        check_signed(content, facts)
-        _check_facts(facts)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise HypensearchError(f"{path}: damaged ({_reason(error)}); {_again(folder)}") from None
-    return facts
-
-
-def _check_facts(facts: Mapping[str, Any]) -> None:
-    """Check what whoever signed a manifest may have put into it.
-
-    :raises ValueError: As KeyError and TypeError, when it is not what :func:`write_surrogate` writes.
-    """
-    growth = checked(facts, _Facts)["error_growth"]
-    if facts["files"].keys() != _DTYPES.keys():
-        raise ValueError("files are missing, or more than there are")
+def _check_facts(facts: _Facts) -> None:
+    growth, names = facts["error_growth"], {*_BLOCKS, *_ROWS, *_PRIOR, "extreme_errors"}
+    if facts["files"].keys() != names:
+        raise ValueError(f"names the files of {', '.join(facts['files'])}, wanted {', '.join(sorted(names))}")
     leverage, error = growth["leverage"], growth["error"]
     if len(leverage) != len(error) or not leverage or not all(map(math.isfinite, (*leverage, *error))):
-        raise ValueError("error_growth is no curve")
+        raise ValueError("error_growth is not a curve")
 
 
-def _check_prior(
-    output_map: np.ndarray, penalty: np.ndarray, gradient_map: np.ndarray, *, code_size: int, dim: int
-) -> None:
-    wanted = len(output_map), *penalty.shape, *gradient_map.shape
-    if wanted != (code_size, code_size, code_size, code_size, dim):
-        shapes = ", ".join(str(array.shape) for array in (output_map, penalty, gradient_map))
-        raise ValueError(f"{shapes} are no prior of codes of {code_size}")
-    if not all(np.isfinite(array).all() for array in (output_map, penalty, gradient_map)):
-        raise ValueError("a prior without numbers")
+_FORMAT = SealedFormat(
+    "hypensearch surrogate", "surrogate.json", _Facts, _again, newest=8, oldest=8, check=_check_facts
+)
 
 
-def _kind(name: str, num_docs: int) -> tuple[str, int, int | None]:
-    """Tell type, axes and length of an array."""
-    return _DTYPES[name], 2 if name in ("codes", *_PRIOR) else 1, num_docs if name in _BLOCKS else None
-
-
-def _map(folder: Path, record: Mapping[str, Any], dtype: str, axes: int, length: int | None) -> np.ndarray:
-    path = folder / record["name"]
-    found, array = size_of(path, folder), map_npy(path, folder)
-    if found != record["bytes"] or list(array.shape) != record["shape"]:
-        raise ValueError(f"{path}: {array.shape} in {found:,} bytes, the manifest says otherwise")
-    if array.dtype != dtype or array.ndim != axes or length not in (None, len(array)):
-        raise ValueError(f"{path}: {array.dtype} {array.shape}, wanted {dtype} of {axes} axes for {length} documents")
-    return array
-
-
-def _record(record: Mapping[str, Any]) -> FileRecord:
-    return FileRecord(record["bytes"], record["sha256"])
+def _record(file: _File) -> FileRecord:
+    return FileRecord(file["bytes"], file["sha256"])
 
 
 def _named_by_content(name: str, partial: Path) -> dict[str, Any]:
@@ -288,30 +229,13 @@ def _named_by_content(name: str, partial: Path) -> dict[str, Any]:
     return {"name": final.name, "bytes": final.stat().st_size, "sha256": digest, "shape": shape}
 
 
-def _remove_unnamed(folder: Path) -> None:
-    """Remove what the manifest does not name: older codes, and what a stopped writer left."""
-    try:
-        facts = _read_manifest(folder)
-    except HypensearchError:
-        return
-    named = {record["name"] for record in facts["files"].values()} if facts else set()
-    for path in folder.glob("*.npy"):
-        if path.name not in named:
-            path.unlink()  # a reader that has it mapped keeps it
-            for of_codes in folder.glob("faiss-*"):
-                of_codes.unlink()
-    for path in folder.glob(".*.partial"):
-        path.unlink()
-
-
 def _write_codes(folder: Path, blocks: Iterable[tuple[np.ndarray, ...]]) -> dict[str, Path]:
     files: dict[str, GrowingArray] = {}
     for block in blocks:
         for name, part in zip(_BLOCKS, block, strict=True):
             if name not in files:
-                path = folder / f".{name}.partial"
-                path.unlink(missing_ok=True)
-                files[name] = GrowingArray(os.fspath(path), part.dtype, width=part.shape[1] if part.ndim == 2 else None)
+                width = part.shape[1] if part.ndim == 2 else None
+                files[name] = GrowingArray(os.fspath(folder / f".{name}.partial"), part.dtype, width=width)
             files[name].append_rows(part)
     for file in files.values():
         file.write_shape()

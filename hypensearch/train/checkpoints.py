@@ -8,8 +8,9 @@ import logging
 from pathlib import Path
 
 from hypensearch.errors import HypensearchError
+from hypensearch.formats.door import read_plain
 from hypensearch.formats.files import fsync_file, replace_when_whole, sha256_of
-from hypensearch.formats.json_files import check_signed, parse_json, read_bounded, read_json, signed_json
+from hypensearch.formats.json_files import check_signed, parse_json, read_json, signed_json
 
 SEAL = "checksums.json"
 
@@ -41,7 +42,7 @@ def _is_whole(checkpoint: Path) -> bool:
     try:
         if not (checkpoint / SEAL).exists():
             return bool(read_json(checkpoint / "trainer_state.json"))
-        content = read_bounded(checkpoint / SEAL)
+        content = read_plain(checkpoint / SEAL)
         facts = parse_json(content)
         check_signed(content, facts)
         return all(sha256_of(checkpoint / name) == digest for name, digest in facts["files"].items())

@@ -13,7 +13,7 @@ from typing import Any
 
 import hypensearch
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.json_files import read_bounded
+from hypensearch.formats.door import read_plain
 from hypensearch.options import Options, flag_of, from_mapping, option
 
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
@@ -201,7 +201,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     import yaml
 
     try:
-        raw = yaml.safe_load(read_bounded(path, _MAX_YAML_BYTES).decode("utf-8"))
+        raw = yaml.safe_load(read_plain(path, _MAX_YAML_BYTES).decode("utf-8"))
     except FileNotFoundError:
         raise HypensearchError(
             f"--config {path}: no such file, and not one of the recipes {', '.join(recipes())}"

@@ -23,10 +23,10 @@ from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import (
-    libraries_told_of,
     name_for_libraries,
     replace_when_whole,
     set_usual_permissions,
+    write_errors,
 )
 from hypensearch.train.batches import Collator, EpochOrder, Examples
 from hypensearch.train.checkpoints import seal
@@ -220,7 +220,7 @@ class HypensearchTrainer(Trainer):
             save_model(_as_stored(self.bare()), name)
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with libraries_told_of(self.folder):
+        with write_errors(self.folder):
             super()._save_checkpoint(*args, **kwargs)
         if self.is_world_process_zero():
             folder = self.folder / f"checkpoint-{self.state.global_step}"

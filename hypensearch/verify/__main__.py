@@ -22,7 +22,7 @@ EXIT_SOUND, EXIT_DAMAGED = 0, 1
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    :return: The exit code: 0 when all is sound, 1 for damage, 2 when it could not be told.
+    :return: The exit code: 0 when all is sound, 1 for damage, 2 when it cannot tell.
     """
     args = build_parser().parse_args(argv)
     codes = [EXIT_SOUND]
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's flags."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.verify",
-        description="Tell whether an index with its graphs and codes, stored q-nets or a checkpoint are what was "
+        description="Check that an index with its graphs and codes, stored q-nets or a checkpoint are what was "
         "written. Looks at manifests and sizes, or at every byte. Exit code: 0 sound, 1 damaged, 2 cannot tell.",
     )
     parser.add_argument("folder", help="index, folder of q-nets, or checkpoint in our own format")
@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="mend a damaged index: encode the damaged rows again, from the corpus (implies --full)",
+        help="repair a damaged index: encode the damaged rows again, from the corpus (implies --full)",
     )
     parser.add_argument("--corpus", help="the corpus for --repair, where it has moved since it was encoded")
     cli.add_offline_argument(parser)
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _verified(args: argparse.Namespace) -> int:
-    """Verify; whatever a library says of what nobody has met before, the answer is that it cannot be told."""
+    """Verify; an error of a library that nobody has met before means that it cannot be told."""
     try:
         return _verify(args)
     except (HypensearchError, OSError):
@@ -96,10 +96,10 @@ def _repair(args: argparse.Namespace, findings: Sequence[Finding]) -> int:
     manifest, same = repair_index(args.folder, findings, resolve_device(args.device), corpus=args.corpus)
     left = _look(args.folder, full=True)
     if any(finding.shard is not None for finding in left):
-        raise HypensearchError(f"{args.folder}: mended, and damaged again ({left[0].text}): is the disk failing?")
+        raise HypensearchError(f"{args.folder}: repaired, and damaged again ({left[0].text}): is the disk failing?")
     exactly = "every file is byte for byte what it was" if same else "encoded rows differ in their last bits"
-    print(f"mended: {manifest.num_docs:,} documents in {args.folder}, {exactly}")
-    for finding in left:  # graphs and codes, of which nothing could be said before
+    print(f"repaired: {manifest.num_docs:,} documents in {args.folder}, {exactly}")
+    for finding in left:  # graphs and codes, which are compared with sound vectors only
         print(visible(f"damaged: {finding.text}" + f"\nto do: {finding.advice}" * bool(finding.advice)))
     return EXIT_DAMAGED if left else EXIT_SOUND
 

@@ -16,21 +16,20 @@ import numpy as np
 from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.flat.docids import Docids
 from hypensearch.flat.faiss_copy import FAISS_FILES
-from hypensearch.flat.index import FlatIndex, check_folder
-from hypensearch.flat.integrity import Done, file_damages, shard_damages
-from hypensearch.flat.manifest import DOCID, DOCID_OFFSETS, MANIFEST, FileRecord, Manifest, ShardRecord, read_manifest
+from hypensearch.flat.index import FlatIndex
+from hypensearch.flat.manifest import DOCID, DOCID_OFFSETS, MANIFEST, Manifest, ShardRecord, read_manifest
+from hypensearch.flat.shard import check_folder, shard_damages
 from hypensearch.formats import q_nets
 from hypensearch.formats.door import is_plain, read_plain, root_of_checkpoint, stat_plain
-from hypensearch.formats.files import sha256_of
 from hypensearch.formats.json_files import read_json
 from hypensearch.formats.npy import map_bytes, map_npy
+from hypensearch.formats.sealed import Done, FileRecord, damages_of, reason_of
 from hypensearch.graph.store import GraphIndex, graph_names
 from hypensearch.models.checkpoint_folder import checkpoint_folder
 from hypensearch.surrogate.store import open_surrogate
 
-KINDS = ("index", "q-nets", "checkpoint")
 _COPY_ROWS = 65536
-_MOST_DOCIDS = 3
+_COPY = "copy the checkpoint again"
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Finding:
 
 
 def kind_of(folder: str) -> str:
-    """Tell what a folder is.
+    """Say what a folder is: "index", "q-nets" or "checkpoint".
 
     :raises HypensearchError: When it is nothing that can be verified.
     """
@@ -59,10 +58,9 @@ def kind_of(folder: str) -> str:
     manifest = Path(folder) / MANIFEST
     if os.path.lexists(manifest):
         try:
-            content = read_plain(manifest, q_nets.MAX_MANIFEST_BYTES, folder)
+            content = read_plain(manifest, within=folder)
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise HypensearchError(f"{manifest}: {reason}; it cannot be told what {folder} is") from None
+            raise HypensearchError(f"{manifest}: {reason_of(error)}; cannot tell what {folder} is") from None
         return "q-nets" if q_nets.FORMAT.encode() in content else "index"
     if (Path(folder) / "config.json").is_file():
         return "checkpoint"
@@ -75,7 +73,7 @@ def findings_of(folder: str, *, full: bool, done: Done = lambda count: None) -> 
 
     :param folder: An index (with its graphs and codes), a folder of q-nets, or a checkpoint.
     :param full: Whether to read every byte, or manifests and sizes alone.
-    :param done: Told the number of bytes read.
+    :param done: Called with the number of bytes read.
     """
     kind = kind_of(folder)
     if kind == "index":
@@ -136,7 +134,7 @@ def _shard_findings(
 def _docids_of(folder: str, record: ShardRecord, rows: range) -> str:
     """Name the documents of some rows, where the docids themselves are sound."""
     try:
-        if any(file_damages(os.path.join(folder, name), record.files[name]) for name in (DOCID, DOCID_OFFSETS)):
+        if any(list(damages_of(os.path.join(folder, name), record.files[name])) for name in (DOCID, DOCID_OFFSETS)):
             return " (their docids are damaged too)"
         offsets = map_npy(os.path.join(folder, DOCID_OFFSETS), folder)
         docids = Docids(map_bytes(os.path.join(folder, DOCID), folder), offsets)
@@ -192,9 +190,9 @@ def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Findin
     header = faiss_flat_header(index.num_docs, index.dim)
     wanted = FileRecord(len(header) + index.num_docs * index.dim * 4, "")
     advice = "encode again with --to-faiss --overwrite, or remove both files"
-    damages = file_damages(vectors, wanted, full=False)
+    damages = list(damages_of(vectors, wanted, full=False))
     shard = index.shards[0]
-    damages += file_damages(docids, shard.record.files[DOCID], full=full, done=done)
+    damages += damages_of(docids, shard.record.files[DOCID], full=full, done=done)
     yield from (Finding(str(damage), advice) for damage in damages)
     if full and not damages:
         copy = map_bytes(vectors, index.folder)[len(header) :].view(np.float32).reshape(index.num_docs, index.dim)
@@ -216,19 +214,10 @@ def _q_nets_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
     for number, (name, digest) in enumerate(stored.files):
         path = stored.folder / name
         topics = list(stored.topics)[number * q_nets.BLOCK_QUERIES : (number + 1) * q_nets.BLOCK_QUERIES]
-        concerned = f" (topics {topics[0]} to {topics[-1]})"
-        if not is_plain(path, folder):
-            what = "is no plain file" if os.path.lexists(path) else "is not there"
-            yield Finding(f"{path}: {what}{concerned}", advice)
-        elif full:
-            try:
-                if sha256_of(path, folder) != digest:
-                    yield Finding(f"{path}: its content has changed since it was written{concerned}", advice)
-                elif (flaw := stored.flaw(number)) is not None:
-                    yield Finding(f"{flaw}{concerned}")
-            except HypensearchError as error:
-                yield Finding(f"{error}{concerned}", advice)
-            done(path.stat().st_size)
+        found = [str(damage) for damage in damages_of(str(path), FileRecord(_size(path), digest), full=full, done=done)]
+        if full and not found:
+            found = list(filter(None, [stored.flaw(number)]))
+        yield from (Finding(f"{text} (topics {topics[0]} to {topics[-1]})", advice) for text in found)
 
 
 def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
@@ -239,17 +228,14 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
         if not isinstance(facts, dict):
             raise ValueError("no JSON object")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        yield Finding(f"{path}: damaged ({reason})", "copy the checkpoint anew")
+        yield Finding(f"{path}: damaged ({reason_of(error)})", _COPY)
         return
     checksums = facts.get("checksums")
     if checksums is None:
-        raise HypensearchError(
-            f"{folder}: this checkpoint carries no checksums, as our own format does; it cannot tell"
-        )
+        raise HypensearchError(f"{folder}: this checkpoint carries no checksums, as our own format does; cannot tell")
     for name in checksums if isinstance(checksums, dict) else ():
         if not is_plain(path.parent / os.path.basename(name), root_of_checkpoint(path.parent)):
-            yield Finding(f"{path.parent / name}: is not there", "copy the checkpoint anew")
+            yield Finding(f"{path.parent / name}: is not there", _COPY)
     if full:
         from hypensearch.models.checkpoint import check_files
 

@@ -1,9 +1,9 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Encodes the damaged rows of an index again, from its corpus; all others are taken over as they are.
+"""Encodes the damaged rows of an index again, from its corpus; all others are kept as they are.
 
-The mended index is a new generation beside the old one, and becomes visible by one rename: searches go on meanwhile,
-and a kill loses nothing.
+The repaired index is a new generation beside the old one, and becomes visible by one rename: searches are not
+interrupted, and a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _OF_THE_MODEL = ("name", "revision", "fingerprint", "kind", "dim", "max_length",
 def repair_index(
     folder: str, findings: Sequence[Finding], device: torch.device, *, corpus: str | None = None
 ) -> tuple[Manifest, bool]:
-    """Mend an index.
+    """Repair an index.
 
     :param folder: The index folder; its manifest must be sound.
     :param findings: What a full look found.
@@ -95,7 +95,7 @@ def _only_shard(folder: str, manifest: Manifest) -> ShardRecord:
     if len(manifest.shards) == 1 and os.sep not in manifest.shards[0].folder:
         return manifest.shards[0]
     raise HypensearchError(
-        f"{folder}: names the shards of other indexes; mend those ({', '.join(_homes(folder, manifest))}), then join "
+        f"{folder}: names the shards of other indexes; repair those ({', '.join(_homes(folder, manifest))}), then join "
         "them again: python -m hypensearch.index.join --overwrite"
     )
 
@@ -162,6 +162,6 @@ def _load_encoder(folder: str, manifest: Manifest, device: torch.device) -> Docu
         network=False,
     )
     if model.fingerprint != facts["fingerprint"]:
-        raise HypensearchError(f"{facts['name']}: is not the model any more that made the vectors in {folder}")
+        raise HypensearchError(f"{facts['name']}: is no longer the model that made the vectors in {folder}")
     rounded = {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(str(facts.get("precision")))
     return model if rounded is None else model.to(rounded)

@@ -83,8 +83,7 @@ def part_of(index: FlatIndex, size: int, typical: QNets) -> Iterator[FlatIndex]:
     """Write the first documents of an index as one of their own, with codes."""
     (shard, *_) = index.shards
     with tempfile.TemporaryDirectory() as folder:
-        with FlatIndexWriter(Path(folder, "index")) as writer:
-            writer.begin(dim=index.dim)
+        with FlatIndexWriter(Path(folder, "index"), dim=index.dim) as writer:
             writer.append([shard.docids[row] for row in range(size)], np.array(shard.vectors[:size]))
             writer.finish()
         with FlatIndex.open(Path(folder, "index")) as part:

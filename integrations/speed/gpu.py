@@ -310,8 +310,7 @@ def clocked(way: Callable[[], object]) -> float:
 
 def _index(vectors: np.ndarray) -> FlatIndex:
     folder = tempfile.mkdtemp()
-    with FlatIndexWriter(Path(folder, "index")) as writer:
-        writer.begin(dim=vectors.shape[1])
+    with FlatIndexWriter(Path(folder, "index"), dim=vectors.shape[1]) as writer:
         writer.append([f"d{row}" for row in range(len(vectors))], vectors)
         writer.finish()
     return FlatIndex.open(Path(folder, "index"))

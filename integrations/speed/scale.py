@@ -30,8 +30,8 @@ from hypensearch.bench.measure import mean_overlap
 from hypensearch.bench.memory import memory_mb, reset_peak
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
-from hypensearch.flat.manifest import FileRecord
 from hypensearch.formats.files import replace_when_whole
+from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph
 from hypensearch.graph.nearest import ExactNeighbours
 from hypensearch.graph.search import GraphSearch
@@ -139,8 +139,7 @@ def make(args: argparse.Namespace) -> None:
         _made(folder.with_suffix(".latent.npy")), "w+", np.float16, (args.documents, LATENT)
     )
     seconds: dict[str, float] = {}
-    with _timed(seconds, "vectors"), FlatIndexWriter(folder) as writer:
-        writer.begin(dim=DIM, dtype="float16")
+    with _timed(seconds, "vectors"), FlatIndexWriter(folder, dim=DIM, dtype="float16") as writer:
         start = 0
         for latent, vectors in corpus.blocks():
             latents[start : start + len(latent)] = latent
@@ -203,8 +202,7 @@ def part(args: argparse.Namespace) -> None:
     with FlatIndex.open(args.index) as whole:
         rows = np.sort(np.random.default_rng(0).permutation(whole.num_docs)[: args.documents])
         vectors = np.concatenate([np.asarray(shard.vectors) for shard in whole.shards])[rows]
-        with FlatIndexWriter(args.folder) as writer:
-            writer.begin(dim=whole.dim, dtype=whole.dtype, model=whole.model)
+        with FlatIndexWriter(args.folder, dim=whole.dim, dtype=whole.dtype, model=whole.model) as writer:
             writer.append([whole.docid(int(row)) for row in rows], vectors)
             writer.finish()
     with FlatIndex.open(args.folder) as index:

@@ -23,10 +23,10 @@ from hypensearch.__main__ import COMMANDS
 from hypensearch.encode import encode_corpus
 from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions
 from hypensearch.flat import FlatIndex
+from hypensearch.flat.join import join_indexes
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
-from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.stored import architecture_facts, to_arrays
 from hypensearch.search import HypencoderSearcher

@@ -12,7 +12,7 @@ import pytest
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import BadRow, FlatIndex, FlatIndexWriter
-from hypensearch.formats.files import FileLock
+from hypensearch.formats.files import file_lock
 
 from .crashes import content_of, dies_at_fsync
 from .writing import vectors_of, write_index
@@ -56,22 +56,20 @@ def test_killed_at_any_fsync_an_overwrite_leaves_the_old_or_the_new(tmp_path):
 
 
 def test_finished_blocks_are_not_written_again(tmp_path):
-    with FlatIndexWriter(tmp_path) as writer:
-        writer.begin(dim=3)
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS[:4], vectors_of(4), resume_at={"row": 4})
     with pytest.raises(HypensearchError, match=r"unfinished index, 4 documents are done; run the same"):
         FlatIndex.open(tmp_path)
-    with FlatIndexWriter(tmp_path) as writer:
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         assert (writer.num_docs, writer.resume_at) == (4, {"row": 4})
-        writer.begin(dim=3)
         writer.append(DOCIDS[4:], vectors_of(7)[4:])
         writer.finish()
     assert list(FlatIndex.open(tmp_path).docids()) == DOCIDS
 
 
 def test_digests_do_not_depend_on_the_blocks(tmp_path, monkeypatch):
-    for module in ("manifest", "writer"):
-        monkeypatch.setattr(f"hypensearch.flat.{module}.BLOCK_ROWS", 3)
+    for module in ("formats.sealed", "flat.manifest", "flat.writer"):
+        monkeypatch.setattr(f"hypensearch.{module}.BLOCK_ROWS", 3)
     records = []
     for block_rows in (1, 2, 3, 7):
         shard = write_index(tmp_path / str(block_rows), DOCIDS, block_rows=block_rows).shards[0]
@@ -87,11 +85,9 @@ def test_repeated_docids_are_found_wherever_they_stand(tmp_path, block_rows):
 
 
 def test_repeated_docids_are_found_after_going_on(tmp_path):
-    with FlatIndexWriter(tmp_path) as writer:
-        writer.begin(dim=3)
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS, vectors_of(7))
-    with FlatIndexWriter(tmp_path) as writer:
-        writer.begin(dim=3)
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         assert writer.first_repeated(["new", "doc6"]) == (1, 6)
         with pytest.raises(BadRow) as error:
             writer.append(["new", "doc6"], vectors_of(2))
@@ -100,10 +96,8 @@ def test_repeated_docids_are_found_after_going_on(tmp_path):
 
 @pytest.mark.parametrize("bad", ["", "two words", "tab\t", "line\n", "nul\0", "\ud800"])
 def test_unfit_docids_are_refused(tmp_path, bad):
-    with FlatIndexWriter(tmp_path / "i") as writer:
-        writer.begin(dim=3)
-        with pytest.raises(BadRow, match="docid"):
-            writer.append(["fine", bad], vectors_of(2))
+    with FlatIndexWriter(tmp_path / "i", dim=3) as writer, pytest.raises(BadRow, match="docid"):
+        writer.append(["fine", bad], vectors_of(2))
     assert not (tmp_path / "i").exists()
 
 
@@ -111,33 +105,34 @@ def test_unfit_docids_are_refused(tmp_path, bad):
 def test_vectors_that_are_no_numbers_are_refused(tmp_path, bad):
     vectors = vectors_of(3)
     vectors[1, 2] = bad
-    with FlatIndexWriter(tmp_path / "i") as writer:
-        writer.begin(dim=3)
-        with pytest.raises(BadRow, match="vector of document 'b' holds NaN or infinity"):
-            writer.append(["a", "b", "c"], vectors)
+    with (
+        FlatIndexWriter(tmp_path / "i", dim=3) as writer,
+        pytest.raises(BadRow, match="vector of document 'b' holds NaN or infinity"),
+    ):
+        writer.append(["a", "b", "c"], vectors)
 
 
 def test_too_large_for_float16(tmp_path):
     vectors = vectors_of(2)
     vectors[1, 0] = 7e4
-    with FlatIndexWriter(tmp_path / "i") as writer:
-        writer.begin(dim=3, dtype="float16")
-        with pytest.raises(BadRow, match=r"document 'b' holds 70000, too large for float16; store float32"):
-            writer.append(["a", "b"], vectors)
+    with (
+        FlatIndexWriter(tmp_path / "i", dim=3, dtype="float16") as writer,
+        pytest.raises(BadRow, match=r"document 'b' holds 70000, too large for float16; store float32"),
+    ):
+        writer.append(["a", "b"], vectors)
 
 
 def test_vectors_of_another_size(tmp_path):
-    with FlatIndexWriter(tmp_path / "i") as writer:
-        writer.begin(dim=4)
-        with pytest.raises(HypensearchError, match="3 dimensions, the index 4"):
-            writer.append(["a"], vectors_of(1))
+    with (
+        FlatIndexWriter(tmp_path / "i", dim=4) as writer,
+        pytest.raises(HypensearchError, match="3 dimensions, the index 4"),
+    ):
+        writer.append(["a"], vectors_of(1))
 
 
 def test_no_documents(tmp_path):
-    with FlatIndexWriter(tmp_path / "i") as writer:
-        writer.begin(dim=4)
-        with pytest.raises(HypensearchError, match="no documents"):
-            writer.finish()
+    with FlatIndexWriter(tmp_path / "i", dim=4) as writer, pytest.raises(HypensearchError, match="no documents"):
+        writer.finish()
     assert not (tmp_path / "i").exists()
 
 
@@ -160,7 +155,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
 def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HypensearchError, match=r"file: is a file, so no folder"):
-        FlatIndexWriter(tmp_path / "file" / "deep" / "index")
+        FlatIndexWriter(tmp_path / "file" / "deep" / "index", dim=3)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -168,12 +163,12 @@ def test_a_folder_that_may_not_be_written_to_is_told_at_once(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     for folder in ("locked", "locked/index"):
         with pytest.raises(HypensearchError, match="locked: may not be written to"):
-            FlatIndexWriter(tmp_path / folder)
+            FlatIndexWriter(tmp_path / folder, dim=3)
 
 
 def test_a_foreign_manifest_is_never_replaced(tmp_path):
     (tmp_path / "manifest.json").write_text('{"name": "a PWA"}')
-    with pytest.raises(HypensearchError, match="not the manifest"):
+    with pytest.raises(HypensearchError, match="not a manifest of the format 'hypensearch flat index'"):
         write_index(tmp_path, overwrite=True)
 
 
@@ -187,8 +182,7 @@ def test_a_damaged_index_can_be_overwritten(tmp_path):
 
 
 def unfinished(folder, **settings):
-    with FlatIndexWriter(folder, settings=settings) as writer:
-        writer.begin(dim=3, model={"fingerprint": "aa"})
+    with FlatIndexWriter(folder, settings=settings, dim=3, model={"fingerprint": "aa"}) as writer:
         writer.append(["a"], vectors_of(1))
 
 
@@ -197,10 +191,9 @@ def test_going_on_with_other_settings_is_refused(tmp_path):
     with pytest.raises(
         HypensearchError, match=r"\(1 documents\) begun with batch_size 64, now it is 32; run it as before"
     ):
-        FlatIndexWriter(tmp_path, settings={"batch_size": 32, "fields": ["text"]})
-    with FlatIndexWriter(tmp_path, settings={"batch_size": 32}, overwrite=True) as writer:
+        FlatIndexWriter(tmp_path, dim=3, settings={"batch_size": 32, "fields": ["text"]})
+    with FlatIndexWriter(tmp_path, dim=3, settings={"batch_size": 32}, overwrite=True) as writer:
         assert writer.num_docs == 0
-        writer.begin(dim=3)
         writer.append(["z"], vectors_of(1))
         writer.finish()
     assert list(FlatIndex.open(tmp_path).docids()) == ["z"]
@@ -210,8 +203,8 @@ def test_going_on_with_other_settings_is_refused(tmp_path):
 def test_going_on_with_another_model_is_refused(tmp_path, changed):
     unfinished(tmp_path)
     before = content_of(tmp_path)
-    with FlatIndexWriter(tmp_path) as writer, pytest.raises(HypensearchError, match="begun with"):
-        writer.begin(**{"dim": 3, "model": {"fingerprint": "aa"}, **changed})
+    with pytest.raises(HypensearchError, match="begun with"):
+        FlatIndexWriter(tmp_path, **{"dim": 3, "model": {"fingerprint": "aa"}, **changed})
     assert content_of(tmp_path) == before
 
 
@@ -219,34 +212,34 @@ def test_files_that_lost_data_are_refused(tmp_path):
     unfinished(tmp_path)
     (path,) = tmp_path.glob("shard-*/vectors.npy")
     path.write_bytes(b"")
-    with FlatIndexWriter(tmp_path) as writer, pytest.raises(HypensearchError, match=r"vectors\.npy.*begin anew"):
-        writer.begin(dim=3, model={"fingerprint": "aa"})
+    with pytest.raises(HypensearchError, match=r"vectors\.npy.*start again"):
+        FlatIndexWriter(tmp_path, dim=3, model={"fingerprint": "aa"})
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_damaged_progress(tmp_path):
     unfinished(tmp_path)
     (tmp_path / "progress.json").write_text("{")
     with pytest.raises(HypensearchError, match="damaged"):
-        FlatIndexWriter(tmp_path)
+        FlatIndexWriter(tmp_path, dim=3)
     write_index(tmp_path, overwrite=True)
 
 
 def test_two_writers(tmp_path):
-    with FlatIndexWriter(tmp_path / "i") as one, FlatIndexWriter(tmp_path / "i") as two:
-        one.begin(dim=3)
+    with FlatIndexWriter(tmp_path / "i", dim=3) as one:
         with pytest.raises(HypensearchError, match=f"locked by process {os.getpid()}"):
-            two.begin(dim=3)
+            FlatIndexWriter(tmp_path / "i", dim=3)
         one.append(["a"], vectors_of(1))
         one.finish()
         with pytest.raises(HypensearchError, match="complete index"):
-            two.begin(dim=3)
+            FlatIndexWriter(tmp_path / "i", dim=3)
     FlatIndex.open(tmp_path / "i").verify()
 
 
 def test_a_stale_lock_locks_nobody_out(tmp_path):
     tmp_path.joinpath(".lock").write_text("999999\n")
     write_index(tmp_path)
-    with FileLock(tmp_path / ".lock"):
+    with file_lock(tmp_path / ".lock"):
         pass
 
 
@@ -293,23 +286,18 @@ def test_faiss_copy_goes_with_its_index(tmp_path):
 
 @pytest.mark.parametrize("name", ["vectors.npy", "docid", "docid.offsets.npy"])
 def test_going_on_never_blesses_damage(tmp_path, name):
-    with FlatIndexWriter(tmp_path) as writer:
-        writer.begin(dim=3)
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS[:4], vectors_of(4), resume_at={"row": 4})
     (path,) = tmp_path.glob(f"shard-*/{name}")
     content = bytearray(path.read_bytes())
     content[-3] ^= 4
     path.write_bytes(content)
-    with (
-        FlatIndexWriter(tmp_path) as writer,
-        pytest.raises(HypensearchError, match=f"{name}: its content has changed since it was written; delete"),
-    ):
-        writer.begin(dim=3)
+    with pytest.raises(HypensearchError, match=f"{name}: its content has changed since it was written; delete"):
+        FlatIndexWriter(tmp_path, dim=3)
 
 
 def test_damage_before_the_end_is_not_blessed(tmp_path):
-    with FlatIndexWriter(tmp_path) as writer:
-        writer.begin(dim=3)
+    with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS, vectors_of(7))
         (path,) = tmp_path.glob("shard-*/docid")
         path.write_bytes(path.read_bytes().replace(b"doc3", b"doc8"))
@@ -326,4 +314,4 @@ def test_one_wrong_byte_of_the_progress_is_refused(tmp_path):
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(HypensearchError, match="damaged"):
-            FlatIndexWriter(tmp_path, overwrite=False)
+            FlatIndexWriter(tmp_path, dim=3, overwrite=False)

@@ -30,11 +30,11 @@ def write_index(
     to_faiss: bool = False,
     scale: float = 1.0,
 ) -> Manifest:
-    """Write an index in blocks, going on where an earlier call was stopped."""
+    """Write an index in blocks, resuming where an earlier call was stopped."""
     vectors = vectors_of(len(docids)) * scale
-    with FlatIndexWriter(folder, settings={"scale": scale}, overwrite=overwrite) as writer:
+    settings = {"scale": scale}
+    with FlatIndexWriter(folder, dim=3, dtype=dtype, model=model, settings=settings, overwrite=overwrite) as writer:
         start = (writer.resume_at or {"row": 0})["row"]
-        writer.begin(dim=3, dtype=dtype, model=model)
         for row in range(start, len(docids), block_rows):
             end = min(row + block_rows, len(docids))
             writer.append(docids[row:end], vectors[row:end], resume_at={"row": end})

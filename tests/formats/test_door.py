@@ -12,7 +12,7 @@ import pytest
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import NotPlain, make_folder, open_plain, open_to_write, read_plain
-from hypensearch.formats.files import CACHE_VARIABLE, FileLock, cache_folder, replace_when_whole
+from hypensearch.formats.files import CACHE_VARIABLE, cache_folder, file_lock, replace_when_whole
 from hypensearch.formats.npy import GrowingFile, map_bytes, map_npy
 
 
@@ -77,7 +77,7 @@ def test_nothing_is_written_through_what_was_planted(kind: str, folder: Path) ->
 
 
 def lock(path: Path) -> None:
-    with FileLock(path):
+    with file_lock(path):
         pass
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import (
-    FileLock,
+    file_lock,
     is_pipe,
     numbered_lines,
     open_stream,
@@ -55,8 +55,8 @@ def test_other_files_are_no_pipes(tmp_path: Path) -> None:
 
 HOLD_LOCK = """
 import sys
-from hypensearch.formats.files import FileLock
-with FileLock(sys.argv[1]):
+from hypensearch.formats.files import file_lock
+with file_lock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -178,27 +178,27 @@ def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with pytest.raises(HypensearchError, match=rf"{path}: locked by process {holder.pid}"):
-            FileLock(path).acquire()
+        with pytest.raises(HypensearchError, match=rf"{path}: locked by process {holder.pid}"), file_lock(path):
+            pass
         holder.kill()
     assert path.exists()
-    with FileLock(path):
+    with file_lock(path):
         assert path.read_text() == f"{os.getpid()}\n"
     assert not path.exists()
 
 
 def test_a_lock_excludes_within_a_process_and_can_be_taken_again(tmp_path: Path) -> None:
-    lock = FileLock(tmp_path / "lock")
     for _ in range(2):
-        with lock:
-            for other in (FileLock(lock.path), lock):
-                with pytest.raises(HypensearchError, match="lock"):
-                    other.acquire()
-    lock.release()
+        with (
+            file_lock(tmp_path / "lock"),
+            pytest.raises(HypensearchError, match=f"locked by process {os.getpid()}"),
+            file_lock(tmp_path / "lock"),
+        ):
+            pass
 
 
 def test_a_lock_in_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(HypensearchError, match="No such file"), FileLock(tmp_path / "none" / "lock"):
+    with pytest.raises(HypensearchError, match="No such file"), file_lock(tmp_path / "none" / "lock"):
         pass
 
 

@@ -309,8 +309,7 @@ def test_rewriting_the_index_leaves_a_graph_that_is_refused(tmp_path: Path) -> N
     build_graph(index, CPU, degree=3)
     from hypensearch.flat import FlatIndexWriter
 
-    with FlatIndexWriter(tmp_path / "index", overwrite=True) as writer:
-        writer.begin(dim=4)
+    with FlatIndexWriter(tmp_path / "index", overwrite=True, dim=4) as writer:
         writer.append([f"d{row}" for row in range(20)], whole_numbers(20, 4, 1))
         writer.finish()
     with pytest.raises(HypensearchError, match="was made of other vectors"):

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex
-from hypensearch.flat.manifest import FileRecord
+from hypensearch.flat.join import join_indexes
+from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph, import_graph
 from hypensearch.graph.search import VARIANTS, GraphSearch, _keys, _scores_of_keys, seeds_of_run
 from hypensearch.graph.store import GraphIndex, GraphManifest
 from hypensearch.hits import Hit
-from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.scoring.top_k import in_rank_order
 from tests import reference

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -54,40 +53,6 @@ def test_neighbours_of_a_document_are_only_those_there_are(tmp_path: Path) -> No
     graph = build_graph(index, CPU, degree=5)
     assert graph.neighbours.tolist() == [[1, 2, -1, -1, -1], [0, 2, -1, -1, -1], [1, 0, -1, -1, -1]]
     assert graph.neighbours_of(1).tolist() == [0, 2]
-
-
-def test_graph_of_vectors_that_were_replaced_is_refused(index: FlatIndex, tmp_path: Path) -> None:
-    build_graph(index, CPU, degree=2)
-    other = save_index(tmp_path / "other", random_vectors(12, 4, seed=1))
-    (Path(index.folder) / "graphs").rename(Path(other.folder) / "graphs")
-    with pytest.raises(HypensearchError, match=r"was made of other vectors .* --name graph_l2_k2 --overwrite"):
-        GraphIndex.open(other)
-
-
-def test_damage_is_found(index: FlatIndex) -> None:
-    graph = build_graph(index, CPU, degree=2)
-    manifest, neighbours = Path(graph.folder) / "graph.json", Path(graph.folder) / "neighbours.npy"
-    whole, content = manifest.read_bytes(), neighbours.read_bytes()
-    for damaged in (b"", b"{}", b"[]", whole[:-20], whole.replace(b'"l2"', b'"ip"')):
-        manifest.write_bytes(damaged)
-        with pytest.raises(HypensearchError, match=r"graph.json: damaged .* --overwrite"):
-            GraphIndex.open(index)
-    manifest.write_bytes(whole)
-    for cut in (0, 50, len(content) - 4):
-        neighbours.write_bytes(content[:cut])
-        with pytest.raises(HypensearchError, match=r"neighbours\.npy: "):
-            GraphIndex.open(index)
-    neighbours.write_bytes(content[:-4] + b"\0\0\0\0")
-    with pytest.raises(HypensearchError, match="has changed since it was written"):
-        GraphIndex.open(index).verify()
-
-
-def test_newer_format_is_named(index: FlatIndex) -> None:
-    graph = build_graph(index, CPU, degree=2)
-    path = Path(graph.folder) / "graph.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "version": 3}))
-    with pytest.raises(HypensearchError, match="format version 3, this hypensearch reads up to version 2"):
-        GraphIndex.open(index)
 
 
 @pytest.mark.parametrize("neighbours", [[0, 1], [1, 1], [1, 5], [1, -2]])

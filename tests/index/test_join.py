@@ -5,7 +5,8 @@ import pytest
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
-from hypensearch.index.join import join_indexes, main
+from hypensearch.flat.join import join_indexes
+from hypensearch.index.join import main
 from tests.flat.crashes import content_of
 from tests.flat.writing import MODEL, vectors_of, write_index
 
@@ -39,10 +40,10 @@ def test_joined_with_its_shards_it_can_be_moved(tmp_path, folders):
     assert FlatIndex.open(moved / "all").num_docs == 5
 
 
-def test_a_shard_encoded_anew_is_missed(tmp_path, folders):
+def test_a_shard_encoded_again_is_missed(tmp_path, folders):
     join_indexes(folders, tmp_path / "all")
     write_index(folders[0], overwrite=True)
-    with pytest.raises(HypensearchError, match="not there; copy or join the index anew"):
+    with pytest.raises(HypensearchError, match="not there; copy the index again"):
         FlatIndex.open(tmp_path / "all")
 
 

@@ -12,7 +12,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock
+from hypensearch.formats.files import file_lock
 from hypensearch.formats.run import read_run
 from hypensearch.mine.__main__ import main
 from hypensearch.mine.records import make_records, write_records
@@ -121,7 +121,7 @@ def test_a_stopped_command_with_other_input_starts_over(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     with (
-        FileLock(tmp_path / "o.jsonl.lock"),
+        file_lock(tmp_path / "o.jsonl.lock"),
         pytest.raises(HypensearchError, match="locked by process"),
     ):
         write_records(str(tmp_path / "o.jsonl"), RECORDS)

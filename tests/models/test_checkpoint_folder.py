@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.files import FileLock
+from hypensearch.formats.files import file_lock
 from hypensearch.models.checkpoint_folder import checkpoint_folder, write_whole
 
 NAMES = ("weights", "old-weights")
@@ -84,7 +84,7 @@ def test_nothing_is_changed_where_writing_fails(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".lock"), pytest.raises(HypensearchError, match="locked by process"):
+    with file_lock(tmp_path / ".lock"), pytest.raises(HypensearchError, match="locked by process"):
         save(tmp_path, "new")
 
 

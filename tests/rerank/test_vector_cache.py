@@ -119,12 +119,12 @@ def test_a_vector_that_has_changed_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache/vectors").write_bytes(content)
     cache = opened(tmp_path / "cache")
     np.testing.assert_array_equal(cache.take(np.array([3, 0])), VECTORS[[3, 0]])
-    with pytest.raises(HypensearchError, match="vector of document 'c_c' has changed.*encode anew"):
+    with pytest.raises(HypensearchError, match="vector of document 'c_c' has changed.*encode again"):
         cache.take(np.array([0, 2]))
 
 
 def test_docids_that_are_no_text_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "cache")
     (tmp_path / "cache/docids").write_bytes(b"a\n\xff\nc\nd\n")
-    with pytest.raises(HypensearchError, match="damaged .*can't decode byte 0xff.*encode anew"):
+    with pytest.raises(HypensearchError, match="damaged .*can't decode byte 0xff.*encode again"):
         opened(tmp_path / "cache")

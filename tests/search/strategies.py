@@ -58,8 +58,7 @@ def save_index(
     model: Mapping[str, Any] | None = None,
 ) -> FlatIndex:
     """Write vectors as an index and open it; docids are d0, d1, ... if not given."""
-    with FlatIndexWriter(folder) as writer:
-        writer.begin(dim=vectors.shape[1], dtype=dtype, model=model)
+    with FlatIndexWriter(folder, dim=vectors.shape[1], dtype=dtype, model=model) as writer:
         writer.append(docids or [f"d{row}" for row in range(len(vectors))], vectors)
         writer.finish()
     return FlatIndex.open(folder)

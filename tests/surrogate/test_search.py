@@ -164,61 +164,36 @@ def test_small_indexes_are_searched_exhaustively(num_docs: int, k: int, repeated
         assert all(stats.estimated_recall == 1 for stats in search.stats)
 
 
-def test_codes_of_other_vectors_are_refused(tmp_path: Path) -> None:
-    first = save_index(tmp_path / "first", random_vectors(50, 32))
-    surrogate_search(first)
-    other = save_index(tmp_path / "other", random_vectors(50, 32, seed=1))
-    (tmp_path / "first" / "surrogate").rename(tmp_path / "other" / "surrogate")
-    with pytest.raises(HypensearchError, match="made of other vectors"):
-        open_surrogate(other)
-    assert open_surrogate(first) is None
-
-
-FILES = ("surrogate.json", "codes-*.npy", "leverages-*.npy", "sample-*.npy", "extremes-*.npy")
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_cut_codes_are_refused(tmp_path: Path, name: str) -> None:
+def test_the_first_search_sees_a_changed_bit(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     surrogate_search(index)
-    (path,) = (tmp_path / "index" / "surrogate").glob(name)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(HypensearchError, match="damaged"):
-        open_surrogate(index)
-
-
-@pytest.mark.parametrize("name", FILES[:4])
-def test_the_first_search_sees_a_changed_bit(tmp_path: Path, name: str) -> None:
-    index = save_index(tmp_path / "index", random_vectors(50, 32))
-    surrogate_search(index)
-    (path,) = (tmp_path / "index" / "surrogate").glob(name)
+    (path,) = (tmp_path / "index" / "surrogate").glob("codes-*.npy")
     content = bytearray(path.read_bytes())
     content[-8] ^= 1
     path.write_bytes(content)
-    with pytest.raises(HypensearchError, match="changed since it was written|does not match its checksum"):
+    with pytest.raises(HypensearchError, match="changed since it was written"):
         HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate")
-    if name != "surrogate.json":
-        HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate", check=False).close()
+    HypencoderSearcher(tmp_path / "index", device="cpu", searcher="surrogate", check=False).close()
 
 
 @pytest.mark.parametrize("row", [-1, 50, 2**60])
 @pytest.mark.parametrize("name", ["sample", "outliers", "extremes"])
-def test_rows_that_are_none_are_refused_unread(tmp_path: Path, name: str, row: int) -> None:
+def test_rows_outside_of_the_index_are_refused(tmp_path: Path, name: str, row: int) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     rows = {"sample": np.arange(9), "outliers": np.arange(3), "extremes": np.arange(4)}
     rows[name][1] = row
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     arrays = {"outliers": rows["outliers"], "extremes": rows["extremes"], "extreme_errors": np.ones(4), **PRIOR}
-    with pytest.raises(HypensearchError, match=f"damaged .{name} names rows that are none"):
+    with pytest.raises(HypensearchError, match=f"damaged .{name} contains rows outside of the index"):
         write_surrogate(index, rows["sample"], [codes], lambda: (arrays, GROWTH), {})
 
 
 @pytest.mark.parametrize("errors", [[1, 1], [1, 0, 1], [1, np.nan, 1], [1, np.inf, 1], [[1, 1, 1]]])
-def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -> None:
+def test_errors_that_are_not_positive_numbers_are_refused(tmp_path: Path, errors: list[float]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.array(errors), **PRIOR}
-    with pytest.raises(HypensearchError, match="damaged .*(errors of extremes that are none|wanted float32 of 1 axes)"):
+    with pytest.raises(HypensearchError, match="damaged .*(extreme_errors are not one positive|wanted float32)"):
         write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
 
@@ -234,13 +209,11 @@ def test_errors_that_are_none_are_refused(tmp_path: Path, errors: list[float]) -
         {"gradient_map": np.full((4, 32), np.nan)},
     ],
 )
-def test_a_prior_that_is_none_is_refused(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
+def test_a_prior_of_other_shapes_or_not_finite_is_refused(tmp_path: Path, change: dict[str, np.ndarray]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     codes = np.zeros((50, 4), np.int8), np.zeros(50, np.uint16), np.zeros(50, np.float16)
     arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR, **change}
-    with pytest.raises(
-        HypensearchError, match="damaged .*(are no prior|a prior without numbers|wanted float32 of 2 axes)"
-    ):
+    with pytest.raises(HypensearchError, match="damaged .*(is not finite|wanted float32)"):
         write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
 
@@ -317,7 +290,7 @@ def test_signed_nonsense_is_refused(tmp_path: Path, harm: Callable[[dict[str, An
 def test_arrays_of_another_kind_are_refused(tmp_path: Path, codes: tuple[np.ndarray, ...]) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
     arrays = {"outliers": np.arange(2), "extremes": np.arange(3), "extreme_errors": np.ones(3), **PRIOR}
-    with pytest.raises(HypensearchError, match=r"damaged .*, wanted .* of [12] axes for 50 documents"):
+    with pytest.raises(HypensearchError, match=r"damaged .*, wanted (int8|uint16|float16) \(50"):
         write_surrogate(index, np.arange(9), [codes], lambda: (arrays, GROWTH), {})
 
 

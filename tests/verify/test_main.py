@@ -25,8 +25,8 @@ NUM_DOCS = 11
 @pytest.fixture
 def index(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An index of blocks of four rows, encoded in batches of two and windows of four, with a graph."""
-    for module in ("manifest", "writer", "integrity", "faiss_copy"):
-        monkeypatch.setattr(f"hypensearch.flat.{module}.BLOCK_ROWS", 4)
+    for module in ("formats.sealed", "flat.manifest", "flat.writer", "flat.faiss_copy"):
+        monkeypatch.setattr(f"hypensearch.{module}.BLOCK_ROWS", 4)
     corpus = write_corpus(tmp_path / "corpus.jsonl", {f"d{n}": f"a text on river number {n}" for n in range(NUM_DOCS)})
     folder = tmp_path / "index"
     encode_corpus(
@@ -79,7 +79,7 @@ def test_vectors_are_found_by_block_with_rows_and_docids(index: Path) -> None:
     ["vectors.npy", "docid", "docid.offsets.npy", "docid.rank.npy", "document.positions.npy", "documents.jsonl"],
 )
 @pytest.mark.parametrize("how", ["flip", "header", "cut", "gone"])
-def test_whatever_is_damaged_is_found_and_mended(index: Path, name: str, how: str) -> None:
+def test_whatever_is_damaged_is_found_and_repaired(index: Path, name: str, how: str) -> None:
     before = {path.name: path.read_bytes() for path in shard_of(index).iterdir()}
     path = shard_of(index) / name
     if how == "cut":
@@ -90,7 +90,7 @@ def test_whatever_is_damaged_is_found_and_mended(index: Path, name: str, how: st
         flip(path, 0 if how == "header" else path.stat().st_size // 2)
     assert f"{name}: " in damaged(index, "--full")[0]
     out = succeed("verify", index, "--repair")
-    assert "mended: 11 documents" in out
+    assert "repaired: 11 documents" in out
     assert "byte for byte what it was" in out
     assert {path.name: path.read_bytes() for path in shard_of(index).iterdir()} == before
     assert "sound, every byte" in succeed("verify", index, "--full")
@@ -131,7 +131,7 @@ def test_repair_wants_the_model_that_made_the_vectors(index: Path, tiny_checkpoi
     assert manifest.model is not None
     manifest.model["fingerprint"] = "other"
     manifest.write(str(index))
-    assert "is not the model any more that made the vectors" in refuse("verify", index, "--repair")
+    assert "is no longer the model that made the vectors" in refuse("verify", index, "--repair")
 
 
 def test_a_damaged_graph(index: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_damaged_graph(index: Path) -> None:
 
 def test_a_graph_with_flaws_is_found_even_with_the_right_checksum(index: Path) -> None:
     with FlatIndex.open(index) as opened:
-        from hypensearch.flat.manifest import FileRecord
+        from hypensearch.formats.sealed import FileRecord
         from hypensearch.graph.builder import GraphWriter
         from hypensearch.graph.store import GraphManifest
 
@@ -152,7 +152,7 @@ def test_a_graph_with_flaws_is_found_even_with_the_right_checksum(index: Path) -
         with GraphWriter(opened, "own", manifest) as writer:
             writer.append(np.array([[row, 0] for row in range(NUM_DOCS)], np.int32))
             writer.finish()
-    assert "has itself, a row twice or a row that is none" in damaged(index, "--full")[0]
+    assert "has itself, a row twice or a row outside" in damaged(index, "--full")[0]
 
 
 def test_a_graph_of_other_vectors(index: Path, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.formats import checked
-from hypensearch.formats.checked import check_once
+from hypensearch.formats import sealed
 from hypensearch.formats.files import sha256_of
+from hypensearch.formats.sealed import check_once
 
 HOUR_NS = 3600 * 10**9
 
@@ -16,7 +16,7 @@ HOUR_NS = 3600 * 10**9
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two files that are settled: a negative time to settle stands for waiting."""
-    monkeypatch.setattr(checked, "_SETTLED_NS", -HOUR_NS)
+    monkeypatch.setattr(sealed, "_SETTLED_NS", -HOUR_NS)
     monkeypatch.setenv("HYPENSEARCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "f").mkdir()
     for name in ("one", "two"):
@@ -80,7 +80,7 @@ def test_a_copy_is_read_again(folder: Path) -> None:
 
 
 def test_what_was_written_a_moment_ago_is_not_noted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checked, "_SETTLED_NS", HOUR_NS)
+    monkeypatch.setattr(sealed, "_SETTLED_NS", HOUR_NS)
     assert [look(folder, digests_of(folder)) for _ in range(2)] == [True, True]
 
 
@@ -101,13 +101,13 @@ def test_a_damaged_note_is_no_note(folder: Path, content: str) -> None:
 
 def test_a_clock_set_back_spares_no_check(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files seem to come from the future then: they may be written again within the same tick, unseen."""
-    monkeypatch.setattr(checked, "_SETTLED_NS", 2 * 10**9)
-    digests, now = digests_of(folder), checked.time.time_ns()
-    monkeypatch.setattr(checked.time, "time_ns", lambda: now - 24 * HOUR_NS)
+    monkeypatch.setattr(sealed, "_SETTLED_NS", 2 * 10**9)
+    digests, now = digests_of(folder), sealed.time.time_ns()
+    monkeypatch.setattr(sealed.time, "time_ns", lambda: now - 24 * HOUR_NS)
     assert [look(folder, digests) for _ in range(3)] == [True, True, True]
-    monkeypatch.setattr(checked.time, "time_ns", lambda: now + HOUR_NS)
+    monkeypatch.setattr(sealed.time, "time_ns", lambda: now + HOUR_NS)
     assert [look(folder, digests) for _ in range(3)] == [True, False, False]
-    monkeypatch.setattr(checked.time, "time_ns", lambda: now - 24 * HOUR_NS)
+    monkeypatch.setattr(sealed.time, "time_ns", lambda: now - 24 * HOUR_NS)
     assert not look(folder, digests)  # what was found sound was not touched
     (folder / "two").write_text("owt")
     os.utime(folder / "two", ns=(0, 0))  # and a file that is written while the clock is wrong is read again
