@@ -75,7 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": BASE | {"cli"},
 }
 # Arrows that run back up, and are to go.
-BACK = {"graph": {"search", "surrogate"}, "surrogate": {"graph", "search"}, "scoring": {"search", "surrogate"}}
+BACK = {"graph": {"search", "surrogate"}, "surrogate": {"graph", "search"}}
 # Library -> the parts that may import it, wherever in a module.
 LIBRARIES = {
     "torch": {

@@ -86,8 +86,8 @@ from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.graph.builder import build_graph
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, load_model
+from hypensearch.scoring.options import PRECISIONS
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.flags import PRECISIONS
 from hypensearch.search.flags import build_parser as search_parser
 from hypensearch.search.strategy import SearchOptions
 from hypensearch.train.data import RecordFile

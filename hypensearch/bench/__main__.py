@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.search.flags import SCORERS, VARIANTS
+from hypensearch.scoring.options import SCORERS
+from hypensearch.search.flags import VARIANTS
 
 if TYPE_CHECKING:
     from hypensearch.bench.measure import Contender, Measurement

@@ -123,7 +123,7 @@ def measure(
     On a CPU the scan of what is not in fp32 is measured by itself as well, without what is scored again.
 
     :param precisions: Those of our scan.
-    :param scorers: Of :data:`hypensearch.search.flags.SCORERS`; combinations that do not fit are left out.
+    :param scorers: Of :data:`hypensearch.scoring.options.SCORERS`; combinations that do not fit are left out.
     """
     q_nets = random_q_nets(case)
     with (
@@ -165,7 +165,7 @@ def _searches(
 
 def _scan(index: FlatIndex, search: ExhaustiveSearch, q_nets: QNets) -> Tensor:
     (shard,) = index.shards
-    case = ScorerCase(search.device, search.precision, q_nets.config, len(q_nets), shard.num_docs)
+    case = ScorerCase(search.device, search.precision, q_nets.config)
     return make_scorer(q_nets, case, search.scorer).score(shard.vectors)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from hypensearch.scoring.precision import DTYPES
+from hypensearch.scoring.scorer import DTYPES
 
 ROWS = 2048
 PACKED = "fp32 packed"  # oneDNN's, beside the one that torch takes

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,9 +20,8 @@ from hypensearch.models.q_net import QNets
 from hypensearch.scoring.choice import BlockScorer, Case, choose_scorer, make_scorer
 from hypensearch.scoring.gpu.candidates import Candidates
 from hypensearch.scoring.gpu.triton_scorer import TritonScorer
-from hypensearch.scoring.precision import DTYPES
-from hypensearch.scoring.scorer import Scorer
-from hypensearch.scoring.top_k import TopK, not_finite
+from hypensearch.scoring.scorer import DTYPES, Scorer, as_tensor
+from hypensearch.scoring.top_k import TopK
 from hypensearch.stages import stage
 
 CPU_BLOCK_ROWS = 65536
@@ -39,9 +37,9 @@ class ExhaustiveSearch:
 
     :param index: The document vectors.
     :param device: Where to score.
-    :param precision: One of :data:`hypensearch.search.flags.PRECISIONS`.
+    :param precision: One of :data:`hypensearch.scoring.options.PRECISIONS`.
     :param block_rows: Rows read at a time; changes memory use, never hits. None for the device's default.
-    :param scorer: One of :data:`hypensearch.search.flags.SCORERS`.
+    :param scorer: One of :data:`hypensearch.scoring.options.SCORERS`.
     :param ranks: The processes that share the search: each scores a range of the documents, all get the same hits.
     """
 
@@ -94,16 +92,16 @@ class ExhaustiveSearch:
         self, shard: FlatShard, rows: range, q_nets: QNets, k: int, threads: int | None
     ) -> list[list[Hit]]:
         wanted = min(k if self._is_exact else 2 * k + 256, len(rows))
-        case = Case(self.device, self.precision, q_nets.config, len(q_nets), len(rows), threads)
-        scorer = make_scorer(q_nets, case, self.scorer)
+        scorer = make_scorer(q_nets, Case(self.device, self.precision, q_nets.config, threads), self.scorer)
         if isinstance(scorer, TritonScorer):
             best = self._collect(shard, rows, scorer, len(q_nets), wanted)
         else:
             best = self._score(shard, rows, scorer, len(q_nets), wanted)
-        return [self._hits(shard, q_nets[query], best, query, k) for query in range(len(q_nets))]
+        found = best.best(shard.rows_by_rank)
+        return [self._hits(shard, q_net, *of_query, k) for q_net, of_query in zip(q_nets, found, strict=True)]
 
-    def _score(self, shard: FlatShard, rows: range, scorer: BlockScorer, num_queries: int, wanted: int) -> Best:
-        best = TopK(num_queries, wanted, shard.docid_rank)
+    def _score(self, shard: FlatShard, rows: range, scorer: BlockScorer, num_queries: int, wanted: int) -> TopK:
+        best = TopK(num_queries, wanted, self._docid_rank_of(shard))
 
         def use(first_row: int, vectors: Block) -> None:
             with stage("score"):
@@ -113,26 +111,26 @@ class ExhaustiveSearch:
         self._go_through(shard, rows, use)
         return best
 
-    def _collect(self, shard: FlatShard, rows: range, scorer: TritonScorer, num_queries: int, wanted: int) -> Best:
-        """Let the GPU keep the candidates; once more, merging them after every block, where they were too many."""
-        docid_rank = self._docid_rank_of(shard)
+    def _collect(self, shard: FlatShard, rows: range, scorer: TritonScorer, num_queries: int, wanted: int) -> TopK:
+        """Let the GPU keep the candidates; a second time, merging after every block, where they were too many."""
         for often in (False, True):
-            found = Candidates(num_queries, wanted, min(self._block_rows, len(rows)), self.device, often=often)
+            best = TopK(num_queries, wanted, self._docid_rank_of(shard))
+            candidates = Candidates(best, min(self._block_rows, len(rows)), often=often)
 
-            def use(first_row: int, vectors: Block, found: Candidates = found) -> None:
+            def use(first_row: int, vectors: Block, candidates: Candidates = candidates) -> None:
                 with stage("score"):
-                    scorer.collect(vectors, docid_rank[first_row : first_row + len(vectors)], found)
+                    scorer.collect(first_row, vectors, candidates)
 
             self._go_through(shard, rows, use)
-            scores, places = found.best()
-            if not found.overflowed:
+            candidates.merge()
+            if not candidates.overflowed:
                 break
-        return _Collected(shard.rows_by_rank[places].astype(np.int64), scores)
+        return best
 
     def _docid_rank_of(self, shard: FlatShard) -> Tensor:
         if shard.start not in self._docid_rank:
-            ranks = torch.from_numpy(shard.docid_rank.astype(np.int32))
-            self._docid_rank[shard.start] = ranks.to(self.device)
+            ranks = shard.docid_rank.view(np.int32)  # torch computes with few unsigned types
+            self._docid_rank[shard.start] = as_tensor(ranks).to(self.device)
         return self._docid_rank[shard.start]
 
     def _go_through(self, shard: FlatShard, rows: range, use: Callable[[int, Block], None]) -> None:
@@ -148,8 +146,7 @@ class ExhaustiveSearch:
         used = go_through(rows, self._block_rows, blocks, use)
         self._block_rows = min(self._block_rows, used) if used < min(self._block_rows, len(rows)) else self._block_rows
 
-    def _hits(self, shard: FlatShard, q_net: QNets, best: Best, query: int, k: int) -> list[Hit]:
-        rows, scores = best.rows(query), best.scores(query)
+    def _hits(self, shard: FlatShard, q_net: QNets, rows: np.ndarray, scores: np.ndarray, k: int) -> list[Hit]:
         if not self._is_exact:
             scores = self.score_again(shard, q_net, rows, scores, k)
         hits = [Hit(shard.docids[int(row)], float(score)) for row, score in zip(rows, scores, strict=False)]
@@ -185,41 +182,6 @@ class ExhaustiveSearch:
         scores = scorer.score(shard.vectors[order])[0].cpu().numpy()
         result: np.ndarray = scores[np.searchsorted(order, rows)]
         return result
-
-
-class Best(Protocol):
-    """The best rows of each query."""
-
-    def rows(self, query: int) -> np.ndarray:
-        """Return a query's best rows, best first."""
-        ...
-
-    def scores(self, query: int) -> np.ndarray:
-        """Return the scores of :meth:`rows`, float32."""
-        ...
-
-
-class _Collected:
-    """What the GPU has kept.
-
-    :param rows: Best first, *Shape:* ``(num_queries, k)``.
-    :param scores: Their scores; those that are not finite come first.
-    :raises HypensearchError: When a score is not finite.
-    """
-
-    def __init__(self, rows: np.ndarray, scores: np.ndarray) -> None:
-        for query, of_query in enumerate(scores):
-            if not np.isfinite(of_query[0]):
-                raise not_finite(int(rows[query][0]), query, float(of_query[0]))
-        self._rows, self._scores = rows, scores
-
-    def rows(self, query: int) -> np.ndarray:
-        of_query: np.ndarray = self._rows[query]
-        return of_query
-
-    def scores(self, query: int) -> np.ndarray:
-        of_query: np.ndarray = self._scores[query]
-        return of_query
 
 
 def _overlap(shard: FlatShard, rows: range) -> range:

@@ -6,7 +6,7 @@ All queries of a batch walk at once, in tensors whose shapes depend on the param
 asks what is in them: on a GPU the host never waits until the walk has ended. On a CPU, where asking costs nothing, only
 what is new is scored, and a walk that has nowhere to go ends at once.
 
-A document and its score are one number (:func:`_keys`): its order is the order of hits, equal scores by docid.
+A document and its score are one number, whose order is the order of hits (:func:`hypensearch.scoring.top_k.pack`).
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ from hypensearch.graph.store import GraphIndex, check_belongs
 from hypensearch.hits import Hit
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.scorer import Scorer, as_tensor
+from hypensearch.scoring.top_k import NOTHING, pack, unpack
 from hypensearch.search.report import OfThisThread
 from hypensearch.stages import stage
 
 VARIANTS = ("paper", "released")
 
-_EMPTY = torch.iinfo(torch.int64).min  # the key of no document, below all others
-_RANKS = 2**32
 _VISITED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 _MAX_BATCH = 64
 _GPU_ROWS = 2**16  # document vectors gathered at a time on a GPU
@@ -194,7 +193,7 @@ class GraphSearch:
             there = frontier < no_row
             counts.append(there.sum(dim=1))
             not_finite |= (there & ~torch.isfinite(scores)).any(dim=1)
-            keys = _keys(scores, self._docid_rank[frontier.clamp(max=no_row - 1)]).masked_fill_(~there, _EMPTY)
+            keys = pack(scores, self._docid_rank[frontier.clamp(max=no_row - 1)]).masked_fill_(~there, NOTHING)
             candidates, goes_on = self._offer(keys, frontier, hits)
             active &= goes_on
             if iteration + 1 == self.max_iter:
@@ -324,7 +323,7 @@ class GraphSearch:
         return np.array(list(dict.fromkeys(found))[: self.max_scored], dtype=np.int64)
 
     def _hits(self, walked: _Walked, first_query: int) -> list[list[Hit]]:
-        rows, scores = walked.rows.cpu().numpy(), _scores_of_keys(walked.keys).cpu().numpy()
+        rows, scores = walked.rows.cpu().numpy(), unpack(walked.keys)[0].cpu().numpy()
         if bool(walked.not_finite.any()):
             query = int(walked.not_finite.nonzero()[0, 0]) + first_query
             raise HypensearchError(
@@ -375,7 +374,7 @@ class _Hits:
 
     def __init__(self, num_queries: int, k: int, no_row: int, device: torch.device) -> None:
         self.k = k
-        self.keys = torch.full((num_queries, k), _EMPTY, device=device)
+        self.keys = torch.full((num_queries, k), NOTHING, device=device)
         self.rows = torch.full((num_queries, k), no_row, device=device)
 
     def add(self, keys: Tensor, rows: Tensor) -> None:
@@ -438,26 +437,6 @@ def _zeros(rows: int, columns: int, device: torch.device) -> Tensor:
     if device.type == "cpu":
         return torch.from_numpy(np.zeros((rows, columns), dtype=bool))
     return torch.zeros(rows, columns, dtype=torch.bool, device=device)
-
-
-def _keys(scores: Tensor, docid_rank: Tensor) -> Tensor:
-    """Make one number of a score and a docid's rank, ordered as hits are: higher scores, then smaller docids, first.
-
-    :param scores: float32.
-    :param docid_rank: int32.
-    :return: int64; the upper half tells the score, the lower the rank.
-    """
-    return _ordered_bits(scores + 0.0).long() * _RANKS + (_RANKS - 1 - docid_rank.long())
-
-
-def _scores_of_keys(keys: Tensor) -> Tensor:
-    return _ordered_bits((keys >> 32).int().view(torch.float32)).view(torch.float32)
-
-
-def _ordered_bits(scores: Tensor) -> Tensor:
-    """Read float32 as int32 that are ordered as the floats are; its own inverse."""
-    bits = scores.view(torch.int32)
-    return bits ^ ((bits >> 31) & 0x7FFFFFFF)
 
 
 def _docid_rank(index: FlatIndex) -> np.ndarray:

@@ -1,20 +1,10 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""One switch between the ways to score every document: a table of scorers, and which one is taken when.
+"""The ways to score every document, and which one is taken when.
 
-A scorer is made of q-nets and scores blocks of document vectors (:class:`BlockScorer`). To add one, write a module with
-its class and append a :class:`ScorerKind` to :data:`SCORERS`, and its name to
-:data:`hypensearch.search.flags.SCORERS`::
-
-    ScorerKind(
-        "fused",
-        unfit=_fused_unfit,
-        reason="tiles that stay in cache and buffers that are used again",
-        make=_fused,                     # imports its module when it is called
-    )
-
-The order is that of preference: "auto" takes the first one that fits the :class:`Case`. Every scorer is held against
-the plain q-nets by ``tests/scoring/test_choice.py``, which goes through the table.
+A scorer is made of q-nets and scores blocks of document vectors (:class:`BlockScorer`). To add one, append a
+:class:`ScorerKind` to :data:`SCORERS`, and its name to :data:`hypensearch.scoring.options.SCORERS`. The order is that
+of preference: "auto" takes the first one that supports the :class:`Case`.
 """
 
 from __future__ import annotations
@@ -28,17 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hypensearch.device import usable_dtype, usual_precision
 from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring import int8_scorer
 from hypensearch.scoring.eager_scorer import EagerScorer
-from hypensearch.scoring.scorer import Scorer
-from hypensearch.search import flags
+from hypensearch.scoring.options import PRECISIONS
+from hypensearch.scoring.scorer import DTYPES, Scorer
 
 logger = logging.getLogger(__name__)
 
-_told: set[tuple[str, ...]] = set()  # what has been logged
+_logged: set[str] = set()
 
 
 class BlockScorer(Protocol):
@@ -59,74 +50,46 @@ class Case:
     """What a scorer has to do.
 
     :param device: Where.
-    :param precision: One of :data:`hypensearch.search.flags.PRECISIONS`.
+    :param precision: One of :data:`hypensearch.scoring.options.PRECISIONS`.
     :param config: The q-nets' architecture; None while it is not known.
-    :param num_queries: Q-nets that share a pass over the vectors.
-    :param num_docs: Documents that will be scored; None while that is not known.
     :param threads: CPU threads; None for as many as torch uses.
     """
 
     device: torch.device
     precision: str = "fp32"
     config: QNetConfig | None = None
-    num_queries: int = 1
-    num_docs: int | None = None
     threads: int | None = None
 
 
 @dataclass(frozen=True)
 class ScorerKind:
-    """A row of the table.
+    """A way to score.
 
     :param name: What ``--scorer`` calls it.
-    :param unfit: Why it cannot do a case, as the end of a sentence; None when it can.
-    :param reason: Why "auto" takes it where it fits.
-    :param make: Q-nets and a case to a scorer.
-    :param automatic: Whether "auto" may take it in a case that it can do.
-    :param exact: Whether its fp32 scores are those that hits have, to the last bit, or close to them.
+    :param unsupported: Why it cannot do a case, as the end of a sentence; None when it can.
+    :param reason: Why "auto" takes it.
+    :param make: Makes a scorer of q-nets for a case.
+    :param automatic: Whether "auto" may take it in a case that it supports.
+    :param exact: Whether its fp32 scores are those of hits, or equal to them up to rounding.
     """
 
     name: str
-    unfit: Callable[[Case], str | None]
+    unsupported: Callable[[Case], str | None]
     reason: str
     make: Callable[[QNets, Case], BlockScorer]
     automatic: Callable[[Case], bool] = lambda case: True
     exact: bool = False
 
 
-def _fused_unfit(case: Case) -> str | None:
+def _without_int8(case: Case) -> str | None:
     return "it has no int8" if case.precision == "int8" else None
 
 
-def _fused(q_nets: QNets, case: Case) -> BlockScorer:
-    return Scorer(q_nets, case.device, case.precision, threads=case.threads)
+def _int8_unsupported(case: Case) -> str | None:
+    return int8_scorer.unsupported(case.device) if case.precision == "int8" else "it does int8 only"
 
 
-def _int8_unfit(case: Case) -> str | None:
-    return int8_scorer.unfit(case.device) if case.precision == "int8" else "it does int8 only"
-
-
-def _int8(q_nets: QNets, case: Case) -> BlockScorer:
-    return int8_scorer.Int8Scorer(q_nets, threads=case.threads)
-
-
-def _eager(q_nets: QNets, case: Case) -> BlockScorer:
-    return EagerScorer(q_nets, case.device, case.precision)
-
-
-def _compiled_unfit(case: Case) -> str | None:
-    from hypensearch.scoring.compiled_scorer import missing_compiler
-
-    return _fused_unfit(case) or missing_compiler(case.device)
-
-
-def _compiled(q_nets: QNets, case: Case) -> BlockScorer:
-    from hypensearch.scoring.compiled_scorer import CompiledScorer
-
-    return CompiledScorer(q_nets, case.device, case.precision, threads=case.threads)
-
-
-def _triton_unfit(case: Case) -> str | None:
+def _triton_unsupported(case: Case) -> str | None:
     from hypensearch.scoring.gpu import triton_scorer
 
     if case.precision == "int8":
@@ -151,73 +114,81 @@ def _triton(q_nets: QNets, case: Case) -> BlockScorer:
     return TritonScorer(q_nets, case.device, case.precision)
 
 
-SCORERS: list[ScorerKind] = [
+SCORERS = [
     ScorerKind(
         "triton",
-        unfit=_triton_unfit,
-        reason="one kernel for whole q-nets, whose states never leave the GPU's cache",
-        make=_triton,
+        _triton_unsupported,
+        "one kernel for whole q-nets, whose states never leave the GPU's cache",
+        _triton,
         automatic=_triton_automatic,
     ),
     ScorerKind(
         "fused",
-        unfit=_fused_unfit,
-        reason="tiles that stay in cache and buffers that are used again",
-        make=_fused,
+        _without_int8,
+        "tiles that stay in cache and buffers that are used again",
+        lambda q_nets, case: Scorer(q_nets, case.device, case.precision, threads=case.threads),
         exact=True,
     ),
-    ScorerKind("int8", unfit=_int8_unfit, reason="products of 8-bit integers by oneDNN", make=_int8),
     ScorerKind(
-        "compiled",
-        unfit=_compiled_unfit,
-        reason="the plain formula as torch.compile makes it fast",
-        make=_compiled,
-        automatic=lambda case: False,  # compiling takes seconds, and is no faster than "fused" on a CPU
+        "int8",
+        _int8_unsupported,
+        "products of 8-bit integers by oneDNN",
+        lambda q_nets, case: int8_scorer.Int8Scorer(q_nets, threads=case.threads),
     ),
-    ScorerKind("eager", unfit=_fused_unfit, reason="the plain way, which always works", make=_eager, exact=True),
+    ScorerKind(
+        "eager",
+        _without_int8,
+        "the plain way, which always works",
+        lambda q_nets, case: EagerScorer(q_nets, case.device, case.precision),
+        exact=True,
+    ),
 ]
 
 
 def choose_scorer(case: Case, wanted: str = "auto") -> ScorerKind:
-    """Return the scorer that a case gets; which one, and why, is logged once.
+    """Return the scorer for a case; which one, and why, is logged once.
 
-    :param wanted: A name of the table, or "auto" for the first one that fits.
-    :raises HypensearchError: When the name is unknown, or that scorer cannot do this case.
+    :param wanted: A name of the table, or "auto" for the first one that supports the case.
+    :raises HypensearchError: When the name is unknown, or that scorer does not support the case.
     """
-    if case.precision not in flags.PRECISIONS:
-        raise HypensearchError(f"unknown precision {case.precision!r}: known are {', '.join(flags.PRECISIONS)}")
+    if case.precision not in PRECISIONS:
+        raise HypensearchError(f"unknown precision {case.precision!r}: known are {', '.join(PRECISIONS)}")
     if wanted == "auto":
-        kind = next((kind for kind in SCORERS if not kind.unfit(case) and kind.automatic(case)), None)
+        kind = next((kind for kind in SCORERS if not kind.unsupported(case) and kind.automatic(case)), None)
         if kind is None:
-            raise HypensearchError(f"no scorer does {case.precision} on {case.device}: {_why_none(case)}")
-        _tell_once(case, kind, kind.reason)
-        return kind
-    kind = next((kind for kind in SCORERS if kind.name == wanted), None)
-    if kind is None:
-        raise HypensearchError(f"--scorer {wanted}: wanted auto, {', '.join(kind.name for kind in SCORERS)}")
-    if why := kind.unfit(case):
-        raise HypensearchError(f"--scorer {wanted} with {case.precision} on {case.device}: {why}; use --scorer auto")
-    _tell_once(case, kind, "as --scorer says")
+            reasons = "; ".join(f"{kind.name}: {kind.unsupported(case) or 'only when asked for'}" for kind in SCORERS)
+            raise HypensearchError(f"no scorer does {case.precision} on {case.device}: {reasons}")
+        reason = kind.reason
+    else:
+        kind = next((kind for kind in SCORERS if kind.name == wanted), None)
+        if kind is None:
+            raise HypensearchError(f"--scorer {wanted}: wanted auto, {', '.join(kind.name for kind in SCORERS)}")
+        if why := kind.unsupported(case):
+            what = f"--scorer {wanted} with {case.precision} on {case.device}"
+            raise HypensearchError(f"{what}: {why}; use --scorer auto")
+        reason = "as --scorer says"
+    message = f"Scoring on {case.device} in {case.precision} by the {kind.name} scorer: {reason}"
+    if case.config is not None and message not in _logged:  # without q-nets nothing is scored yet
+        _logged.add(message)
+        logger.info("%s", message)
     return kind
 
 
 def make_scorer(q_nets: QNets, case: Case, wanted: str = "auto") -> BlockScorer:
     """Make the scorer of a case for some q-nets.
 
-    :param q_nets: The q-nets; what the case says of them is taken from here.
     :param wanted: As in :func:`choose_scorer`.
     """
     return choose_scorer(case, wanted).make(q_nets, case)
 
 
-def _why_none(case: Case) -> str:
-    return "; ".join(f"{kind.name}: {kind.unfit(case) or 'only when asked for'}" for kind in SCORERS)
+def usable_precision(device: torch.device, precision: str | None) -> str:
+    """Return the precision to scan in: fp32 in place of one that the device has no instructions for.
 
-
-def _tell_once(case: Case, kind: ScorerKind, reason: str) -> None:
-    if case.config is None:
-        return  # asked beforehand, nothing is scored yet
-    known = (kind.name, case.precision, str(case.device), reason)
-    if known not in _told:
-        _told.add(known)
-        logger.info("Scoring on %s in %s by the %s scorer: %s", case.device, case.precision, kind.name, reason)
+    :param precision: One of :data:`hypensearch.scoring.options.PRECISIONS`; others are returned as they are. None for
+        :func:`hypensearch.device.usual_precision`.
+    """
+    if precision is None:
+        return usual_precision(device)
+    dtype = DTYPES.get(precision)
+    return precision if dtype is None or usable_dtype(device, dtype) == dtype else "fp32"

@@ -27,7 +27,7 @@ _SAMPLE = 256  # documents that the scales of states are taken from
 _ZERO = 128  # what 0 is among unsigned bytes
 
 
-def unfit(device: torch.device) -> str | None:
+def unsupported(device: torch.device) -> str | None:
     """Return why there is no scoring in int8 on a device, None where there is."""
     if device.type != "cpu":
         return "its int8 runs on a CPU only"
@@ -51,8 +51,7 @@ class Int8Scorer:
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Score documents; see :class:`hypensearch.scoring.choice.BlockScorer`."""
-        if isinstance(vectors, np.ndarray):
-            vectors = as_tensor(vectors)
+        vectors = as_tensor(vectors)
         scores = torch.empty(len(self._q_nets), len(vectors))
         if not len(vectors):
             return scores

@@ -12,6 +12,7 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,11 +22,10 @@ from hypensearch.device import float32_products
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.epilogue import Epilogue, activate
 from hypensearch.scoring.linear import LinearMap, linear_map
-from hypensearch.scoring.precision import DTYPES
 from hypensearch.stages import stage
-from hypensearch.surrogate.gradients import Tape
 from hypensearch.threads import default_threads, on_cores
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_TILE_ROWS = 384
 CUDA_TILE_ROWS = 16384
 ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give other last bits
@@ -37,6 +37,25 @@ _TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
 _ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
 
 
+class Recorder(Protocol):
+    """Keeps what the linear maps of one q-net's blocks gave, to go back from there."""
+
+    def start(self, vectors: Tensor | np.ndarray) -> None:
+        """Prepare for documents that are going to be scored; those before are forgotten.
+
+        :param vectors: *Shape:* ``(num_docs, dim)``.
+        """
+        ...
+
+    def keep(self, block: int, start: int, outputs: Tensor) -> None:
+        """Keep what the linear map of a block gave for some of the documents.
+
+        :param start: The first of them.
+        :param outputs: *Shape:* ``(count, width)``; not valid later.
+        """
+        ...
+
+
 class Scorer:
     """Scores tiles of document vectors with a batch of q-nets.
 
@@ -45,7 +64,7 @@ class Scorer:
 
     :param q_nets: The q-nets.
     :param device: Where to compute.
-    :param precision: A key of :data:`hypensearch.scoring.precision.DTYPES`; sums inside a matrix product are in float32
+    :param precision: A key of :data:`hypensearch.scoring.scorer.DTYPES`; sums inside a matrix product are in float32
         at least.
     :param tile_rows: Rows of a tile; None for the device's default.
     :param threads: CPU threads; None for :func:`hypensearch.threads.default_threads`.
@@ -84,20 +103,20 @@ class Scorer:
         self._go_through(vectors, score_tile)
         return scores
 
-    def score_one(self, query: int, vectors: Tensor | np.ndarray, tape: Tape | None = None) -> Tensor:
+    def score_one(self, query: int, vectors: Tensor | np.ndarray, recorder: Recorder | None = None) -> Tensor:
         """Score documents with one of the q-nets.
 
         :param query: The q-net's position in the batch.
         :param vectors: *Shape:* ``(num_docs, dim)``.
-        :param tape: Of that q-net; tells the documents' gradients afterwards.
+        :param recorder: Gets what the linear maps give.
         :return: float32, *Shape:* ``(num_docs,)``.
         """
         scores = torch.empty(len(vectors), device=self.device)
-        if tape:
-            tape.start(vectors)
+        if recorder:
+            recorder.start(vectors)
 
         def score_tile(workspace: _Workspace, start: int, count: int) -> None:
-            keep = functools.partial(tape.keep, start=start) if tape else None
+            keep = functools.partial(recorder.keep, start=start) if recorder else None
             scores[start : start + count] = workspace.score(query, keep)
 
         self._go_through(vectors, score_tile)
@@ -205,8 +224,7 @@ class _Workspace:
 
         Rows that fill the tile up to a multiple of 16 are computed along and thrown away.
         """
-        if isinstance(vectors, np.ndarray):
-            vectors = as_tensor(vectors)
+        vectors = as_tensor(vectors)
         self._count, rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
         if rows == self._count and _is_like(vectors, self._like):
             self._loaded = vectors
@@ -291,8 +309,10 @@ def _is_like(vectors: Tensor, tile: Tensor) -> bool:
     return same and vectors.is_contiguous() and vectors.data_ptr() % _ALIGNMENT == 0
 
 
-def as_tensor(vectors: np.ndarray) -> Tensor:
+def as_tensor(vectors: Tensor | np.ndarray) -> Tensor:
     """View an array, read-only ones (memory maps) included, as a tensor that is only read."""
+    if isinstance(vectors, Tensor):
+        return vectors
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(vectors)

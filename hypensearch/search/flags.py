@@ -19,14 +19,13 @@ from hypensearch.cli import (
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import flaw_of_id
 from hypensearch.formats.topics import TOPICS_FORMAT_HELP, TOPICS_FORMATS
+from hypensearch.scoring.options import PRECISIONS, SCORERS
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
 POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
 VARIANTS = ("paper", "released")  # those of hypensearch.graph.search
 SEARCHERS = ("auto", "exhaustive", "simple", "graph", "surrogate")  # simple: Pyserini's word for exhaustive
-PRECISIONS = ("fp32", "bf16", "fp16", "int8")
-SCORERS = ("auto", "triton", "fused", "int8", "compiled", "eager")  # those of hypensearch.scoring.choice
 
 _NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
 _CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"

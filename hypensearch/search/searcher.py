@@ -75,7 +75,7 @@ class HypencoderSearcher:
         exact fp32 scores in each.
     :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8"; None for bf16 on a GPU and
         fp32 on a CPU. Hits have exact scores in each.
-    :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
+    :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.scoring.options.SCORERS`.
     :param block_rows: Vectors that exhaustive search reads at a time; changes memory use only.
     :param max_scored: Documents that graph and surrogate search score for a query, at most.
     :param target_recall: Estimated recall that surrogate search stops at; None for .998 of up to 10 hits, .994 of 100,

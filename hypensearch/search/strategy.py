@@ -15,7 +15,7 @@ from hypensearch.errors import HypensearchError, as_typed
 from hypensearch.exhaustive.ranks import ALONE, Ranks, ranks_of
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.hits import Hit
-from hypensearch.scoring.precision import usable_precision
+from hypensearch.scoring.choice import usable_precision
 from hypensearch.search.choice import faster_search
 from hypensearch.search.flags import SEARCHERS
 from hypensearch.search.report import QueryReport
@@ -35,9 +35,9 @@ class SearchOptions:
 
     :param searcher: One of :data:`hypensearch.search.flags.SEARCHERS`; "simple" is exhaustive search, "auto" the
         faster of exhaustive and surrogate search where the index has codes for the latter.
-    :param precision: Of exhaustive search's scan: one of :data:`hypensearch.search.flags.PRECISIONS`; None for bf16
+    :param precision: Of exhaustive search's scan: one of :data:`hypensearch.scoring.options.PRECISIONS`; None for bf16
         on a GPU and fp32 on a CPU. Hits have exact scores in each.
-    :param scorer: Of exhaustive search: one of :data:`hypensearch.search.flags.SCORERS`.
+    :param scorer: Of exhaustive search: one of :data:`hypensearch.scoring.options.SCORERS`.
     :param block_rows: Of exhaustive search: vectors read at a time.
     :param max_scored: Documents scored for a query, at most.
     :param target_recall: Surrogate search stops when its own estimate of recall reaches this; None for what the number

@@ -156,7 +156,8 @@ class Validation:
         from hypensearch.scoring.top_k import TopK
 
         device = next(model.parameters()).device
-        docid_rank = np.argsort(np.argsort(np.array(collection.docids, dtype=object)))
+        rows_by_rank = np.argsort(np.array(collection.docids, dtype=object))
+        docid_rank = torch.from_numpy(np.argsort(rows_by_rank)).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             encoded = [
                 model.document_vectors(_to(self.tokens.documents(block), device)).float()
@@ -167,13 +168,12 @@ class Validation:
         for topics in _blocks(list(collection.topics), _QUERIES):
             with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
                 q_nets = model.q_nets(_to(self.tokens.queries([collection.topics[t] for t in topics]), device))
-            case = Case(device, config=q_nets.config, num_queries=len(q_nets), num_docs=_SCORED)
-            scorer = make_scorer(q_nets, case)
+            scorer = make_scorer(q_nets, Case(device, config=q_nets.config))
             best = TopK(len(topics), min(self._depth, len(collection.docids)), docid_rank)
             for start in range(0, len(vectors), _SCORED):
                 best.add(start, scorer.score(vectors[start : start + _SCORED]))
-            for query, topic in enumerate(topics):
-                hits = zip(best.rows(query), best.scores(query), strict=True)
+            for topic, (rows, scores) in zip(topics, best.best(rows_by_rank), strict=True):
+                hits = zip(rows, scores, strict=True)
                 found[topic] = separate_ties(Hit(collection.docids[row], float(value)) for row, value in hits)
         return found
 

@@ -34,8 +34,8 @@ from hypensearch.models import QNetConfig, QNets, load_model
 from hypensearch.models.checkpoint import BUNDLED
 from hypensearch.scoring.gpu.candidates import Candidates
 from hypensearch.scoring.gpu.triton_scorer import TritonScorer
-from hypensearch.scoring.precision import DTYPES
-from hypensearch.scoring.scorer import Scorer
+from hypensearch.scoring.scorer import DTYPES, Scorer
+from hypensearch.scoring.top_k import TopK
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.surrogate.search import SurrogateSearch
 from hypensearch.train.config import TrainingConfig
@@ -250,12 +250,13 @@ def random_q_nets(config: QNetConfig, number: int) -> QNets:
 
 def collect(q_nets: QNets, vectors: torch.Tensor, k: int = 1000) -> None:
     """Score by the Triton kernel, which keeps candidates on the GPU."""
-    order = torch.arange(len(vectors), dtype=torch.int32, device=CUDA)
     scorer = TritonScorer(q_nets, CUDA, "bf16")
-    found = Candidates(len(q_nets), min(2 * k + 256, len(vectors)), min(BLOCK_ROWS, len(vectors)), CUDA)
+    docid_rank = torch.arange(len(vectors), dtype=torch.int32, device=CUDA)
+    best = TopK(len(q_nets), min(2 * k + 256, len(vectors)), docid_rank)
+    found = Candidates(best, min(BLOCK_ROWS, len(vectors)))
     for start in range(0, len(vectors), BLOCK_ROWS):
-        scorer.collect(vectors[start : start + BLOCK_ROWS], order[start : start + BLOCK_ROWS], found)
-    found.best()
+        scorer.collect(start, vectors[start : start + BLOCK_ROWS], found)
+    found.merge()
     if found.overflowed:
         raise SystemExit("more candidates than there was room for")
 

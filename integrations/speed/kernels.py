@@ -26,11 +26,11 @@ from triton.compiler import ASTSource
 from hypensearch.models import QNetConfig
 from hypensearch.scoring.gpu.kernels import score_tiles
 from hypensearch.scoring.gpu.triton_scorer import SHARED_MEMORY, Tiling, constants, shared_memory, tilings
-from hypensearch.scoring.precision import DTYPES
+from hypensearch.scoring.scorer import DTYPES
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _NUMBERS = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
-_SCALARS = ("num_docs", "num_queries", "capacity")
+_SCALARS = ("num_docs", "num_queries", "room")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +135,7 @@ def _type(name: str, dtype: torch.dtype, append: bool) -> str:
         return "i32"
     if name in ("vectors", "first_weights", "hidden_weights", "states"):
         return f"*{_NUMBERS[dtype]}"
-    if name in ("widths", "counts", "tie_order"):
+    if name in ("widths", "counts", "docid_rank"):
         return "*i32"
     if name == "candidates":
         return "*i64" if append else "*i32"  # widths stand in for it

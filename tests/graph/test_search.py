@@ -23,11 +23,10 @@ from hypensearch.flat import FlatIndex
 from hypensearch.flat.join import join_indexes
 from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph, import_graph
-from hypensearch.graph.search import VARIANTS, GraphSearch, _keys, _scores_of_keys, seeds_of_run
+from hypensearch.graph.search import VARIANTS, GraphSearch, seeds_of_run
 from hypensearch.graph.store import GraphIndex, GraphManifest
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.scoring.top_k import in_rank_order
 from tests import reference
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
@@ -236,18 +235,6 @@ def test_ties_over_shards_go_by_docid(tmp_path: Path) -> None:
     q_nets = random_q_nets(CONFIG, 1)
     search = GraphSearch(index, graph, CPU, num_entry_points=30)
     assert search.search(q_nets, 12) == ExhaustiveSearch(index, CPU).search(q_nets, 12)
-
-
-@given(
-    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=30),
-    st.integers(0, 2**32),
-)
-def test_keys_are_ordered_as_hits(scores: list[float], seed: int) -> None:
-    values = np.array(scores, dtype=np.float32)
-    ranks = np.random.default_rng(seed).permutation(len(values)).astype(np.int32) + np.int32(2**31 - 1 - len(values))
-    keys = _keys(torch.from_numpy(values), torch.from_numpy(ranks))
-    assert keys.argsort(descending=True).tolist() == in_rank_order(values, ranks).tolist()
-    assert torch.equal(_scores_of_keys(keys), torch.from_numpy(values))
 
 
 # Bounds and seeds

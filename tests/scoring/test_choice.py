@@ -16,16 +16,15 @@ from hypensearch.errors import HypensearchError
 from hypensearch.models import QNetConfig
 from hypensearch.scoring import choice as scorers
 from hypensearch.scoring.choice import SCORERS, Case, choose_scorer, make_scorer
-from hypensearch.search import flags
+from hypensearch.scoring.options import SCORERS as NAMES
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors
 
 CPU = torch.device("cpu")
-ELSEWHERE = {"triton", "compiled"}  # see test_triton_scorer.py and integrations/test_compiled_scorer.py
-ON_CPU = [kind.name for kind in SCORERS if not kind.unfit(Case(CPU)) and kind.name not in ELSEWHERE]
+ON_CPU = [kind.name for kind in SCORERS if kind.name != "triton" and not kind.unsupported(Case(CPU))]
 
 
 def test_the_table_is_what_the_flag_names() -> None:
-    assert ("auto", *(kind.name for kind in SCORERS)) == flags.SCORERS
+    assert ("auto", *(kind.name for kind in SCORERS)) == NAMES
 
 
 @pytest.mark.parametrize("name", ON_CPU)
@@ -61,7 +60,7 @@ def test_fused_and_eager_agree_up_to_rounding(dims: tuple[int, ...]) -> None:
 def test_what_was_chosen_is_logged_once_with_the_reason(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scorers, "_told", set())
+    monkeypatch.setattr(scorers, "_logged", set())
     caplog.set_level(logging.INFO, logger=scorers.__name__)
     case = Case(CPU, config=QNetConfig(dims=(8, 8, 1)))
     for wanted in ("auto", "auto", "eager"):
@@ -82,7 +81,7 @@ def test_nothing_is_logged_before_there_are_q_nets(caplog: pytest.LogCaptureFixt
     ("case", "wanted", "message"),
     [
         (Case(CPU, "fp8"), "auto", "unknown precision 'fp8': known are fp32, bf16, fp16, int8"),
-        (Case(CPU), "fast", "--scorer fast: wanted auto, triton, fused, int8, compiled, eager"),
+        (Case(CPU), "fast", "--scorer fast: wanted auto, triton, fused, int8, eager"),
         (Case(CPU, "int8"), "eager", "--scorer eager with int8 on cpu: it has no int8; use --scorer auto"),
     ],
 )

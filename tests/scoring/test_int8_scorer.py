@@ -18,7 +18,7 @@ from hypensearch.scoring.int8_scorer import Int8Scorer
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(int8_scorer.unfit(CPU) is not None, reason=str(int8_scorer.unfit(CPU)))
+pytestmark = pytest.mark.skipif(int8_scorer.unsupported(CPU) is not None, reason=str(int8_scorer.unsupported(CPU)))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -130,7 +130,7 @@ def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], rea
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
         (["--fp16", "--precision", "bf16"], "--precision bf16 and --fp16 exclude each other"),
         (["--precision", "fp8"], "--precision fp8: wanted fp32, bf16, fp16 or int8"),
-        (["--scorer", "fast"], "--scorer fast: wanted auto, triton, fused, int8, compiled or eager"),
+        (["--scorer", "fast"], "--scorer fast: wanted auto, triton, fused, int8 or eager"),
         (["--run-tag", "my run"], "--run-tag: the tag 'my run' holds white space"),
         (["--run-tag", ""], "--run-tag: the tag is empty"),
         (["--encoded-queries", "q", "--width", "8"], "--width 8: the q-nets in q have the width"),

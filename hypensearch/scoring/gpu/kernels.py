@@ -21,7 +21,7 @@ EPS = tl.constexpr(1e-5)
 BROKEN = tl.constexpr(0x7FC00000)  # NaN's bits, above those of every finite score
 
 
-@triton.jit(do_not_specialize=["num_docs", "num_queries", "capacity"])  # another number compiles nothing
+@triton.jit(do_not_specialize=["num_docs", "num_queries", "room"])  # another number compiles nothing
 def score_tiles(
     vectors: "Any",  # (num_docs, DIM), in the dtype to compute in
     first_weights: "Any",  # (num_queries, DIM padded to INNER, WIDTH)
@@ -33,11 +33,11 @@ def score_tiles(
     scores: "Any",  # (num_queries, num_docs), float32; unused with APPEND
     bars: "Any",  # (num_queries,), float32: only scores at or above are appended
     counts: "Any",  # (num_queries,), int32: candidates that have been offered, stored or not
-    candidates: "Any",  # (num_queries, capacity), int64
-    tie_order: "Any",  # (num_docs,), int32: what orders equal scores, smaller first
+    candidates: "Any",  # (num_queries, room), int64
+    docid_rank: "Any",  # (num_docs,), int32
     num_docs: "int",
     num_queries: "int",
-    capacity: "int",
+    room: "int",
     DIM: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCKS: tl.constexpr,
@@ -84,9 +84,9 @@ def score_tiles(
                 INNER,
             )
             if APPEND:
-                keys = _keys(found, tl.load(tie_order + rows, mask=there, other=0))
+                keys = _keys(found, tl.load(docid_rank + rows, mask=there, other=0))
                 chosen = there & ((found >= tl.load(bars + query)) | (tl.abs(found) == float("inf")) | (found != found))
-                _append(keys, chosen, counts + query, candidates + wide * capacity, capacity)
+                _append(keys, chosen, counts + query, candidates + wide * room, room)
             else:
                 tl.store(scores + wide * num_docs + rows, found, mask=there)
 
@@ -334,19 +334,19 @@ def _inner_products(
 
 
 @triton.jit
-def _keys(found: "Any", ties: "Any") -> "Any":
-    """Pack score and tie order into an integer that is greater for what ranks higher; see :mod:`.candidates`."""
+def _keys(found: "Any", docid_rank: "Any") -> "Any":
+    """Pack scores and docids as :func:`hypensearch.scoring.top_k.pack` does."""
     broken = (tl.abs(found) == float("inf")) | (found != found)
     found = tl.where(found == 0, 0.0, found)  # -0 equals 0
     bits = tl.where(broken, BROKEN, found.to(tl.int32, bitcast=True))
     ordered = tl.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
-    return (ordered.to(tl.int64) << 32) + (0xFFFFFFFF - ties.to(tl.int64))
+    return (ordered.to(tl.int64) << 32) + (0xFFFFFFFF - docid_rank.to(tl.int64))
 
 
 @triton.jit
-def _append(keys: "Any", chosen: "Any", count: "Any", candidates: "Any", capacity: "int") -> None:
+def _append(keys: "Any", chosen: "Any", count: "Any", candidates: "Any", room: "int") -> None:
     """Append the chosen keys where there is room, and count them all."""
     number = tl.sum(chosen.to(tl.int32))
     if number > 0:
         place = tl.atomic_add(count, number) + tl.cumsum(chosen.to(tl.int32)) - 1
-        tl.store(candidates + place, keys, mask=chosen & (place < capacity))
+        tl.store(candidates + place, keys, mask=chosen & (place < room))

@@ -23,8 +23,8 @@ from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.gpu.candidates import Candidates
-from hypensearch.scoring.precision import DTYPES
-from hypensearch.scoring.scorer import as_tensor
+from hypensearch.scoring.scorer import DTYPES, as_tensor
+from hypensearch.scoring.top_k import TopK
 
 logger = logging.getLogger(__name__)
 
@@ -143,25 +143,24 @@ class TritonScorer:
         self._launch_what_fits(vectors, scores=scores)
         return scores
 
-    def collect(self, vectors: Tensor | np.ndarray, tie_order: Tensor, candidates: Candidates) -> None:
+    def collect(self, first_row: int, vectors: Tensor | np.ndarray, candidates: Candidates) -> None:
         """Score documents and keep only those that reach their query's bar; nothing waits for the GPU.
 
+        :param first_row: Row of the first document.
         :param vectors: *Shape:* ``(num_docs, dim)``.
-        :param tie_order: What orders equal scores, smaller first, int32, *Shape:* ``(num_docs,)``.
         :param candidates: Where to keep them.
         """
         vectors = self._prepared(vectors)
+        docid_rank = candidates.best.docid_rank[first_row : first_row + len(vectors)]
         if not self._is_tuned:
-            unused = Candidates(len(self._q_nets), 1, 0, self.device)
+            unused = Candidates(TopK(len(self._q_nets), 1, docid_rank), 1)
             unused.bars.fill_(torch.inf)
-            self._tune(vectors, candidates=unused, tie_order=tie_order)
+            self._tune(vectors, candidates=unused, docid_rank=docid_rank)
         candidates.make_room(len(vectors))
-        self._launch_what_fits(vectors, candidates=candidates, tie_order=tie_order)
+        self._launch_what_fits(vectors, candidates=candidates, docid_rank=docid_rank)
 
     def _prepared(self, vectors: Tensor | np.ndarray) -> Tensor:
-        if isinstance(vectors, np.ndarray):
-            vectors = as_tensor(vectors)
-        return vectors.to(self.device, self.dtype).contiguous()
+        return as_tensor(vectors).to(self.device, self.dtype).contiguous()
 
     @property
     def rows_to_tune(self) -> int:
@@ -223,7 +222,7 @@ class TritonScorer:
         *,
         scores: Tensor | None = None,
         candidates: Candidates | None = None,
-        tie_order: Tensor | None = None,
+        docid_rank: Tensor | None = None,
     ) -> None:
         from hypensearch.scoring.gpu.kernels import score_tiles
 
@@ -247,10 +246,10 @@ class TritonScorer:
                 nothing if candidates is None else candidates.bars,
                 packed.widths if candidates is None else candidates.counts,
                 packed.widths if candidates is None else candidates.keys,
-                packed.widths if tie_order is None else tie_order,
+                packed.widths if docid_rank is None else docid_rank,
                 len(vectors),
                 len(self._q_nets),
-                0 if candidates is None else candidates.capacity,
+                0 if candidates is None else candidates.room,
                 **constants(config, self.dtype, tiling, append=candidates is not None, interpreted=not vectors.is_cuda),
                 num_warps=tiling.warps,
                 num_stages=tiling.stages,

@@ -16,8 +16,9 @@ from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.models import QNetConfig
 from hypensearch.scoring.choice import Case, choose_scorer
-from hypensearch.scoring.gpu.candidates import Candidates, pack
+from hypensearch.scoring.gpu.candidates import Candidates
 from hypensearch.scoring.gpu.triton_scorer import MAX_WIDTH, Tiling, TritonScorer, tilings
+from hypensearch.scoring.top_k import TopK, pack
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors, save_index
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -84,9 +85,9 @@ def test_the_kernel_packs_and_appends_what_reaches_the_bar() -> None:
     vectors[20] = vectors[3]
     scorer = TritonScorer(q_nets, DEVICE, "fp32", tiling=SMALL)
     scores, order = scorer.score(vectors), torch.randperm(50, generator=torch.Generator().manual_seed(0)).int()
-    found = Candidates(3, 5, 50, DEVICE)
+    found = Candidates(TopK(3, 5, order.to(DEVICE)), 50)
     found.bars.copy_(scores.median(1).values)
-    scorer.collect(vectors, order.to(DEVICE), found)
+    scorer.collect(0, vectors, found)
     wanted = pack(scores.cpu(), order)
     for query in range(3):
         reaching = wanted[query][scores[query].cpu() >= found.bars[query].cpu()]
