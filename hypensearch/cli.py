@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import functools
 import io
 import logging
 import os
@@ -200,27 +201,33 @@ def add_model_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGrou
     )
 
 
-def add_refused_flags(parser: argparse.ArgumentParser, refused: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
-    """Add flags of Pyserini that mean nothing here, so that they are answered with a reason; they have no help.
+class _Refused(argparse.Action):
+    """Ends the command with a reason, unless the flag's value changes nothing."""
 
-    :param refused: Flag to the values that change nothing, and why others are refused.
-    """
-    for flag, (harmless, _) in refused.items():
-        if harmless == (False,):
-            parser.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
-        else:
-            kind = int if 0 in harmless else str
-            parser.add_argument(flag, type=kind, default=None, help=argparse.SUPPRESS)
+    def __init__(self, harmless: Sequence[Any], reason: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._harmless, self._reason = harmless, reason
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: object, flag: str | None = None) -> None:
+        if values not in self._harmless:
+            parser.error(f"{self.option_strings[0]} has no meaning here: {self._reason}")
 
 
-def check_refused_flags(args: argparse.Namespace, refused: Mapping[str, tuple[tuple[Any, ...], str]]) -> None:
-    """Refuse the flags of :func:`add_refused_flags` where they would change something.
+def add_refused_flags(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+    refused: Mapping[str, tuple[tuple[Any, ...], str]],
+    help: str = argparse.SUPPRESS,
+) -> None:
+    """Add flags of Pyserini that mean nothing here, so that they are answered with a reason.
 
-    :raises HypensearchError: Names the flag, and why.
+    :param refused: Flag to the values that change nothing (False alone: a switch), and why others are refused.
     """
     for flag, (harmless, reason) in refused.items():
-        if getattr(args, flag.removeprefix("--").replace("-", "_")) not in harmless:
-            raise HypensearchError(f"{flag} has no meaning here: {reason}")
+        action: Any = functools.partial(_Refused, harmless, reason)
+        if harmless == (False,):
+            parser.add_argument(flag, action=action, nargs=0, help=help)
+        else:
+            parser.add_argument(flag, action=action, type=int if 0 in harmless else str, help=help)
 
 
 def positive_int(text: str) -> int:

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where a search's time goes: whoever does the work names its stage, whoever asks adds the seconds up.
+"""Where a search's time goes: workers label their stage, the caller's clock sums time per stage.
 
 A stage inside of another one interrupts it, so that the seconds of all stages add up to the time that passed. On a GPU
 a stage's work may still be under way when it ends; the stage that waits for it is charged.
@@ -9,7 +9,7 @@ a stage's work may still be under way when it ends; the stage that waits for it 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -20,36 +20,34 @@ STAGES = ("encode", "generate", "search", "score", "output")
 class StageClock:
     """Seconds by stage, of one thread."""
 
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(STAGES, 0.0)
+    def __init__(self, stages: Sequence[str] = STAGES) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
         self._open: list[str] = []
         self._since = 0.0
 
-    def enter(self, name: str) -> None:
-        """Begin a stage; the one that is under way is interrupted."""
-        self._charge()
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Charge what happens inside to a stage."""
+        self.charge()
         self._open.append(name)
+        try:
+            yield
+        finally:
+            self.charge()
+            self._open.pop()
 
-    def leave(self) -> None:
-        """End the stage that began last."""
-        self._charge()
-        self._open.pop()
-
-    def pause(self) -> None:
-        """Stop counting: another clock goes on."""
-        self._charge()
-
-    def resume(self, seconds: Mapping[str, float]) -> None:
-        """Count again, what the other clock counted included."""
-        self._since = time.perf_counter()
-        for name, value in seconds.items():
-            self.seconds[name] += value
-
-    def _charge(self) -> None:
+    def charge(self) -> None:
+        """Charge the time since the last call to the stage that is under way."""
         now = time.perf_counter()
         if self._open:
             self.seconds[self._open[-1]] += now - self._since
         self._since = now
+
+    def add(self, inner: StageClock) -> None:
+        """Resume counting after a clock that ran inside, whose seconds count here as well."""
+        self._since = time.perf_counter()
+        for name, seconds in inner.seconds.items():
+            self.seconds[name] += seconds
 
 
 _clock: ContextVar[StageClock | None] = ContextVar("clock", default=None)
@@ -57,7 +55,7 @@ _clock: ContextVar[StageClock | None] = ContextVar("clock", default=None)
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Charge what happens inside to a stage; costs next to nothing when nobody asks.
+    """Charge what happens inside to a stage; costs next to nothing without a clock.
 
     :param name: One of :data:`STAGES`.
     """
@@ -65,11 +63,8 @@ def stage(name: str) -> Iterator[None]:
     if clock is None:
         yield
         return
-    clock.enter(name)
-    try:
+    with clock.stage(name):
         yield
-    finally:
-        clock.leave()
 
 
 @contextmanager
@@ -77,11 +72,11 @@ def clocked() -> Iterator[StageClock]:
     """Collect the stages of what happens inside, in this thread, for the clock around it as well."""
     outer, clock = _clock.get(), StageClock()
     if outer is not None:
-        outer.pause()
+        outer.charge()
     token = _clock.set(clock)
     try:
         yield clock
     finally:
         _clock.reset(token)
         if outer is not None:
-            outer.resume(clock.seconds)
+            outer.add(clock)

@@ -59,7 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"cli", "device", "exhaustive", "flat", "formats", "graph", "models", "pyserini.bridge", "scoring", "stages"}
     | {"surrogate", "threads", "topics"},
     "pyserini": BASE | {"cli", "device", "flat", "formats", "models", "pyserini.bridge", "search"},
-    "rerank": BASE | {"cli", "device", "flat", "formats", "graph", "models", "scoring", "search", "topics"},
+    "rerank": BASE
+    | {"cli", "device", "encode", "flat", "formats", "graph", "models", "scoring", "search", "stages", "topics"},
     "eval": BASE | {"cli", "formats", "qrels"},
     "bench": BASE
     | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "scoring", "search", "stages"}

@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from hypensearch.encode.options import EncodingOptions, OutputOptions
+from hypensearch.encode.texts import DocumentEncoder, encode_texts
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import BadRow, FlatIndexWriter, Manifest
 from hypensearch.flat.manifest import POSITION_DTYPE
@@ -29,73 +29,10 @@ from hypensearch.formats.corpus import CorpusPosition, Document, TextRule, corpu
 from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
 from hypensearch.progress import CorpusBar
-from hypensearch.threads import on_cores
 
 logger = logging.getLogger(__name__)
 
-WINDOW_ROWS = 2048
 WINDOW_BYTES = 64 * 2**20
-
-
-class DocumentEncoder(Protocol):
-    """What encodes: a model of :mod:`hypensearch.models`, or anything like it."""
-
-    name: str
-    revision: str | None
-
-    @property
-    def kind(self) -> str:
-        """``"hypencoder"`` or ``"biencoder"``."""
-
-    @property
-    def dim(self) -> int:
-        """Size of a document vector."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Identifies the weights."""
-
-    def encode_documents(self, texts: Sequence[str], *, max_length: int = 256) -> np.ndarray:
-        """Encode one padded batch, shape ``(len(texts), dim)``, float32.
-
-        An encoder whose ``concurrent_batches`` is more than 1 is given so many batches at a time, each by a thread.
-        """
-
-
-@dataclass(frozen=True)
-class EncodingOptions:
-    """How it is encoded.
-
-    :param batch_size: Texts in a batch.
-    :param max_length: Tokens kept of each text.
-    :param prefix: Put before every text, with a space.
-    :param sort_by_length: Sort windows by length. Batches keep the corpus' order without, as the released code has it.
-    :param window_rows: Documents in a window; what is lost at most by a kill.
-    :param model_facts: Kept in the manifest with the model: what to load it with, its precision.
-    """
-
-    batch_size: int = 64
-    max_length: int = 256
-    prefix: str | None = None
-    sort_by_length: bool = True
-    window_rows: int = WINDOW_ROWS
-    model_facts: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """What is written.
-
-    :param dtype: Stored type of the vectors, "float32" or "float16".
-    :param store_documents: Keep the documents in the index.
-    :param to_faiss: Write Pyserini's ``index`` and ``docid`` beside it.
-    :param overwrite: Replace an index.
-    """
-
-    dtype: str = "float32"
-    store_documents: bool = False
-    to_faiss: bool = False
-    overwrite: bool = False
 
 
 def encode_corpus(
@@ -346,53 +283,10 @@ def _check_repeated(window: list[Document], repeated: tuple[int, int] | None, nu
 def _encode_window(
     window: list[Document], encoder: DocumentEncoder, encoding: EncodingOptions, bar: CorpusBar
 ) -> np.ndarray:
-    """Encode a window, longest texts first, and give its vectors in corpus order, shape ``(len(window), dim)``."""
-    order = list(range(len(window)))
-    if encoding.sort_by_length:
-        order.sort(key=lambda row: -len(window[row].text))
-    vectors = np.empty((len(window), encoder.dim), dtype=np.float32)
-    caller, done = threading.get_ident(), deque[tuple[int, int]]()
+    def done(rows: Sequence[int]) -> None:
+        bar.add(len(rows), sum(window[row].length for row in rows))
 
-    def draw() -> None:
-        while done:
-            bar.add(*done.popleft())
-
-    def encode(start: int) -> None:
-        rows = order[start : start + encoding.batch_size]
-        texts = [_with_prefix(window[row].text, encoding.prefix) for row in rows]
-        vectors[rows] = _encode_batch(texts, encoder, encoding)
-        done.append((len(rows), sum(window[row].length for row in rows)))
-        if threading.get_ident() == caller:  # where drawing fails in another thread, tqdm never gives its lock back
-            draw()
-
-    starts = range(0, len(order), encoding.batch_size)
-    if (at_once := getattr(encoder, "concurrent_batches", 1)) > 1:
-        on_cores(at_once, encode, starts)
-        draw()
-    else:
-        for start in starts:
-            encode(start)
-    return vectors
-
-
-def _encode_batch(texts: list[str], encoder: DocumentEncoder, encoding: EncodingOptions) -> np.ndarray:
-    """Encode a batch; one too large for the device is halved."""
-    try:
-        return encoder.encode_documents(texts, max_length=encoding.max_length)
-    except RuntimeError as error:  # torch.cuda.OutOfMemoryError is one
-        if "out of memory" not in str(error).lower():
-            raise
-    if len(texts) == 1 or not encoding.sort_by_length:
-        raise HypensearchError(
-            f"out of memory on a batch of {len(texts)} texts (--batch-size {encoding.batch_size}, --max-length "
-            f"{encoding.max_length}); lower one of them"
-        )
-    half = len(texts) // 2
-    return np.concatenate([_encode_batch(part, encoder, encoding) for part in (texts[:half], texts[half:])])
-
-
-def _with_prefix(text: str, prefix: str | None) -> str:
-    return f"{prefix} {text}" if prefix else text
+    return encode_texts([document.text for document in window], encoder, encoding, done)
 
 
 def _append(

@@ -78,7 +78,6 @@ def _encode_queries(args: argparse.Namespace) -> None:
     from hypensearch.models.stored import architecture_facts
     from hypensearch.topics import load_topics
 
-    cli.check_refused_flags(args, _REFUSED)
     check_may_write(args.output)
     topics = load_topics(args.topics, args.topics_format)
     device = resolve_device(args.device)

@@ -5,7 +5,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hypensearch.rerank.reranker import Reranker, RerankOptions, RerankStats
+    from hypensearch.rerank.options import RerankOptions
+    from hypensearch.rerank.reranker import Reranker, RerankStats
 
 __all__ = ["RerankOptions", "RerankStats", "Reranker"]
 

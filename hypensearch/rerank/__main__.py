@@ -11,17 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hypensearch import cli
+from hypensearch.encode.flags import add_text_flags, text_rule
+from hypensearch.encode.options import EncodingOptions
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.ids import with_ids_of
+from hypensearch.formats.topics import TOPICS_FORMAT_HELP
 from hypensearch.hits import Hit
+from hypensearch.options import add_flags, from_args
 from hypensearch.progress import progress_bar
-from hypensearch.rerank.flags import build_parser, check
+from hypensearch.rerank.options import RerankOptions
+from hypensearch.search.flags import add_encoder_flags, add_run_flags, check_shared
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
 
 if TYPE_CHECKING:
-    from hypensearch.rerank.reranker import Reranker, RerankOptions
-    from hypensearch.rerank.texts import Texts
+    from hypensearch.rerank.reranker import Reranker
 
 logger = logging.getLogger(__name__)
 
@@ -35,19 +38,67 @@ def main(argv: Sequence[str] | None = None) -> int:
     return cli.run(lambda: _rerank(args), threads=cli.threads_of(args))
 
 
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command's parser; the flags of topics, run and encoder are those of the search."""
+    parser = cli.CommandParser(
+        prog="python -m hypensearch.rerank",
+        description="Rerank the candidates of a run with q-nets: by the vectors of an index, or without one by "
+        "encoding the candidates' texts.",
+    )
+    add = parser.add_argument_group("what to rerank").add_argument
+    add("--run", required=True, help="first stage's run in TREC's or MS MARCO's form, .gz too")
+    add("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    add("--topics-format", default="default", help=TOPICS_FORMAT_HELP)
+    add("--output", required=True, help="run file to write")
+    add("--index", help="index folder, or the name of a prebuilt index, with the candidates' vectors")
+    add("--corpus", help="without --index: JSONL file or folder with the candidates' texts")
+    add(
+        "--sparse-index",
+        help="without --index: Lucene index with the candidates' texts, a folder or the name of a prebuilt one "
+        "(needs Pyserini)",
+    )
+    add_flags(parser.add_argument_group("how to rerank"), RerankOptions)
+    add_run_flags(parser.add_argument_group("the run"))
+    add_encoder_flags(parser.add_argument_group("the query encoder"))
+    scoring = parser.add_argument_group("scoring")
+    scoring.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    scoring.add_argument("--batch-size", type=cli.positive_int, default=1, help="topics encoded together")
+    cli.add_threads_flag(scoring)
+    texts = parser.add_argument_group("encoding of candidates, without --index")
+    texts.add_argument("--cache", metavar="FOLDER", help="keep the vectors there, so that no document is encoded again")
+    add_text_flags(texts)
+    texts.add_argument("--doc-max-length", type=cli.positive_int, default=256, help="tokens kept of a document")
+    texts.add_argument("--doc-batch-size", type=cli.positive_int, default=64, help="documents encoded at a time")
+    texts.add_argument("--bf16", action="store_true", help="encode documents in bfloat16")
+    return parser
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Check the flags against each other."""
+    check_shared(args)
+    given = [flag for flag in ("index", "corpus", "sparse_index") if getattr(args, flag)]
+    if len(given) != 1:
+        found = " and ".join(f"--{flag.replace('_', '-')}" for flag in given) or "none of them"
+        raise HypensearchError(
+            f"vectors or texts of the candidates come from one of --index, --corpus and --sparse-index: found {found}"
+        )
+    if args.index and args.cache:
+        raise HypensearchError("--cache keeps the vectors of candidates that are encoded: leave it out with --index")
+    if not args.index and not args.encoder:
+        raise HypensearchError("--encoder is missing: it encodes the candidates, and the topics")
+
+
 def _rerank(args: argparse.Namespace) -> None:
     from hypensearch.formats.run import read_run
     from hypensearch.topics import load_topics
 
-    check(args)
+    _check(args)
     check_output(args.output)
-    options = _options(args)
-    options.check()
     run = read_run(args.run)
     topics = _topics_of_run(args, load_topics(args.topics, args.topics_format), run)
     if args.remove_query:
         run = {topic: [hit for hit in hits if hit.docid != topic] for topic, hits in run.items()}
-    with _reranker(args, options) as reranker:
+    with _reranker(args) as reranker:
         if not args.encoded_queries:
             reranker.query_encoder  # noqa: B018 -- loaded here, before anything is timed
         stored = StoredQueries(args.encoded_queries, topics, reranker) if args.encoded_queries else None
@@ -57,26 +108,10 @@ def _rerank(args: argparse.Namespace) -> None:
         print(_summary(args, reranker))
 
 
-def _options(args: argparse.Namespace) -> RerankOptions:
-    from hypensearch.rerank.reranker import RerankOptions
-
-    return RerankOptions(
-        depth=args.depth,
-        alpha=args.alpha,
-        normalization=args.normalization,
-        gar=args.gar,
-        gar_batch=args.gar_batch,
-        gar_neighbours=args.gar_neighbours,
-        graph=args.graph,
-        missing=args.missing,
-        backfill=args.backfill,
-    )
-
-
 def _topics_of_run(
     args: argparse.Namespace, topics: Mapping[str, str], run: Mapping[str, Sequence[Hit]]
 ) -> dict[str, str]:
-    """Give the topics that the run has candidates for, in the topics' order, by the run's ids."""
+    """Return the topics that the run has candidates for, in the topics' order, by the run's ids."""
     topics = with_ids_of(run, topics, args.topics)
     common = {topic: text for topic, text in topics.items() if topic in run}
     if not common:
@@ -92,32 +127,25 @@ def _topics_of_run(
     return common
 
 
-def _reranker(args: argparse.Namespace, options: RerankOptions) -> Reranker:
+def _reranker(args: argparse.Namespace) -> Reranker:
     from hypensearch.rerank.reranker import Reranker
-    from hypensearch.rerank.vectors import DocumentEncoding
+    from hypensearch.rerank.texts import CorpusTexts, LuceneTexts
 
+    shared = {name: getattr(args, name) for name in ("device", "max_length", "width", "backbone_config")}
+    options = from_args(RerankOptions, args)
     if args.index:
-        reranker = Reranker.from_index(
-            _index_folder(args.index),
-            args.encoder,
-            device=args.device,
-            max_length=args.max_length,
-            width=args.width,
-            backbone_config=args.backbone_config,
-            options=options,
-        )
+        reranker = Reranker.from_index(_index_folder(args.index), args.encoder, options=options, **shared)
     else:
+        rule = text_rule(args)
         reranker = Reranker.from_texts(
-            _texts(args),
+            CorpusTexts(args.corpus, rule) if args.corpus else LuceneTexts(args.sparse_index, rule),
             args.encoder,
-            device=args.device,
-            max_length=args.max_length,
-            width=args.width,
-            backbone_config=args.backbone_config,
             options=options,
             cache=args.cache,
-            encoding=DocumentEncoding(args.doc_max_length, args.doc_batch_size, args.bf16),
+            encoding=EncodingOptions(batch_size=args.doc_batch_size, max_length=args.doc_max_length),
+            bf16=args.bf16,
             show_progress=True,
+            **shared,
         )
     if args.encoder_class in ("hypencoder", "biencoder") and reranker.query_encoder.kind != args.encoder_class:
         raise HypensearchError(
@@ -132,18 +160,6 @@ def _index_folder(index: str) -> str:
     from hypensearch.flat.prebuilt import find_prebuilt_index
 
     return os.fspath(find_prebuilt_index(index))
-
-
-def _texts(args: argparse.Namespace) -> Texts:
-    from hypensearch.rerank.texts import CorpusTexts, LuceneTexts
-
-    rule = TextRule(
-        fields=tuple(args.fields),
-        docid_field=args.docid_field,
-        delimiter=args.delimiter.replace("\\n", "\n"),  # a shell passes \n as two letters
-        title_field=None if args.no_title else "title",
-    )
-    return CorpusTexts(args.corpus, rule) if args.corpus else LuceneTexts(args.sparse_index, rule)
 
 
 def _rerank_batches(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import TextRule, corpus_files, read_corpus, text_of
@@ -15,23 +15,8 @@ from hypensearch.search.lucene_documents import LuceneDocuments
 _READ_AT_ONCE = 1000
 
 
-class Texts(Protocol):
-    """Texts by docid."""
-
-    where: str
-
-    def facts(self) -> dict[str, Any]:
-        """Say what the texts depend on, as JSON can hold it."""
-
-    def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Give the docids and texts of those documents that exist, in any order."""
-
-    def close(self) -> None:
-        """Let go of files."""
-
-
 class CorpusTexts:
-    """Texts of a corpus, which is gone through once for each call.
+    """Texts of a corpus, which is read once for each call.
 
     :param path: A JSONL file or a folder of them.
     :param rule: Which text.
@@ -44,16 +29,13 @@ class CorpusTexts:
         self._files = corpus_files(path)
 
     def facts(self) -> dict[str, Any]:
-        """Name the files, their sizes and times of change."""
-        stats = [os.stat(file) for file in self._files]
-        files = [
-            [os.path.basename(file), stat.st_size, stat.st_mtime_ns]
-            for file, stat in zip(self._files, stats, strict=True)
-        ]
+        """Return what the texts depend on, as JSON can hold it: the files, their sizes and times of change."""
+        stats = [(os.path.basename(file), os.stat(file)) for file in self._files]
+        files = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
         return {"corpus": files, "rule": _facts(self._rule)}
 
     def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Give the texts of documents.
+        """Return the docids and texts of those documents that exist, in any order.
 
         :raises HypensearchError: When a document of the corpus is broken, or a wanted one comes twice.
         """
@@ -87,34 +69,35 @@ class LuceneTexts:
         self._documents = LuceneDocuments(index)
 
     def facts(self) -> dict[str, Any]:
-        """Name the index and its number of documents; of a folder, also its state."""
+        """Return what the texts depend on: the index's name and number of documents; of a folder, also its state."""
         names = os.listdir(self.where) if os.path.isdir(self.where) else []
-        state = sorted(name for name in names if name.startswith("segments"))
         return {
             "lucene": os.path.basename(os.path.normpath(self.where)),
             "documents": self._documents.num_docs,
-            "state": state,
+            "state": sorted(name for name in names if name.startswith("segments")),
             "rule": _facts(self._rule),
         }
 
     def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
-        """Give the texts of documents.
+        """Return the docids and texts of those documents that exist, in any order.
 
         :raises HypensearchError: When the index stores no texts, or they lack a field.
         """
-        wanted, threads = sorted(docids), os.cpu_count() or 1
+        wanted = sorted(docids)
         for start in range(0, len(wanted), _READ_AT_ONCE):
-            found = self._documents.read_all(wanted[start : start + _READ_AT_ONCE], threads)
+            found = self._documents.read_all(wanted[start : start + _READ_AT_ONCE], os.cpu_count() or 1)
             for docid, document in found.items():
                 try:
-                    text = text_of(document.raw(), self._rule)
+                    yield docid, text_of(document.raw(), self._rule)
                 except HypensearchError as error:
                     raise HypensearchError(f"{self.where}: document {docid!r}: {error}") from None
-                yield docid, text
 
     def close(self) -> None:
         """Let go of the index."""
         self._documents.close()
+
+
+Texts = CorpusTexts | LuceneTexts
 
 
 def _facts(rule: TextRule) -> list[Any]:

@@ -1,84 +1,72 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where candidates' vectors come from: a vector index, or texts that are encoded when they are asked for."""
+"""Where candidates' vectors come from, with the model that makes them: an index, or texts encoded on demand.
+
+Both have the same methods; documents are prepared before they are asked for, many at a time.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
+import torch
 
 from hypensearch.device import autocast
+from hypensearch.encode.options import EncodingOptions
+from hypensearch.encode.texts import encode_texts
+from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
+from hypensearch.flat.model import IndexModel
+from hypensearch.models.dual_encoder import DualEncoder
 from hypensearch.progress import progress_bar
+from hypensearch.rerank.texts import Texts
 from hypensearch.rerank.vector_cache import VectorCache
 
-if TYPE_CHECKING:
-    from hypensearch.models.dual_encoder import DualEncoder
-    from hypensearch.rerank.texts import Texts
-
-
-class Vectors(Protocol):
-    """Document vectors by docid."""
-
-    where: str
-
-    @property
-    def dim(self) -> int:
-        """Size of a document vector."""
-
-    def prepare(self, docids: Iterable[str]) -> int:
-        """Have the vectors of some documents, those that do not exist left out; gives how many were made for it."""
-
-    def rows_of(self, docids: Sequence[str]) -> np.ndarray:
-        """Give the rows of documents that were prepared, -1 for those that do not exist; int64."""
-
-    def docid(self, row: int) -> str:
-        """Give the docid of a row."""
-
-    def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Give the vectors of rows, float32, *Shape:* ``(len(rows), dim)``."""
-
-    def close(self) -> None:
-        """Let go of files."""
+_WINDOW_BATCHES = 32
 
 
 class IndexVectors:
     """The vectors of an index.
 
     :param index: The index, which is closed with them.
+    :param model: The model that made it.
     """
 
-    def __init__(self, index: FlatIndex) -> None:
-        self.where = index.folder
-        self._index = index
+    def __init__(self, index: FlatIndex, model: IndexModel) -> None:
+        self.where, self.dim = index.folder, index.dim
+        self.given_encoder, self.check_made_by = model.given, model.check_made_by
+        self._index, self._model = index, model
         self._rows: dict[str, int] = {}
 
     @property
-    def dim(self) -> int:
-        """Size of a document vector."""
-        return self._index.dim
+    def model(self) -> DualEncoder:
+        """The model, loaded on first use."""
+        return self._model.model
 
     def prepare(self, docids: Iterable[str]) -> int:
-        """Look up the rows of documents, all at once."""
+        """Look up the rows of documents, all at once.
+
+        :return: How many documents were encoded for it: none.
+        """
         missing = [docid for docid in dict.fromkeys(docids) if docid not in self._rows]
         self._rows.update(zip(missing, self._index.rows_of(missing).tolist(), strict=True))
         return 0
 
     def rows_of(self, docids: Sequence[str]) -> np.ndarray:
-        """Give the rows of documents that were prepared, -1 for those that are not in the index."""
+        """Return the rows of documents that were prepared, -1 for those that do not exist; int64."""
         return np.array([self._rows[docid] for docid in docids], dtype=np.int64)
 
     def docid(self, row: int) -> str:
-        """Give the docid of a row."""
+        """Return the docid of a row."""
         return self._index.docid(row)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Give the vectors of rows."""
+        """Return the vectors of rows, float32, *Shape:* ``(len(rows), dim)``."""
         return self._index.vectors(rows)
 
     def close(self) -> None:
@@ -86,27 +74,14 @@ class IndexVectors:
         self._index.close()
 
 
-@dataclass(frozen=True)
-class DocumentEncoding:
-    """How documents are encoded.
-
-    :param max_length: Tokens kept of a text.
-    :param batch_size: Texts encoded at a time.
-    :param bf16: Encode under bfloat16 autocast: faster on processors that have it.
-    """
-
-    max_length: int = 256
-    batch_size: int = 64
-    bf16: bool = False
-
-
 class EncodedVectors:
-    """Vectors made of texts when they are asked for, each document's once.
+    """Vectors made of texts when they are needed, each document's once.
 
     :param texts: The texts.
     :param model: The encoder.
     :param cache: Folder that keeps the vectors for later calls; None for a temporary one.
     :param encoding: How documents are encoded.
+    :param bf16: Encode under bfloat16 autocast: faster on processors that have it.
     :param show_progress: Draw a progress bar on stderr.
     :raises HypensearchError: When the cache was made of other texts or by another encoder.
     """
@@ -117,49 +92,69 @@ class EncodedVectors:
         model: DualEncoder,
         *,
         cache: str | None = None,
-        encoding: DocumentEncoding | None = None,
+        encoding: EncodingOptions | None = None,
+        bf16: bool = False,
         show_progress: bool = False,
     ) -> None:
-        self.where = texts.where
+        self.where, self.dim, self.model = texts.where, model.dim, model
         self._texts = texts
-        self._model = model
-        self._encoding = encoding or DocumentEncoding()
-        self._show_progress = show_progress
+        self._encoding, self._bf16, self._show_progress = encoding or EncodingOptions(), bf16, show_progress
         self._temporary = tempfile.TemporaryDirectory(prefix="hypensearch-") if cache is None else None
         folder = Path(self._temporary.name, "vectors") if self._temporary else Path(cache or "")
-        self._cache = VectorCache(folder, dim=model.dim, facts=self._facts())
+        facts = {
+            "encoder": model.fingerprint,
+            "max_length": self._encoding.max_length,
+            "precision": "bfloat16" if bf16 else "float32",
+            "texts": texts.facts(),
+        }
+        self._cache = VectorCache(folder, dim=model.dim, facts=facts)
         self._absent: set[str] = set()
 
-    @property
-    def dim(self) -> int:
-        """Size of a document vector."""
-        return self._model.dim
+    def given_encoder(self) -> DualEncoder:
+        """Return the model."""
+        return self.model
+
+    def check_made_by(self, model: Mapping[str, Any], what: str) -> None:
+        """Refuse q-nets of another model; see :meth:`IndexModel.check_made_by`."""
+        if model.get("fingerprint") != self.model.fingerprint:
+            raise HypensearchError(
+                f"candidates are encoded by {self.model.name} (document encoder {self.model.fingerprint[:8]}), but "
+                f"{what} is {model.get('name')} ({str(model.get('fingerprint'))[:8]}): name the right --encoder"
+            )
 
     def prepare(self, docids: Iterable[str]) -> int:
-        """Encode the documents that have no vector yet; the texts are gone through once."""
+        """Encode the documents that have no vector yet; the texts are read once.
+
+        :return: How many documents were encoded.
+        """
         missing = {docid for docid in docids if docid not in self._cache and docid not in self._absent}
         if not missing:
             return 0
         before = len(self._cache)
-        bar = progress_bar(len(missing), unit="document", description="encoding", show=self._show_progress)
-        with self._cache, bar:
-            for window in _windows(self._texts.read(missing), self._encoding.batch_size * 32):
-                for batch, vectors in self._encode(window):
-                    self._cache.append(batch, vectors)
-                    bar.update(len(batch))
+        with (
+            self._cache,
+            progress_bar(len(missing), unit="document", description="encoding", show=self._show_progress) as bar,
+            autocast(self.model.device, torch.bfloat16, enabled=self._bf16),
+        ):
+            documents = iter(self._texts.read(missing))
+            while window := list(islice(documents, _WINDOW_BATCHES * self._encoding.batch_size)):
+                window.sort(key=lambda document: (-len(document[1]), document[0]))
+                texts = [text for _, text in window]
+                vectors = encode_texts(texts, self.model, self._encoding, lambda rows: bar.update(len(rows)))
+                self._cache.append([docid for docid, _ in window], vectors)
         self._absent |= {docid for docid in missing if docid not in self._cache}
         return len(self._cache) - before
 
     def rows_of(self, docids: Sequence[str]) -> np.ndarray:
-        """Give the rows of documents that were prepared, -1 for those without a text."""
+        """Return the rows of documents that were prepared, -1 for those that do not exist; int64."""
         return np.array([self._cache.row_of(docid) for docid in docids], dtype=np.int64)
 
     def docid(self, row: int) -> str:
-        """Give the docid of a row."""
+        """Return the docid of a row."""
         return self._cache.docid(row)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """Give the vectors of rows."""
+        """Return the vectors of rows, float32, *Shape:* ``(len(rows), dim)``."""
         return self._cache.take(rows)
 
     def close(self) -> None:
@@ -169,34 +164,5 @@ class EncodedVectors:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    def _encode(self, window: list[tuple[str, str]]) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Encode texts of about equal length together, longest first."""
-        import torch
 
-        window = sorted(window, key=lambda document: (-len(document[1]), document[0]))
-        for start in range(0, len(window), self._encoding.batch_size):
-            batch = window[start : start + self._encoding.batch_size]
-            with autocast(self._model.device, torch.bfloat16, enabled=self._encoding.bf16):
-                vectors = self._model.encode_documents(
-                    [text for _, text in batch], max_length=self._encoding.max_length
-                )
-            yield [docid for docid, _ in batch], vectors
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "encoder": self._model.fingerprint,
-            "max_length": self._encoding.max_length,
-            "precision": "bfloat16" if self._encoding.bf16 else "float32",
-            "texts": self._texts.facts(),
-        }
-
-
-def _windows(documents: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    window: list[tuple[str, str]] = []
-    for document in documents:
-        window.append(document)
-        if len(window) == size:
-            yield window
-            window = []
-    if window:
-        yield window
+Vectors = IndexVectors | EncodedVectors

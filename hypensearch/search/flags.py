@@ -13,7 +13,6 @@ from hypensearch.cli import (
     add_model_arguments,
     add_refused_flags,
     add_threads_flag,
-    check_refused_flags,
     positive_int,
 )
 from hypensearch.errors import HypensearchError
@@ -97,7 +96,6 @@ def check(args: argparse.Namespace) -> None:
 
     :raises HypensearchError: Names the flag, and why.
     """
-    check_refused_flags(args, _REFUSED)
     _check_interactive(args)
     check_shared(args)
     if args.searcher not in SEARCHERS:

@@ -24,7 +24,7 @@ from hypensearch.verify.findings import Finding
 if TYPE_CHECKING:
     import torch
 
-    from hypensearch.encode.encode_corpus import DocumentEncoder, EncodingOptions
+    from hypensearch.encode import DocumentEncoder, EncodingOptions
 
 _OF_THE_MODEL = ("name", "revision", "fingerprint", "kind", "dim", "max_length", "prefix")
 
@@ -41,7 +41,7 @@ def repair_index(
     :return: The new manifest, and whether every file is byte for byte what it was.
     :raises HypensearchError: When the corpus or the model is not the one the index was made of.
     """
-    from hypensearch.encode.encode_corpus import OutputOptions, encode_corpus
+    from hypensearch.encode import OutputOptions, encode_corpus
 
     manifest = read_manifest(folder)
     record = _only_shard(folder, manifest)
@@ -134,7 +134,7 @@ def _check_corpus(folder: str, record: ShardRecord, path: str, text: TextRule, w
 
 
 def _encoding(manifest: Manifest, how: dict[str, Any]) -> EncodingOptions:
-    from hypensearch.encode.encode_corpus import EncodingOptions
+    from hypensearch.encode import EncodingOptions
 
     model = manifest.model or {}
     return EncodingOptions(

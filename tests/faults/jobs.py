@@ -20,8 +20,7 @@ import torch
 
 from hypensearch import cli
 from hypensearch.__main__ import COMMANDS
-from hypensearch.encode import encode_corpus
-from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions
+from hypensearch.encode import EncodingOptions, OutputOptions, encode_corpus
 from hypensearch.flat import FlatIndex
 from hypensearch.flat.join import join_indexes
 from hypensearch.formats.files import sha256_of

@@ -186,7 +186,7 @@ def test_documents_that_are_missing(collection: Collection, tmp_path: Path) -> N
     assert docids(other.rerank("--missing", "drop")) == plain
     kept = docids(other.rerank("--missing", "keep"))
     assert kept == {**plain, "7": [*plain["7"], "nowhere"], "3": [*plain["3"], "elsewhere"]}
-    assert "--missing maybe: wanted error, drop or keep" in other.refuse("--missing", "maybe")
+    assert "argument --missing: invalid choice: 'maybe'" in other.refuse("--missing", "maybe")
 
 
 def test_only_missing_documents(collection: Collection, tmp_path: Path) -> None:
@@ -301,8 +301,8 @@ def test_a_document_that_comes_twice(collection: Collection, tmp_path: Path) -> 
         ([], ["--corpus", "c", "--index", "i"], "found --index and --corpus"),
         ([], ["--corpus", "c"], "--encoder is missing"),
         (["--cache", "x"], None, "--cache keeps the vectors of candidates that are encoded"),
-        (["--alpha", "1.5"], None, "--alpha 1.5: wanted 0 (the q-net alone) to 1"),
-        (["--normalization", "softmax"], None, "--normalization softmax: wanted min-max, z or none"),
+        (["--alpha", "1.5"], None, "argument --alpha: '1.5' is not a number of at least 0 and at most 1"),
+        (["--normalization", "softmax"], None, "argument --normalization: invalid choice: 'softmax'"),
         (["--output-format", "kilt"], None, "--output-format kilt repeats the topics' data points"),
         (["--encoder-class", "biencoder"], None, "--encoder-class biencoder: "),
         (["--gar", "--graph", "none"], None, "no such graph"),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -114,9 +115,12 @@ def test_our_own_flags_take_no_abbreviation_away() -> None:
         (["--pca-model", "p"], "do not fit the q-nets"),
     ],
 )
-def test_flags_without_meaning_are_refused_with_the_reason(words: list[str], reason: str) -> None:
-    with pytest.raises(HypensearchError, match=f"{words[0]} has no meaning here: .*{reason}"):
-        check(parse(*words))
+def test_flags_without_meaning_are_refused_with_the_reason(
+    words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(*words)
+    assert re.match(f"error: {words[0]} has no meaning here: .*{reason}", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

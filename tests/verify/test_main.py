@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from hypensearch.encode.encode_corpus import EncodingOptions, OutputOptions, encode_corpus
+from hypensearch.encode import EncodingOptions, OutputOptions, encode_corpus
 from hypensearch.flat import FlatIndex
 from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.q_nets import write_q_nets
@@ -99,13 +99,13 @@ def test_whatever_is_damaged_is_found_and_repaired(index: Path, name: str, how: 
 def test_sound_rows_are_not_encoded_again(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = sys.modules["hypensearch.encode.encode_corpus"]
     encoded: list[int] = []
-    really = module._encode_window  # type: ignore[attr-defined]
+    really = module.encode_texts
 
-    def counting(window, *args):  # type: ignore[no-untyped-def]
-        encoded.append(len(window))
-        return really(window, *args)
+    def counting(texts, *args):  # type: ignore[no-untyped-def]
+        encoded.append(len(texts))
+        return really(texts, *args)
 
-    monkeypatch.setattr(module, "_encode_window", counting)
+    monkeypatch.setattr(module, "encode_texts", counting)
     flip(shard_of(index) / "vectors.npy", 200 + 5 * 32 * 4)
     succeed("verify", index, "--repair")
     assert encoded == [4]
