@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_told: set[str] = set()  # what has been logged
+_logged: set[torch.dtype] = set()
 
 
 def resolve_device(name: str) -> torch.device:
@@ -42,18 +42,41 @@ def resolve_device(name: str) -> torch.device:
 
 
 def computes_in(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether a device has instructions for matrix products in a type.
+    """Whether a device has instructions for matrix products in a type.
 
-    A CPU without them does them one number after the other: on an AVX2 processor in 1/70 of the speed of float32.
+    A CPU without them multiplies one number after the other: on an AVX2 processor in 1/70 of the speed of float32.
     """
     import torch
 
-    if device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16):
-        return True
-    if not torch.backends.mkldnn.is_available():
-        return False
-    asked = "_is_mkldnn_bf16_supported" if dtype == torch.bfloat16 else "_is_mkldnn_fp16_supported"
-    return bool(getattr(torch.ops.mkldnn, asked)())
+    from hypensearch.onednn import has_instructions
+
+    return device.type != "cpu" or dtype not in (torch.bfloat16, torch.float16) or has_instructions(dtype)
+
+
+def usable_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute in: the wanted one, or float32 where the device has no instructions for it.
+
+    That is logged once, as a warning: float32 is more exact and, there, many times faster.
+    """
+    import torch
+
+    if computes_in(device, dtype):
+        return dtype
+    if dtype not in _logged:
+        _logged.add(dtype)
+        name = str(dtype).removeprefix("torch.")
+        logger.warning(
+            "This processor has no %s instructions: computing in float32, which is faster here and more exact", name
+        )
+    return torch.float32
+
+
+def usual_precision(device: torch.device) -> str:
+    """Return the default precision: "bf16" on a GPU with such tensor cores, else "fp32"."""
+    import torch
+
+    has_tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "bf16" if has_tensor_cores else "fp32"
 
 
 def autocast(device: torch.device, dtype: torch.dtype, *, enabled: bool) -> torch.autocast:
@@ -61,14 +84,6 @@ def autocast(device: torch.device, dtype: torch.dtype, *, enabled: bool) -> torc
     import torch
 
     return torch.autocast(device.type, dtype, enabled=enabled and usable_dtype(device, dtype) == dtype)
-
-
-def usual_precision(device: torch.device) -> str:
-    """Return what is computed in unless told otherwise: "bf16" on a GPU with such tensor cores, else "fp32"."""
-    import torch
-
-    has_tensor_cores = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
-    return "bf16" if has_tensor_cores else "fp32"
 
 
 @contextmanager
@@ -85,21 +100,3 @@ def float32_products(device: torch.device, dtype: torch.dtype) -> Iterator[None]
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def usable_dtype(device: torch.device, dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: the wanted one, or float32 where the device has no instructions for it.
-
-    Says so once, as a warning: float32 is more exact and, there, many times faster.
-    """
-    import torch
-
-    if computes_in(device, dtype):
-        return dtype
-    name = str(dtype).removeprefix("torch.")
-    if name not in _told:
-        _told.add(name)
-        logger.warning(
-            "This processor has no %s instructions: computing in float32, which is faster here and more exact", name
-        )
-    return torch.float32

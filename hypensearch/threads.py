@@ -4,8 +4,8 @@
 
 A matrix product that several threads share may add up in another order than one thread does, and all its threads wait
 for the slowest. So work is cut into pieces that do not depend on the number of threads, and each piece is computed on
-one core: the results are the same to the last bit for any number of threads, and on a busy machine nobody waits for a
-thread that has no core at the moment.
+one core: the results are the same to the last bit for any number of threads, and on a busy machine no thread waits for
+one that has no core at the moment.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ _SPINS = "10000"  # a fraction of a millisecond
 
 
 def wait_passively() -> None:
-    """Have OpenMP's threads sleep, not spin, while they wait for work: beside other programs spinning is very slow.
+    """Make OpenMP's threads sleep, not spin, while they wait for work: beside other programs spinning is very slow.
 
-    Those of GNU's OpenMP, which torch has on Linux, spin for a moment first: training gives them work again and again,
-    and takes longer without (docs/threads.md). Takes effect in processes that have not loaded torch yet, and where the
-    user has not chosen.
+    Threads of GNU's OpenMP, which torch has on Linux, spin for a moment first: training, which gives them work again
+    and again, takes longer without (docs/threads.md). Has no effect once torch is loaded, or where the user has chosen.
     """
     if "torch" not in sys.modules and _WAITING not in os.environ:
         os.environ[_WAITING] = "PASSIVE"
@@ -110,7 +109,7 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
             for item in left:
                 do(item)
         finally:
-            for _ in left:  # after an error, or Ctrl-C, nobody goes on
+            for _ in left:  # after an error, or Ctrl-C, no thread continues
                 pass
 
     helpers = min(threads, len(items)) - 1
@@ -123,7 +122,7 @@ def on_cores(threads: int, do: Callable[[Item], object], items: Iterable[Item]) 
         try:
             work()
         finally:
-            waited = [other for other in others if not other.cancel()]  # who has not begun is not needed any more
+            waited = [other for other in others if not other.cancel()]  # those that have not begun are not needed
             wait(waited)
     for other in waited:
         other.result()
@@ -151,7 +150,7 @@ def core_pool(threads: int) -> ThreadPoolExecutor:
             pool = ThreadPoolExecutor(threads, "core", initializer=_compute_on_one_core)
             try:
                 list(pool.map(lambda _: everyone.wait(), range(threads)))
-            except BaseException:  # Ctrl-C: whoever waits for the others would wait for ever
+            except BaseException:  # Ctrl-C: a thread that waits for the others would wait for ever
                 everyone.abort()
                 raise
             finally:
@@ -165,7 +164,7 @@ _pools_lock = threading.Lock()
 
 
 def _forget_threads() -> None:
-    """Do what a forked child needs: it has none of the threads, and nobody who gives the lock back.
+    """Prepare a forked child: it has none of the threads, and the lock may never be released.
 
     OpenMP would wait for its threads for ever, so torch computes on one core there.
     """
@@ -204,33 +203,18 @@ def _quotas(cgroups: Path, own_cgroups: Path) -> Iterator[float]:
     """Give the CPUs that quotas allow: those of the process's control groups and of all groups above them."""
     for line in _read(own_cgroups).splitlines():
         _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
-        parents = ["", *_above(path)]
-        if not controllers:  # version 2
-            yield from _each_quota(cgroups / parent / "cpu.max" for parent in parents)
-            yield from _each_quota(cgroups / "unified" / parent / "cpu.max" for parent in parents)
-        elif "cpu" in controllers.split(","):
-            for parent in parents:
-                folder = cgroups / "cpu" / parent
-                quota, period = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-                yield from _quota(f"{quota} {period}")
-
-
-def _above(path: str) -> list[str]:
-    """Give a group's path and those above it, relative to where groups are mounted."""
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    return ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
-
-
-def _each_quota(files: Iterable[Path]) -> Iterator[float]:
-    for file in files:
-        yield from _quota(_read(file))
-
-
-def _quota(text: str) -> Iterator[float]:
-    """Give the quotient of ``quota period``, if there is a quota: it may be ``max``, -1 or nothing."""
-    numbers = [int(part) for part in text.split() if part.isdecimal()]
-    if len(numbers) == 2 and all(numbers):
-        yield numbers[0] / numbers[1]
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for group in ("/".join(parts[:end]) for end in range(len(parts) + 1)):
+            texts = []
+            if not controllers:  # version 2
+                texts = [_read(cgroups / folder / group / "cpu.max") for folder in ("", "unified")]
+            elif "cpu" in controllers.split(","):
+                names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+                texts = [" ".join(_read(cgroups / "cpu" / group / name) for name in names)]
+            for text in texts:  # the quota may be "max", -1 or nothing
+                numbers = [int(part) for part in text.split() if part.isdecimal()]
+                if len(numbers) == 2 and all(numbers):
+                    yield numbers[0] / numbers[1]
 
 
 def _read(path: Path) -> str:

@@ -2,9 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A CUDA device for machines without one: its tensors say that they are on ``cuda:0`` and keep their numbers here.
 
-Operations run on the CPU. Those that a GPU would refuse are refused: tensors of both devices in one operation, matrix
-products of two types, moments of a layer norm that are not float32. What makes a host wait for a GPU is counted, and
-so are the bytes that travel.
+Operations run on the CPU. Those that a GPU would refuse are refused: tensors of both devices in one operation, and
+matrix products of two types. What makes a host wait for a GPU is counted, and so are the bytes that travel.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs["device"] = CPU
     if "pin_memory" in kwargs:
         kwargs["pin_memory"] = False
-    result = _layer_norm(*args, **kwargs) if there and func is _aten.native_layer_norm.out else func(*args, **kwargs)
+    result = func(*args, **kwargs)
     if func is _aten._to_copy.default and result is args[0]:
         result = result.clone()
     wrappers = {id(tensor.numbers): tensor for tensor in there}
@@ -145,13 +144,6 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return pytree.tree_map(wrapped, result)
 
 
-def _layer_norm(*args: Any, **kwargs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """A CPU's moments are of the input's type, a GPU's float32."""
-    made = _aten.native_layer_norm.default(*args)
-    outs = tuple(kwargs[f"out{number}"] for number in range(3))
-    return tuple(out.copy_(of_cpu) for out, of_cpu in zip(outs, made, strict=True))
-
-
 def _refuse(func: Any, args: Any, kwargs: Any, there: list[PretendedTensor], here: list[torch.Tensor]) -> None:
     if there and here and func is not _aten.copy_.default:
         values = args[2] if len(args) > 2 else None
@@ -161,8 +153,6 @@ def _refuse(func: Any, args: Any, kwargs: Any, there: list[PretendedTensor], her
             raise RuntimeError(f"{func}: expected all tensors to be on the same device, found cuda:0 and cpu")
     if there and func in _PRODUCTS and len({tensor.dtype for tensor in there}) > 1:
         raise RuntimeError(f"{func}: expected both to have the same dtype, found {[tensor.dtype for tensor in there]}")
-    if there and func is _aten.native_layer_norm.out and kwargs["out1"].dtype != torch.float32:
-        raise RuntimeError(f"{func}: expected out tensor to have dtype float, found {kwargs['out1'].dtype}")
 
 
 def _count(func: Any, args: Any, there: list[PretendedTensor], on_device: bool) -> None:

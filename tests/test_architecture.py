@@ -38,14 +38,15 @@ ALLOWED: dict[str, set[str]] = {
     "resources": set(),
     "threads": set(),
     "cli": BASE | {"threads"},
-    "device": BASE,
+    "onednn": BASE,
+    "device": BASE | {"onednn"},
     "stages": BASE,
     "pyserini.java": BASE,
     "formats": BASE,
     "tables": BASE,
     "models": BASE | {"formats", "stages", "threads"},
     "flat": BASE | {"formats", "models"},
-    "scoring": BASE | {"device", "models", "stages", "threads"},
+    "scoring": BASE | {"device", "models", "onednn", "stages", "threads"},
     "exhaustive": BASE | {"flat", "models", "scoring", "stages"},
     "graph": BASE | {"flat", "formats", "models", "scoring", "stages"},
     "surrogate": BASE | {"flat", "formats", "models", "scoring", "stages"},
@@ -63,8 +64,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"cli", "device", "encode", "flat", "formats", "graph", "models", "scoring", "search", "stages", "topics"},
     "eval": BASE | {"cli", "formats", "qrels"},
     "bench": BASE
-    | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "scoring", "search", "stages"}
-    | {"surrogate", "topics"},
+    | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "onednn", "scoring", "search"}
+    | {"stages", "surrogate", "topics"},
     "serve": BASE | {"cli", "search"},
     "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
     "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},
@@ -91,6 +92,7 @@ LIBRARIES = {
             "index",
             "mine",
             "models",
+            "onednn",
             "pyserini",
             "rerank",
             "scoring",
@@ -119,6 +121,7 @@ LIBRARIES = {
 }
 # What parts that work with tensors may load when they are imported. All else waits until it is needed.
 MAY_LOAD = {
+    "onednn": {"torch"},
     "models": {"torch"},
     "scoring": {"torch", "triton"},
     "exhaustive": {"torch"},

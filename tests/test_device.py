@@ -64,7 +64,7 @@ def test_bfloat16_needs_avx_512_on_x86() -> None:
 def test_a_type_without_instructions_gives_way_to_float32_and_says_so_once(
     dtype: torch.dtype, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "_told", set())
+    monkeypatch.setattr(device, "_logged", set())
     cpu = torch.device("cpu")
     found = {usable_dtype(cpu, dtype) for _ in range(2)}
     assert found == {dtype if computes_in(cpu, dtype) else torch.float32}

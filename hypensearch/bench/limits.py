@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from hypensearch import onednn
 from hypensearch.scoring.scorer import DTYPES
 
 ROWS = 2048
@@ -44,24 +45,14 @@ def matrix_product(dim: int, precision: str, device: torch.device) -> tuple[Call
 
 
 def _onednn_fp32(dim: int) -> tuple[Callable[[Tensor, Tensor], object], Tensor, Tensor]:
-    weight = torch.ops.mkldnn._reorder_linear_weight(torch.ones(dim, dim), ROWS)
-    return (
-        lambda a, b: torch.ops.mkldnn._linear_pointwise(a, b, None, "none", [], ""),
-        torch.ones(ROWS, dim),
-        weight,
-    )
+    return onednn.linear, torch.ones(ROWS, dim), onednn.packed(torch.ones(dim, dim), ROWS)
 
 
 def _onednn_int8(dim: int) -> tuple[Callable[[Tensor, Tensor], object], Tensor, Tensor]:
-    scale, zero = torch.ones(dim), torch.zeros(dim, dtype=torch.int32)
-    weight = torch.ops.onednn.qlinear_prepack(torch.ones(dim, dim, dtype=torch.int8), [ROWS, dim])
-
-    def multiply(a: Tensor, b: Tensor) -> object:
-        return torch.ops.onednn.qlinear_pointwise(
-            a, 1.0, 128, b, scale, zero, None, 1.0, 0, torch.float32, "none", [], ""
-        )
-
-    return multiply, torch.ones(ROWS, dim, dtype=torch.uint8), weight
+    scale, bias = torch.ones(dim), torch.zeros(dim)
+    weight = onednn.int8_packed(torch.ones(dim, dim, dtype=torch.int8), ROWS)
+    inputs = torch.ones(ROWS, dim, dtype=torch.uint8)
+    return lambda a, b: onednn.int8_linear(a, 1.0, b, scale, bias), inputs, weight
 
 
 def memory_copy(device: torch.device) -> tuple[Callable[[], object], float]:

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What follows the matrix product in a block on a CPU: activation, then layer norm and residual a row at a time.
 
-A row of some hundred numbers stays in the first cache while it is gone through: memory is read and written once. Numba
+A row of some hundred numbers stays in the first cache while it is processed: memory is read and written once. Numba
 compiles the loops when they are first used, and keeps them for later processes.
 
 Every operation is done in the order that is written here: a row's result depends on the row alone, to the last bit,
-whether the loops were just compiled, loaded from Numba's cache, or are run without compiling.
+whether the loops were just compiled or loaded from Numba's cache.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic
+from numba.extending import overload
 from torch import Tensor
-from torch.nn import functional
 
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import activation
@@ -30,9 +28,6 @@ _ZERO = np.float32(128)  # what 0 is among unsigned bytes
 _HALF = np.float32(0.5)
 _NOTHING, _ONE = np.float32(0), np.float32(1)
 _FEW = 16  # numbers that are added up one by one
-_WORD = ir.IntType(32)
-_HALF_WORD = _WORD(16)
-_IN_PLACE = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_, "leaky_relu": functional.leaky_relu_}
 
 
 def _loops(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,7 +40,7 @@ def _loops(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Epilogue:
-    """Finishes the outputs of a block's linear map, in place.
+    """Finishes the outputs of a block's linear map, in place where it can.
 
     :param config: The q-nets' architecture.
     :param block: Number of the block.
@@ -58,7 +53,7 @@ class Epilogue:
         self._steps = (self._relu, norm and before, config.has_residual(block), norm and not before)
 
     def finish(self, outputs: Tensor, inputs: Tensor) -> Tensor:
-        """Return the block's states, which lie where the outputs were.
+        """Return the block's states, which lie where the outputs were if they can.
 
         :param outputs: Of the linear map, float32 or bfloat16 on a CPU, *Shape:* ``(rows, out)``.
         :param inputs: Of the block, of the same type, *Shape:* ``(rows, in)``.
@@ -89,7 +84,7 @@ class Epilogue:
 
     @staticmethod
     def goes_back(config: QNetConfig) -> bool:
-        """Tell whether :meth:`back` can be used: from outputs alone, and for the activation that loops know."""
+        """Whether :meth:`back` supports an architecture: only ReLU, and states that outputs alone determine."""
         return config.activation == "relu" and (config.layer_norm_before_residual or not config.layer_norm)
 
     def back(self, outputs: Tensor, places: Tensor, slopes: Tensor) -> Tensor:
@@ -106,16 +101,7 @@ class Epilogue:
         return into
 
     def _activated(self, outputs: Tensor) -> Tensor:
-        return (outputs if self._relu else activate(self._activation, outputs)).contiguous()
-
-
-def activate(name: str, states: Tensor) -> Tensor:
-    """Apply an activation function in place.
-
-    :param name: One of :data:`hypensearch.models.config.ACTIVATIONS`.
-    """
-    in_place = _IN_PLACE.get(name)
-    return in_place(states) if in_place else states.copy_(activation(name)(states))
+        return (outputs if self._relu else activation(self._activation)(outputs)).contiguous()
 
 
 def to_bytes(states: Tensor, scale: float, into: Tensor) -> None:
@@ -133,37 +119,34 @@ def _as_array(states: Tensor) -> np.ndarray:
     return array
 
 
-@intrinsic
-def _number(context, kept):  # type: ignore[no-untyped-def]
+def _number(kept):  # type: ignore[no-untyped-def]
     """Return the float32 that is kept as one, or as bfloat16: the upper half of its bits."""
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        value = arguments[0]
-        if signature.args[0] == types.float32:
-            return value
-        bits = builder.shl(builder.zext(value, _WORD), _HALF_WORD)
-        return builder.bitcast(bits, ir.FloatType())
 
-    return types.float32(kept), generate
+@overload(_number)
+def _compiled_number(kept):  # type: ignore[no-untyped-def]
+    if kept == types.float32:
+        return lambda kept: kept
+    return lambda kept: np.uint32(np.uint32(kept) << 16).view(np.float32)
 
 
-@intrinsic
-def _kept(context, number, like):  # type: ignore[no-untyped-def]
-    """Return a float32 as it is kept in place of another: as one, or as the nearest bfloat16, the even one of two.
+def _store(number, into, place):  # type: ignore[no-untyped-def]
+    """Keep a float32 as one, or as the nearest bfloat16, the even one of two.
 
     A float32 that is not a number and was computed from bfloat16 has no more bits than these, and so stays what it is.
     """
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        value = arguments[0]
-        if signature.return_type == types.float32:
-            return value
-        bits = builder.bitcast(value, _WORD)
-        is_odd = builder.and_(builder.lshr(bits, _HALF_WORD), _WORD(1))
-        rounded = builder.add(builder.add(bits, _WORD(0x7FFF)), is_odd)
-        return builder.trunc(builder.lshr(rounded, _HALF_WORD), ir.IntType(16))
 
-    return like(number, like), generate
+@overload(_store)
+def _compiled_store(number, into, place):  # type: ignore[no-untyped-def]
+    def as_it_is(number, into, place):  # type: ignore[no-untyped-def]
+        into[place] = number
+
+    def as_bfloat16(number, into, place):  # type: ignore[no-untyped-def]
+        bits = np.float32(number).view(np.uint32)
+        into[place] = np.uint16((bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16)
+
+    return as_it_is if into.dtype == types.float32 else as_bfloat16
 
 
 @_loops
@@ -225,7 +208,7 @@ def _finish_row(  # type: ignore[no-untyped-def]
             value += _number(inputs[place])
         row[place] = value
         if keep:
-            outputs[place] = _kept(value, outputs[place])
+            _store(value, outputs, place)
 
 
 @_loops

@@ -16,24 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.models.config import QNetConfig
+from hypensearch import onednn
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.epilogue import Epilogue, to_bytes
 from hypensearch.scoring.scorer import as_tensor
-from hypensearch.threads import core_pool, default_threads, on_cores
+from hypensearch.threads import default_threads, map_on_cores, on_cores
 
 TILE_ROWS = 512
 _SAMPLE = 256  # documents that the scales of states are taken from
-_ZERO = 128  # what 0 is among unsigned bytes
 
 
 def unsupported(device: torch.device) -> str | None:
     """Return why there is no scoring in int8 on a device, None where there is."""
     if device.type != "cpu":
         return "its int8 runs on a CPU only"
-    if not torch.backends.mkldnn.is_available() or "onednn" not in torch.backends.quantized.supported_engines:
-        return "its int8 needs a torch with oneDNN"
-    return None
+    return None if onednn.usable(torch.int8) else "its int8 needs a torch with oneDNN"
 
 
 class Int8Scorer:
@@ -73,8 +70,7 @@ class Int8Scorer:
         with self._quantising:
             if self._quantised is None:
                 sample = vectors[:: max(1, len(vectors) // _SAMPLE)][:_SAMPLE].to("cpu", torch.float32)
-                pool = core_pool(self._threads)
-                self._quantised = list(pool.map(lambda q_net: _Int8QNet(q_net, sample), self._q_nets))
+                self._quantised = map_on_cores(self._threads, lambda q_net: _Int8QNet(q_net, sample), self._q_nets)
             return self._quantised
 
 
@@ -84,19 +80,12 @@ class _Block:
 
     weight: Tensor  # packed by oneDNN
     weight_scale: Tensor
-    weight_zero: Tensor
     bias: Tensor
     input_scale: float
     epilogue: Epilogue
 
     def multiply(self, inputs: Tensor) -> Tensor:
-        """Apply the map to bytes, *Shape:* ``(rows, in)``; the outputs are float32."""
-        outputs: Tensor = torch.ops.onednn.qlinear_pointwise(
-            inputs,
-            *(self.input_scale, _ZERO, self.weight, self.weight_scale, self.weight_zero, self.bias),
-            *(1.0, 0, torch.float32, "none", [], ""),
-        )
-        return outputs
+        return onednn.int8_linear(inputs, self.input_scale, self.weight, self.weight_scale, self.bias)
 
 
 class _Int8QNet:
@@ -108,27 +97,25 @@ class _Int8QNet:
 
     @torch.inference_mode()
     def __init__(self, q_net: QNets, sample: Tensor) -> None:
-        self._config: QNetConfig = q_net.config
         *hidden, _ = q_net.layers(sample.unsqueeze(0))
         inputs = [sample, *hidden][: q_net.config.num_blocks]
         self._blocks = [
-            _block(weight[0], bias[0], states, Epilogue(self._config, number))
+            _block(weight[0], bias[0], states, Epilogue(q_net.config, number))
             for number, (weight, bias, states) in enumerate(zip(q_net.weights, q_net.biases, inputs, strict=False))
         ]
         self._output = q_net.weights[-1][0, :, 0].contiguous()
 
     def score(self, states: Tensor) -> Tensor:
         """Score documents, *Shape:* ``(rows, dim)``, float32."""
-        inputs = torch.empty(len(states), self._config.dims[0], dtype=torch.uint8)
-        if self._blocks:
-            to_bytes(states, self._blocks[0].input_scale, inputs)
+        if not self._blocks:
+            return states @ self._output
+        inputs = torch.empty(states.shape, dtype=torch.uint8)
+        to_bytes(states, self._blocks[0].input_scale, inputs)
         for block, following in pairwise(self._blocks):
             outputs = block.multiply(inputs)
             if inputs.shape != outputs.shape:
                 inputs = torch.empty(outputs.shape, dtype=torch.uint8)
             states = block.epilogue.finish_to_bytes(outputs, states, following.input_scale, inputs)
-        if not self._blocks:
-            return states @ self._output
         last = self._blocks[-1]
         return last.epilogue.finish_to_scores(last.multiply(inputs), states, self._output)
 
@@ -136,11 +123,5 @@ class _Int8QNet:
 def _block(weight: Tensor, bias: Tensor, inputs: Tensor, epilogue: Epilogue) -> _Block:
     scale = weight.abs().amax(dim=0).clamp(min=1e-12) / 127
     integers = (weight / scale).round().to(torch.int8).t().contiguous()
-    return _Block(
-        torch.ops.onednn.qlinear_prepack(integers, [TILE_ROWS, weight.shape[0]]),
-        scale,
-        torch.zeros(len(scale), dtype=torch.int32),
-        bias.contiguous(),
-        max(float(inputs.abs().max()), 1e-12) / 127,
-        epilogue,
-    )
+    input_scale = max(float(inputs.abs().max()), 1e-12) / 127
+    return _Block(onednn.int8_packed(integers, TILE_ROWS), scale, bias.contiguous(), input_scale, epilogue)

@@ -3,10 +3,10 @@
 """Linear maps of documents' states.
 
 torch computes float32 products on a CPU with MKL, which does not use AVX-512 on processors of other makers than Intel:
-oneDNN is twice as fast on an AMD EPYC. Both add up products one after the other, but MKL in pieces of 192 inputs; in
-the same pieces, oneDNN gives the same bits. Whether it does is tried once for each shape, whether it is faster for some
-of them; where not, MKL (or what else torch was built with) stays. So a float32 score never depends on which of them
-computed it.
+there oneDNN may be twice as fast. Both add up products one after the other, but MKL in pieces of 192 inputs; in the
+same pieces, oneDNN gives the same bits. The order of additions depends on the shape, the number of threads and the
+alignment, which is always the same here. So each process compares the two for every shape and number of threads, and
+takes oneDNN where all bits are the same and it is faster: a float32 score never depends on which of them computed it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from hypensearch import onednn
 
 logger = logging.getLogger(__name__)
 
@@ -38,21 +40,19 @@ def linear_map(weight: Tensor, bias: Tensor, *, rows: int | None = None) -> Line
 
     :param weight: *Shape:* ``(in, out)``, on any device, in any dtype.
     :param bias: *Shape:* ``(out,)``.
-    :param rows: Lay the weight out anew, where that gains something, for inputs of about so many rows. It takes as long
-        as a product with some hundred of them.
+    :param rows: Lay a bfloat16 weight out for inputs of about so many rows. It takes as long as a product with some
+        hundred of them.
     """
-    weight = weight.contiguous()  # how it is stored may change last bits
-    plain = _blas(weight, bias)
-    if weight.device.type != "cpu" or not _has_onednn():
+    plain = public_map(weight, bias)
+    if weight.device.type != "cpu" or not (weight.dtype == torch.float32 or (weight.dtype == torch.bfloat16 and rows)):
+        return plain
+    if not onednn.usable(weight.dtype):
         return plain
     if weight.dtype == torch.float32:
-        in_pieces = _in_pieces(weight, bias)  # others take oneDNN a thousand times as long
-        shape = weight.shape[0], weight.shape[1]
-        return lambda inputs, out: (in_pieces if _is_taken(*shape, len(inputs)) else plain)(inputs, out)
-    if weight.dtype == torch.bfloat16 and rows and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        on_pack = torch.ops.mkldnn._reorder_linear_weight(weight.T, rows)
-        return lambda inputs, out: _onednn(inputs, on_pack, bias)
-    return plain
+        in_pieces, (into, out) = map_in_pieces(weight, bias), weight.shape
+        return lambda inputs, buffer: (in_pieces if _is_taken(into, out, len(inputs)) else plain)(inputs, buffer)
+    packed = onednn.packed(weight.T, rows or 0)
+    return lambda inputs, buffer: onednn.linear(inputs, packed, bias)
 
 
 def product_with_transposed(rows: Tensor, weight: Tensor) -> Tensor:
@@ -62,60 +62,40 @@ def product_with_transposed(rows: Tensor, weight: Tensor) -> Tensor:
     :param weight: *Shape:* ``(in, out)``.
     :return: *Shape:* ``(n, in)``.
     """
-    if weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_onednn():
-        return _onednn(rows, weight.contiguous(), None)
-    return rows @ weight.contiguous().T
+    weight = weight.contiguous()
+    if weight.device.type == "cpu" and weight.dtype == torch.float32 and onednn.usable(torch.float32):
+        return onednn.linear(rows, weight)
+    return rows @ weight.T
 
 
-def _blas(weight: Tensor, bias: Tensor) -> LinearMap:
-    return lambda inputs, out: torch.addmm(bias, inputs, weight, out=out)
+def public_map(weight: Tensor, bias: Tensor) -> LinearMap:
+    """Return the map by torch's public product."""
+    weight = weight.contiguous()  # how it is stored may change last bits
+    return lambda inputs, buffer: torch.addmm(bias, inputs, weight, out=buffer)
 
 
-def _onednn(inputs: Tensor, weight: Tensor, bias: Tensor | None, added: Tensor | None = None) -> Tensor:
-    """Multiply by a weight, *Shape:* ``(out, in)``, and add something to the products."""
-    linear = torch.ops.mkldnn._linear_pointwise
-    result: Tensor = (
-        linear(inputs, weight, bias, "none", [], "")
-        if added is None
-        else linear.binary(inputs, added, weight, bias, "add")
-    )
-    return result
+def map_in_pieces(weight: Tensor, bias: Tensor) -> LinearMap:
+    """Return the map by oneDNN, which adds the products of one piece of the inputs to those before it."""
+    weight = weight.contiguous()  # of other layouts oneDNN takes a thousand times as long
+    (span, part), *others = [(slice(start, end), weight[start:end].T) for start, end in pieces(len(weight))]
 
-
-@functools.cache
-def _has_onednn() -> bool:
-    """Tell whether torch was built with it, and with its linear maps."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    one = torch.ones(1, 1)
-    try:
-        return float(_onednn(one, one, None, added=_onednn(one, one, None))) == 2
-    except (RuntimeError, AttributeError) as error:
-        logger.debug("oneDNN is left out: %s", error)
-        return False
-
-
-def _in_pieces(weight: Tensor, bias: Tensor) -> LinearMap:
-    """Add the products of one piece of the inputs to those before it."""
-    (span, part), *others = [(slice(start, end), weight[start:end].T) for start, end in _pieces(len(weight))]
-
-    def apply(inputs: Tensor, out: Tensor) -> Tensor:
-        sums = _onednn(inputs[:, span], part, bias)
+    def apply(inputs: Tensor, buffer: Tensor) -> Tensor:
+        sums = onednn.linear(inputs[:, span], part, bias)
         for next_span, next_part in others:
-            sums = _onednn(inputs[:, next_span], next_part, None, added=sums)
+            sums = onednn.linear(inputs[:, next_span], next_part, added=sums)
         return sums
 
     return apply
 
 
-def _pieces(size: int) -> list[tuple[int, int]]:
+def pieces(size: int) -> list[tuple[int, int]]:
     """Return start and end of the pieces that MKL adds up: of 192, or two halves where there are less than 384."""
     length = size if size <= _PIECE else size // 2 if size < 2 * _PIECE else _PIECE
     return [(start, min(start + length, size)) for start in range(0, size, length)]
 
 
 def _is_taken(into: int, out: int, rows: int) -> bool:
-    """Tell whether oneDNN computes such float32 products to the bits of BLAS, and faster."""
+    """Whether oneDNN computes such float32 products to the bits of torch's, and faster."""
     if rows < _FEW_ROWS:
         return False
     key = into, out, rows, torch.get_num_threads()
@@ -129,33 +109,35 @@ def _is_taken(into: int, out: int, rows: int) -> bool:
 
 @functools.cache
 def _is_faster(into: int, out: int, rows: int, threads: int) -> bool:
-    """Time oneDNN against BLAS.
+    """Time oneDNN against torch's product, in turn, so that both find the machine in the same state.
 
     :param threads: As many as torch uses.
     """
-    onednn, blas = _least_seconds(_ways(into, out, rows))
-    logger.debug("%d x %d x %d, %d threads: oneDNN takes %.2f of BLAS's time", rows, into, out, threads, onednn / blas)
-    return onednn < blas
+    times: dict[str, list[float]] = {"oneDNN": [], "torch": []}
+    ways = _products(into, out, rows, scale=1)
+    for _ in range(_REPEATS):
+        for name, way in zip(times, ways, strict=True):
+            start = time.perf_counter()
+            way()
+            times[name].append(time.perf_counter() - start)
+    share = min(times["oneDNN"]) / min(times["torch"])
+    logger.debug("%d x %d x %d, %d threads: oneDNN takes %.2f of the time", rows, into, out, threads, share)
+    return share < 1
 
 
 def _is_same(into: int, out: int, rows: int) -> bool:
-    return torch.equal(*(way() for way in _ways(into, out, rows)))
+    """Compare all bits of a product of numbers of one size, and of one of numbers from 10^-9 to 10^9."""
+    return all(torch.equal(*(way() for way in _products(into, out, rows, scale))) for scale in (1, 9))
 
 
-def _ways(into: int, out: int, rows: int) -> list[Callable[[], Tensor]]:
-    """Return products of random numbers by oneDNN and by BLAS."""
-    chance = torch.Generator().manual_seed(0)
-    inputs, weight = (torch.randn(shape, generator=chance) for shape in ((rows, into), (into, out)))
-    bias, buffer = torch.randn(out, generator=chance), torch.empty(rows, out)
-    return [functools.partial(way(weight, bias), inputs, buffer) for way in (_in_pieces, _blas)]
+def _products(into: int, out: int, rows: int, scale: float) -> list[Callable[[], Tensor]]:
+    """Return the same product of random numbers by oneDNN and by torch.
 
-
-def _least_seconds(ways: Sequence[Callable[[], object]]) -> list[float]:
-    """Time some ways in turn, so that all find the machine in the same state; returns the least time of each."""
-    times: list[list[float]] = [[] for _ in ways]
-    for _ in range(_REPEATS):
-        for way, of_way in zip(ways, times, strict=True):
-            start = time.perf_counter()
-            way()
-            of_way.append(time.perf_counter() - start)
-    return [min(of_way) for of_way in times]
+    :param scale: The largest power of ten of the inputs' sizes, which are as different as that where it is not 1.
+    """
+    rng = torch.Generator().manual_seed(0)
+    inputs, weight, bias = (torch.randn(shape, generator=rng) for shape in ((rows, into), (into, out), (out,)))
+    if scale != 1:
+        inputs *= 10 ** torch.empty(rows, into).uniform_(-scale, scale, generator=rng)
+    buffer = torch.empty(rows, out)
+    return [functools.partial(way(weight, bias), inputs, buffer) for way in (map_in_pieces, public_map)]

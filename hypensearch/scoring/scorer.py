@@ -8,10 +8,10 @@ its document vector alone, not on its neighbours, the block, the batch or the nu
 
 from __future__ import annotations
 
-import functools
+import itertools
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from hypensearch.device import float32_products
 from hypensearch.models.q_net import QNets
-from hypensearch.scoring.epilogue import Epilogue, activate
-from hypensearch.scoring.linear import LinearMap, linear_map
+from hypensearch.scoring.epilogue import Epilogue
+from hypensearch.scoring.linear import linear_map
 from hypensearch.stages import stage
 from hypensearch.threads import default_threads, on_cores
 
@@ -32,9 +32,10 @@ ROWS_MULTIPLE = 16  # below, matrix products take other paths in BLAS and give o
 _FEW_DOCS = 1024
 _MANY_DOCS = 8192  # from so many on, weights are laid out for them
 _ROWS_OF_A_THREAD = 32  # for fewer documents no second thread is woken
-_LAYER_NORM_EPS = 1e-5
-_TILE, _MOMENTS = 3, 4  # numbers of buffers; those before are for states
+_TILE = 2  # number of the buffer for vectors; 0 and 1 are for states
 _ALIGNMENT = 64  # bytes, of what torch allocates on a CPU
+
+Keep = Callable[..., None]  # called with ``block`` and ``outputs``
 
 
 class Recorder(Protocol):
@@ -48,7 +49,7 @@ class Recorder(Protocol):
         ...
 
     def keep(self, block: int, start: int, outputs: Tensor) -> None:
-        """Keep what the linear map of a block gave for some of the documents.
+        """Keep what the linear map of a block gave for some of the documents; not called on a GPU.
 
         :param start: The first of them.
         :param outputs: *Shape:* ``(count, width)``; not valid later.
@@ -64,8 +65,7 @@ class Scorer:
 
     :param q_nets: The q-nets.
     :param device: Where to compute.
-    :param precision: A key of :data:`hypensearch.scoring.scorer.DTYPES`; sums inside a matrix product are in float32
-        at least.
+    :param precision: A key of :data:`DTYPES`; sums inside a matrix product are in float32 at least.
     :param tile_rows: Rows of a tile; None for the device's default.
     :param threads: CPU threads; None for :func:`hypensearch.threads.default_threads`.
     """
@@ -83,10 +83,20 @@ class Scorer:
         self.device = device
         self.tile_rows = tile_rows or (CUDA_TILE_ROWS if device.type == "cuda" else CPU_TILE_ROWS)
         self._q_nets = q_nets.to(device, self.dtype)
-        self._maps = self._linear_maps()
-        self._for_many = False  # whether they are laid out for many documents
-        self._threads = 1 if device.type == "cuda" else threads or default_threads()
-        self._buffers = _Buffers()
+        self._threads = threads or default_threads()
+        self._has_loops = device.type == "cpu" and self.dtype in (torch.float32, torch.bfloat16)
+        self._epilogues = [Epilogue(q_nets.config, block) for block in range(q_nets.config.num_blocks)]
+        self._lay_out(None)
+
+    def _lay_out(self, rows: int | None) -> None:
+        """Make the blocks' linear maps, by query and block.
+
+        :param rows: As in :func:`hypensearch.scoring.linear.linear_map`.
+        """
+        pairs = list(zip(self._q_nets.weights, self._q_nets.biases, strict=False))  # the output layer has no bias
+        queries = range(len(self._q_nets) if self._has_loops else 0)
+        self._maps = [[linear_map(weight[n], bias[n], rows=rows) for weight, bias in pairs] for n in queries]
+        self._for_many = rows is not None
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
         """Score documents.
@@ -96,11 +106,11 @@ class Scorer:
         """
         scores = torch.empty(len(self._q_nets), len(vectors), device=self.device)
 
-        def score_tile(workspace: _Workspace, start: int, count: int) -> None:
+        def score_tile(tile: Tensor, start: int, count: int) -> None:
             for query in range(len(self._q_nets)):
-                scores[query, start : start + count] = workspace.score(query)
+                scores[query, start : start + count] = self._score_tile(query, tile)[:count]
 
-        self._go_through(vectors, score_tile)
+        self._each_tile(vectors, score_tile)
         return scores
 
     def score_one(self, query: int, vectors: Tensor | np.ndarray, recorder: Recorder | None = None) -> Tensor:
@@ -115,11 +125,13 @@ class Scorer:
         if recorder:
             recorder.start(vectors)
 
-        def score_tile(workspace: _Workspace, start: int, count: int) -> None:
-            keep = functools.partial(recorder.keep, start=start) if recorder else None
-            scores[start : start + count] = workspace.score(query, keep)
+        def score_tile(tile: Tensor, start: int, count: int) -> None:
+            def keep(block: int, outputs: Tensor) -> None:
+                recorder.keep(block, start, outputs[:count])  # type: ignore[union-attr]
 
-        self._go_through(vectors, score_tile)
+            scores[start : start + count] = self._score_tile(query, tile, keep if recorder else None)[:count]
+
+        self._each_tile(vectors, score_tile)
         return scores
 
     def last_states(self, vectors: Tensor | np.ndarray) -> Tensor:
@@ -128,32 +140,30 @@ class Scorer:
         :param vectors: *Shape:* ``(num_docs, dim)``.
         :return: float32, *Shape:* ``(num_docs, width)``.
         """
-        states = torch.empty(len(vectors), self._q_nets.config.dims[-2], device=self.device)
+        config = self._q_nets.config
+        states = torch.empty(len(vectors), config.dims[-2], device=self.device)
 
-        def keep_tile(workspace: _Workspace, start: int, count: int) -> None:
-            states[start : start + count] = workspace.states(0)
+        def keep_tile(tile: Tensor, start: int, count: int) -> None:
+            states[start : start + count] = self._states(0, tile, config.num_blocks)[:count]
 
-        self._go_through(vectors, keep_tile)
+        self._each_tile(vectors, keep_tile)
         return states
 
-    def _go_through(self, vectors: Tensor | np.ndarray, work: Callable[[_Workspace, int, int], None]) -> None:
+    def _each_tile(self, vectors: Tensor | np.ndarray, work: Callable[[Tensor, int, int], None]) -> None:
         """Do some work on every tile, in threads that each compute on one core.
 
-        :param work: Gets a workspace with the tile, the tile's first row and its number of rows.
+        :param work: Gets the tile, the row of its first document and the number of its documents.
         """
+        vectors = as_tensor(vectors)
 
         def do(start: int) -> None:
-            tile = vectors[start : start + rows]
-            # On a CPU each thread has buffers that outlive the scorer: new ones cost a short search much of its time.
-            buffers = self._buffers if self.device.type != "cpu" else _of_this_thread.buffers
-            workspace = _Workspace(self._q_nets, self._maps, buffers)
+            part = vectors[start : start + rows]
             with torch.inference_mode(), float32_products(self.device, self.dtype):
-                workspace.load(tile)
-                work(workspace, start, len(tile))
+                work(self._tile(part), start, len(part))
 
         with stage("score"):
             if len(vectors) >= _MANY_DOCS and not self._for_many:
-                self._maps, self._for_many = self._linear_maps(self.tile_rows), True
+                self._lay_out(self.tile_rows)
             # Few documents by torch's own threads, which may still be waiting actively and would be in others' way.
             by_torch = len(vectors) <= _FEW_DOCS and self._threads == torch.get_num_threads()
             if self.device.type != "cpu" or by_torch:
@@ -167,146 +177,72 @@ class Scorer:
     def _rows_of_tiles(self, num_docs: int) -> int:
         """Share few documents out among the threads."""
         threads = max(1, min(self._threads, num_docs // _ROWS_OF_A_THREAD))
-        share = -(-num_docs // threads)
-        return max(ROWS_MULTIPLE, min(self.tile_rows, -(-share // ROWS_MULTIPLE) * ROWS_MULTIPLE))
+        return max(ROWS_MULTIPLE, min(self.tile_rows, _whole(-(-num_docs // threads))))
 
-    def _linear_maps(self, rows: int | None = None) -> list[list[LinearMap]]:
-        pairs = list(zip(self._q_nets.weights, self._q_nets.biases, strict=False))  # the output layer has no bias
-        queries = range(len(self._q_nets))
-        return [[linear_map(weight[query], bias[query], rows=rows) for weight, bias in pairs] for query in queries]
+    def _tile(self, vectors: Tensor) -> Tensor:
+        """Copy vectors, where they cannot be used as they are; zeros fill them up to a multiple of 16 rows."""
+        like, rows = self._q_nets.weights[0], _whole(len(vectors))
+        same = vectors.device == like.device and vectors.dtype == like.dtype and rows == len(vectors)
+        if same and vectors.is_contiguous() and vectors.data_ptr() % _ALIGNMENT == 0:  # how products are added up may
+            return vectors  # depend on the alignment
+        tile = _buffer(_TILE, rows, vectors.shape[1], like)
+        tile[: len(vectors)].copy_(vectors)
+        tile[len(vectors) :].zero_()
+        return tile
 
+    def _score_tile(self, query: int, tile: Tensor, keep: Keep | None = None) -> Tensor:
+        """Return the scores of a tile's rows, *Shape:* ``(rows,)``, float32: in bf16 thousands of others would tie."""
+        weights, last = self._q_nets.weights[-1][query].squeeze(1).float(), self._q_nets.config.num_blocks - 1
+        if last < 0 or not self._has_loops:
+            return self._states(query, tile, last + 1).float() @ weights
+        states = self._states(query, tile, last, keep)
+        return self._epilogues[last].finish_to_scores(
+            self._outputs(query, last, states, keep), states, weights.contiguous()
+        )
 
-class _Buffers:
-    """Memory that is used again, by number and type."""
+    def _states(self, query: int, tile: Tensor, end: int, keep: Keep | None = None) -> Tensor:
+        """Return what the first blocks make of a tile, *Shape:* ``(rows, width)``; valid until the next call."""
+        states = tile
+        if self._has_loops:
+            for block in range(end):
+                states = self._epilogues[block].finish(self._outputs(query, block, states, keep), states)
+        else:
+            for of_block in itertools.islice(self._q_nets[query].layers(tile.unsqueeze(0)), end):
+                states = of_block.squeeze(0)
+        return states
 
-    def __init__(self) -> None:
-        self._tensors: dict[tuple[int, torch.dtype], Tensor] = {}
-
-    def get(self, number: int, rows: int, width: int, like: Tensor) -> Tensor:
-        """Return a buffer, *Shape:* ``(rows, width)``, with anything in it; what was in it is gone."""
-        tensor = self._tensors.get((number, like.dtype))
-        if tensor is None or tensor.numel() < rows * width:
-            tensor = self._tensors[number, like.dtype] = like.new_empty(rows * width)
-        return tensor[: rows * width].view(rows, width)
+    def _outputs(self, query: int, block: int, states: Tensor, keep: Keep | None) -> Tensor:
+        """Apply a block's linear map."""
+        buffer = _buffer(block % 2, len(states), self._q_nets.config.dims[block + 1], states)
+        outputs = self._maps[query][block](states, buffer)
+        if keep:
+            keep(block=block, outputs=outputs)
+        return outputs
 
 
 class _OfThisThread(threading.local):
+    """A thread's memory for tiles and states: new memory costs a short search much of its time."""
+
     def __init__(self) -> None:
-        self.buffers = _Buffers()
+        self.buffers: dict[tuple[int, torch.dtype], Tensor] = {}
 
 
 _of_this_thread = _OfThisThread()
 
 
-class _Workspace:
-    """Computes one tile.
-
-    :param q_nets: The q-nets, in the dtype to compute in.
-    :param maps: Their blocks' linear maps, by query and block.
-    :param buffers: The memory that it is computed in.
-    """
-
-    def __init__(self, q_nets: QNets, maps: Sequence[Sequence[LinearMap]], buffers: _Buffers) -> None:
-        like = q_nets.weights[0]
-        self._q_nets = q_nets
-        self._maps = maps
-        self._config = q_nets.config
-        looped = like.device.type == "cpu" and like.dtype in (torch.float32, torch.bfloat16)
-        self._epilogues = [Epilogue(q_nets.config, block) for block in range(q_nets.config.num_blocks) if looped]
-        self._like = like
-        self._buffers = buffers
-        self._loaded = like
-        self._count = 0
-        self._keep: Callable[..., None] | None = None
-
-    def load(self, vectors: Tensor | np.ndarray) -> None:
-        """Copy vectors into the tile, where they cannot be used as they are.
-
-        Rows that fill the tile up to a multiple of 16 are computed along and thrown away.
-        """
-        vectors = as_tensor(vectors)
-        self._count, rows = len(vectors), -(-len(vectors) // ROWS_MULTIPLE) * ROWS_MULTIPLE
-        if rows == self._count and _is_like(vectors, self._like):
-            self._loaded = vectors
-        else:
-            self._loaded = self._buffer(_TILE, rows, vectors.shape[1])
-            self._loaded[: self._count].copy_(vectors)
-            self._loaded[self._count :].zero_()
-
-    def score(self, query: int, keep: Callable[..., None] | None = None) -> Tensor:
-        """Return the loaded documents' scores, *Shape:* ``(count,)``.
-
-        :param keep: Called with ``block`` and ``outputs``, what its linear map gave, *Shape:* ``(count, width)``.
-        """
-        self._keep = keep
-        weights = self._q_nets.weights[-1][query].squeeze(1)
-        if not self._epilogues:
-            states, _ = self._states_before(self._config.num_blocks, query)
-            # A score in bf16 would tie with thousands of others.
-            return (states.float() @ weights.float())[: self._count]
-        last = self._config.num_blocks - 1
-        states, in_use = self._states_before(last, query)
-        outputs, _ = self._linear(last, query, states, in_use)
-        return self._epilogues[last].finish_to_scores(outputs, states, weights.float().contiguous())[: self._count]
-
-    def states(self, query: int) -> Tensor:
-        """Return the loaded documents' last states, *Shape:* ``(count, width)``; valid until the next call."""
-        return self._states_before(self._config.num_blocks, query)[0][: self._count]
-
-    def _states_before(self, end: int, query: int) -> tuple[Tensor, int | None]:
-        """Return what the first blocks make of the tile, and the number of the buffer that it lies in."""
-        states: Tensor = self._loaded
-        in_use: int | None = None
-        for block in range(end):
-            states, in_use = self._block(block, query, states, in_use)
-        return states, in_use
-
-    def _linear(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
-        """Apply a block's linear map; returns a buffer's number with the outputs, which may lie elsewhere."""
-        free = 1 if in_use == 0 else 0
-        buffer = self._buffer(free, len(states), self._config.dims[block + 1])
-        outputs = self._maps[query][block](states, buffer)
-        if self._keep:
-            self._keep(block=block, outputs=outputs[: self._count])
-        return outputs, free
-
-    def _block(self, block: int, query: int, states: Tensor, in_use: int | None) -> tuple[Tensor, int]:
-        """Compute one hidden block without new memory.
-
-        :param states: The block's input, in buffer number ``in_use``.
-        :return: The block's output and the number of its buffer.
-        """
-        config = self._config
-        outputs, number = self._linear(block, query, states, in_use)
-        if self._epilogues:
-            return self._epilogues[block].finish(outputs, states), number
-        outputs, second = activate(config.activation, outputs), min({0, 1, 2} - {number, in_use})
-        if config.layer_norm and config.layer_norm_before_residual:
-            outputs, number = self._layer_norm(outputs, second), second
-        if config.has_residual(block):
-            outputs = outputs.add_(states)
-        if config.layer_norm and not config.layer_norm_before_residual:
-            outputs, number = self._layer_norm(outputs, second), second
-        return outputs, number
-
-    def _layer_norm(self, states: Tensor, number: int) -> Tensor:
-        rows, width = states.shape
-        out = self._buffer(number, rows, width)
-        like = self._like.new_empty(0, dtype=torch.float32) if self._like.is_cuda else self._like  # CUDA's are float32
-        moments = self._buffers.get(_MOMENTS, 2 * rows, 1, like).view(2, rows, 1)
-        torch.ops.aten.native_layer_norm.out(
-            states, (width,), None, None, _LAYER_NORM_EPS, out0=out, out1=moments[0], out2=moments[1]
-        )
-        return out
-
-    def _buffer(self, number: int, rows: int, width: int) -> Tensor:
-        return self._buffers.get(number, rows, width, self._like)
+def _buffer(number: int, rows: int, width: int, like: Tensor) -> Tensor:
+    """Return memory with anything in it, *Shape:* ``(rows, width)``; on a CPU what was in that buffer is gone."""
+    if like.device.type != "cpu":
+        return like.new_empty(rows, width)
+    buffers = _of_this_thread.buffers
+    key = (number, like.dtype)
+    if key not in buffers or buffers[key].numel() < rows * width:
+        buffers[key] = like.new_empty(rows * width)
+    return buffers[key][: rows * width].view(rows, width)
 
 
-def _is_like(vectors: Tensor, tile: Tensor) -> bool:
-    """Tell whether vectors lie in memory as a tile does; how products are added up may depend on the alignment."""
-    same = vectors.device == tile.device and vectors.dtype == tile.dtype
-    return same and vectors.is_contiguous() and vectors.data_ptr() % _ALIGNMENT == 0
+def _whole(rows: int) -> int:
+    return -(-rows // ROWS_MULTIPLE) * ROWS_MULTIPLE
 
 
 def as_tensor(vectors: Tensor | np.ndarray) -> Tensor:

@@ -1,5 +1,7 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
+"""Products to the bit; what becomes of them where torch's operators change is in tests/test_onednn.py."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,19 +9,28 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypensearch import onednn
 from hypensearch.scoring import linear
+
+needs_onednn = pytest.mark.skipif(not onednn.usable(torch.float32), reason="torch has no oneDNN")
 
 
 def random_map(into: int, out: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    chance = torch.Generator().manual_seed(seed)
-    return torch.randn(into, out, generator=chance), torch.randn(out, generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(into, out, generator=rng), torch.randn(out, generator=rng)
 
 
+@pytest.mark.parametrize("faster", [False, True])
 @given(st.integers(1, 420), st.integers(1, 400), st.integers(1, 8), st.integers(0, 2**16))
-def test_what_is_taken_has_the_bits_of_the_plain_product(into: int, out: int, rows16: int, seed: int) -> None:
+def test_what_is_taken_has_the_bits_of_the_plain_product(
+    faster: bool, into: int, out: int, rows16: int, seed: int
+) -> None:
     weight, bias = random_map(into, out, seed)
     inputs = torch.randn(16 * rows16, into, generator=torch.Generator().manual_seed(seed))
-    found = linear.linear_map(weight, bias)(inputs, torch.empty(len(inputs), out))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "_tried", {})
+        patch.setattr(linear, "_is_faster", lambda *shape: faster)
+        found = linear.linear_map(weight, bias)(inputs, torch.empty(len(inputs), out))
     assert torch.equal(found, torch.addmm(bias, inputs, weight))
 
 
@@ -40,11 +51,12 @@ def test_it_does_not_matter_how_a_weight_is_stored(dtype: torch.dtype, storage: 
     assert torch.equal(*back)
 
 
+@needs_onednn
 @pytest.mark.parametrize("into", [5, 192, 300, 384, 768, 1000])
 def test_pieces_make_the_same_product(into: int) -> None:
     weight, bias = random_map(into, 24)
     inputs = torch.randn(32, into, generator=torch.Generator().manual_seed(1))
-    found = linear._in_pieces(weight, bias)(inputs, torch.empty(32, 24))
+    found = linear.map_in_pieces(weight, bias)(inputs, torch.empty(32, 24))
     exact = (inputs.double() @ weight.double() + bias).float()
     torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-4)
 
@@ -65,32 +77,7 @@ def test_products_with_a_transposed_weight(dtype: torch.dtype) -> None:
 
 @given(st.integers(1, 5000))
 def test_pieces_are_the_whole(size: int) -> None:
-    pieces = linear._pieces(size)
+    pieces = linear.pieces(size)
     assert [start for start, _ in pieces] == [0, *(end for _, end in pieces[:-1])]
     assert pieces[-1][1] == size
     assert max(end - start for start, end in pieces) <= 192
-
-
-def test_other_bits_are_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where BLAS adds up in another order, a product in the wrong pieces is found out."""
-    weight, bias = random_map(768, 64)
-    inputs = torch.randn(64, 768, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(linear, "_tried", {})
-    monkeypatch.setattr(linear, "_is_faster", lambda *shape: True)
-    monkeypatch.setattr(linear, "_pieces", lambda size: [(0, size // 3), (size // 3, size)])
-    found = linear.linear_map(weight, bias)(inputs, torch.empty(64, 64))
-    assert torch.equal(found, torch.addmm(bias, inputs, weight))
-    assert set(linear._tried.values()) == {False}
-
-
-def test_a_torch_without_the_operations_keeps_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*arguments: object) -> torch.Tensor:
-        raise AttributeError("no such operation")
-
-    monkeypatch.setattr(linear, "_onednn", missing)
-    monkeypatch.setattr(linear, "_has_onednn", linear._has_onednn.__wrapped__)
-    weight, bias = random_map(64, 64)
-    inputs = torch.randn(32, 64, generator=torch.Generator().manual_seed(1))
-    found = linear.linear_map(weight, bias)(inputs, torch.empty(32, 64))
-    assert torch.equal(found, torch.addmm(bias, inputs, weight))
-    torch.testing.assert_close(linear.product_with_transposed(inputs, weight), inputs @ weight.T)
