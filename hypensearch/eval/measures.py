@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -85,10 +85,19 @@ def evaluate(
     if remove_unjudged:
         run = _only_judged(run, qrels)
     ranked = {topic: _as_trec_eval_ranks(topic, run[topic], max_hits) for topic in qrels if run.get(topic)}
-    evaluated = _Evaluated(qrels, run, ranked, complete)
-    topics, found = evaluated.topics, evaluated.per_topic(named)
+    topics = tuple(qrels if complete else ranked)
+    found = _per_topic(named, {topic: qrels[topic] for topic in topics}, run, ranked)
+
+    def overall(name: str, measure: AnyMeasure) -> float:
+        if isinstance(measure, JudgedShare):
+            return judged_share(run, qrels, measure.cutoff)
+        if isinstance(measure, TrecMeasure) and measure.key == "num_rel" and complete:
+            # trec_eval then counts all above 0, whatever the level
+            return sum(_num_relevant(grades, 1) for grades in qrels.values())
+        return _mean(measure, found[name], topics)
+
     return Evaluation(
-        values={name: evaluated.overall(measure, found[name]) for name, measure in named.items()},
+        values={name: overall(name, measure) for name, measure in named.items()},
         per_topic={
             name: {topic: _shown(measure, found[name].get(topic)) for topic in topics}
             for name, measure in named.items()
@@ -146,14 +155,9 @@ def _parse(name: str, relevance_level: int) -> Sequence[AnyMeasure]:
 
 
 def _with_relevance_level(measure: Measure, relevance_level: int) -> Measure:
-    if "rel" in measure.params or not _is_binary(measure):
-        return measure
-    return measure(rel=relevance_level)
-
-
-def _is_binary(measure: Measure) -> bool:
     parameter = measure.SUPPORTED_PARAMS.get("rel")
-    return parameter is not None and isinstance(parameter.default, int)
+    is_binary = parameter is not None and isinstance(parameter.default, int)
+    return measure(rel=relevance_level) if is_binary and "rel" not in measure.params else measure
 
 
 def _check_computable(measure: Measure) -> None:
@@ -172,8 +176,7 @@ def _check_computable(measure: Measure) -> None:
 def _full_name(measure: Measure) -> str:
     """Name a measure as ir_measures does, but with the relevance level even where it is the usual one."""
     at = measure.AT_PARAM
-    shown = {name: value for name, value in measure.params.items() if name != at}
-    inside = ", ".join(f"{name}={value!r}" for name, value in shown.items())
+    inside = ", ".join(f"{name}={value!r}" for name, value in measure.params.items() if name != at)
     cutoff = f"@{measure.params[at]}" if at in measure.params else ""
     return f"{measure.NAME}({inside}){cutoff}" if inside else f"{measure.NAME}{cutoff}"
 
@@ -198,7 +201,7 @@ def _only_judged(run: Mapping[str, Sequence[Hit]], qrels: Mapping[str, Mapping[s
 
 
 def _as_trec_eval_ranks(topic: str, hits: Sequence[Hit], max_hits: int | None) -> dict[str, float]:
-    """Order hits as trec_eval does, and say so in scores that no library can take for ties.
+    """Order hits as trec_eval does, and give them scores that no library can take for ties.
 
     :return: Docid to the negative of its rank, best first.
     """
@@ -213,73 +216,70 @@ def _as_trec_eval_ranks(topic: str, hits: Sequence[Hit], max_hits: int | None) -
     return ranks if max_hits is None else dict(islice(ranks.items(), max_hits))
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    """A run and its judgements.
+def _per_topic(
+    named: Mapping[str, AnyMeasure],
+    qrels: Mapping[str, Mapping[str, int]],
+    run: Mapping[str, Sequence[Hit]],
+    ranked: Mapping[str, Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Compute measures' values by topic, those of topics that have any.
 
-    :param qrels: Topic id to docid to grade.
-    :param run: Topic id to hits, as they came.
-    :param ranked: Topic id to docid to score, of topics that have both.
-    :param complete: Whether judged topics without hits count.
+    :param qrels: Of the topics that count.
+    :param run: Hits as they came.
+    :param ranked: Topic id to docid to score, of topics with hits and judgements.
     """
-
-    qrels: Mapping[str, Mapping[str, int]]
-    run: Mapping[str, Sequence[Hit]]
-    ranked: Mapping[str, Mapping[str, float]]
-    complete: bool
-
-    @property
-    def topics(self) -> tuple[str, ...]:
-        """The topics that count."""
-        return tuple(self.qrels if self.complete else self.ranked)
-
-    def per_topic(self, named: Mapping[str, AnyMeasure]) -> dict[str, dict[str, float]]:
-        """Return each measure's values by topic, those of topics that have any."""
-        found: dict[str, dict[str, float]] = {}
-        of_library: dict[str, Measure] = {}
-        of_trec: dict[str, TrecMeasure] = {}
-        for name, measure in named.items():
-            if (count := self._counter(measure)) is not None:
-                found[name] = {topic: count(topic) for topic in self.topics}
-            elif isinstance(measure, TrecMeasure):
-                of_trec[name] = measure
+    found: dict[str, dict[str, float]] = {}
+    of_library: dict[str, Measure] = {}
+    of_trec: dict[str, TrecMeasure] = {}
+    for name, measure in named.items():
+        if isinstance(measure, JudgedShare):
+            found[name] = {topic: judged_share({topic: run.get(topic, ())}, qrels, measure.cutoff) for topic in qrels}
+        elif isinstance(measure, TrecMeasure):
+            if measure.key == "num_rel":
+                found[name] = {topic: _num_relevant(grades, measure.level) for topic, grades in qrels.items()}
             else:
-                of_library[name] = measure  # type: ignore[assignment]
-        # To trec_eval all negative grades are alike, but from -2 on it, and pytrec_eval, may end the process.
-        qrels = {topic: {docid: max(grade, -1) for docid, grade in self.qrels[topic].items()} for topic in self.topics}
-        found |= _by_ir_measures(of_library, qrels, self.ranked)
-        found |= calculate(of_trec, qrels, self.ranked)
-        return found
+                of_trec[name] = measure
+        elif measure.NAME == "NumRel":
+            found[name] = {topic: _num_relevant(grades, measure["rel"]) for topic, grades in qrels.items()}
+        elif measure.NAME == "NumQ":
+            found[name] = dict.fromkeys(qrels, 1.0)
+        else:
+            of_library[name] = measure
+    # To trec_eval all negative grades are alike, but from -2 on it, and pytrec_eval, may end the process.
+    bounded = {topic: {docid: max(grade, -1) for docid, grade in grades.items()} for topic, grades in qrels.items()}
+    return found | _by_ir_measures(of_library, bounded, ranked) | calculate(of_trec, bounded, ranked)
 
-    def _counter(self, measure: AnyMeasure) -> Callable[[str], float] | None:
-        """Return what counts a topic's documents, for measures that are no more than that."""
-        if isinstance(measure, JudgedShare):
-            return lambda topic: judged_share({topic: self.run.get(topic, ())}, self.qrels, measure.cutoff)
-        if isinstance(measure, TrecMeasure):
-            return (lambda topic: self._relevant(topic, measure.level)) if measure.key == "num_rel" else None
-        if measure.NAME not in _COUNTED:
-            return None
-        return (lambda topic: 1.0) if measure.NAME == "NumQ" else lambda topic: self._relevant(topic, measure["rel"])
 
-    def _relevant(self, topic: str, level: int) -> float:
-        return float(sum(grade >= level for grade in self.qrels[topic].values()))
+def _num_relevant(grades: Mapping[str, int], level: int) -> float:
+    return float(sum(grade >= level for grade in grades.values()))
 
-    def overall(self, measure: AnyMeasure, values: Mapping[str, float]) -> float:
-        """Return a measure's value over all topics.
 
-        :param values: Those of topics that have any.
-        """
-        topics = sorted(self.topics, key=str.encode)  # trec_eval's order: added so, the last digit is the same
-        if isinstance(measure, JudgedShare):
-            return judged_share(self.run, self.qrels, measure.cutoff)
-        if isinstance(measure, TrecMeasure):
-            if measure.key == "num_rel" and self.complete:  # trec_eval then counts all above 0, whatever the level
-                return sum(self._relevant(topic, 1) for topic in topics)
-            return measure.overall([values[topic] for topic in topics if topic in values], len(topics))
-        aggregator = measure.aggregator()
-        for topic in topics:
-            aggregator.add(values.get(topic, measure.DEFAULT))
-        return float(aggregator.result())
+def _by_ir_measures(
+    named: Mapping[str, Measure], qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
+    import ir_measures
+
+    if not named:
+        return {}
+    names = {measure: name for name, measure in named.items()}
+    found: dict[str, dict[str, float]] = {name: {} for name in named}
+    try:
+        for metric in ir_measures.DefaultPipeline.iter_calc(list(names), qrels, dict(run)):
+            found[names[metric.measure]][metric.query_id] = float(metric.value)
+    except (RuntimeError, ValueError) as error:
+        raise HypensearchError(f"ir_measures cannot compute {', '.join(named)}: {error}") from error
+    return found
+
+
+def _mean(measure: Measure | TrecMeasure, values: Mapping[str, float], topics: Sequence[str]) -> float:
+    """Return a measure's value over all topics, of which some have one."""
+    topics = sorted(topics, key=str.encode)  # trec_eval's order: added so, the last digit is the same
+    if isinstance(measure, TrecMeasure):
+        return measure.overall([values[topic] for topic in topics if topic in values], len(topics))
+    aggregator = measure.aggregator()
+    for topic in topics:
+        aggregator.add(values.get(topic, measure.DEFAULT))
+    return float(aggregator.result())
 
 
 def _shown(measure: AnyMeasure, value: float | None) -> float:
@@ -289,20 +289,3 @@ def _shown(measure: AnyMeasure, value: float | None) -> float:
     if value is None:
         return 0.0 if isinstance(measure, JudgedShare) else float(measure.DEFAULT)
     return value
-
-
-def _by_ir_measures(
-    named: Mapping[str, Measure], qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]]
-) -> dict[str, dict[str, float]]:
-    import ir_measures
-
-    names = {measure: name for name, measure in named.items()}
-    found: dict[str, dict[str, float]] = {name: {} for name in named}
-    if not named:
-        return found
-    try:
-        for metric in ir_measures.DefaultPipeline.iter_calc(list(names), qrels, dict(run)):
-            found[names[metric.measure]][metric.query_id] = float(metric.value)
-    except (RuntimeError, ValueError) as error:
-        raise HypensearchError(f"ir_measures cannot compute {', '.join(named)}: {error}") from error
-    return found

@@ -14,7 +14,7 @@ from hypensearch.eval.measures import Evaluation
 
 ALL_TOPICS = "all"
 
-#: The most characters of a table's line, where names of measures and topics leave a choice.
+#: The longest line of runs side by side.
 WIDTH = 100
 
 _RUN_SUFFIXES = {".gz", ".txt", ".trec", ".tsv", ".run"}
@@ -43,46 +43,30 @@ def name_runs(paths: Sequence[str]) -> list[str]:
         names = ["/".join(stem.parts[-depth:]) for stem in stems]
         if len(set(names)) == len(names):
             return names
-    return _numbered([stem.name for stem in stems])
+    numbers = {stem.name: count(1) for stem in stems}
+    return [f"{stem.name}#{number}".removesuffix("#1") for stem in stems for number in [next(numbers[stem.name])]]
 
 
 def as_table(runs: Sequence[EvaluatedRun], per_topic: bool = False) -> str:
-    """Lay out runs side by side in aligned columns, four decimals.
+    """Lay out runs side by side in aligned columns, four decimals; one below the other where lines exceed 100 letters.
 
-    Where that takes more than :data:`WIDTH` characters a line, runs are numbered, p-values stand below the values, and
-    what still is too wide goes on in further tables.
+    P-values stand behind the values.
     """
     left = 2 if per_topic else 1
     rows = _rows(runs, per_topic, value=lambda value: f"{value:.4f}", p_value=_rounded_p)
     lines = _aligned([row[2 - left :] for row in rows], left)
     if max(map(len, lines)) > WIDTH and len(runs) > 1:
-        lines = _narrow(rows, runs, left)
+        lines = _aligned([row[2 - left :] for row in _below_each_other(rows, runs)], left + 1)
     return "\n".join([*lines, "", _summary(runs)])
 
 
-def _narrow(rows: Sequence[Sequence[str]], runs: Sequence[EvaluatedRun], left: int) -> list[str]:
-    """Make tables of numbered runs, with the numbers' meaning below them."""
-    below = _p_values_below(rows, len(runs))
-    tables = [[row[2 - left : 2], row[2:]] for row in below]
-    width_of_left = max(len(line) for line in _aligned([names for names, _ in tables], left))
-    width = 2 + max(len(cell) for _, values in tables for cell in values)
-    at_once = max(1, (WIDTH - width_of_left) // width)
-    lines: list[str] = []
-    for start in range(0, len(runs), at_once):
-        part = [[*names, *values[start : start + at_once]] for names, values in tables]
-        lines += [*_aligned(part, left), ""]
-    return [*lines, *(f"{number}: {run.name}" for number, run in enumerate(runs, start=1))]
-
-
-def _p_values_below(rows: Sequence[Sequence[str]], num_runs: int) -> Iterator[list[str]]:
-    """Turn rows of values and p-values into rows of values, each with one of p-values below it where there are any."""
-    header, *others = rows
-    yield [*header[:2], *(str(number) for number in range(1, num_runs + 1))]
-    for row in others:
-        values, p_values = row[2 : 2 + num_runs], row[2 + num_runs :]
-        yield [*row[:2], *values]
-        if any(p_values):
-            yield ["", "  p", "", *p_values]
+def _below_each_other(rows: Sequence[Sequence[str]], runs: Sequence[EvaluatedRun]) -> Iterator[list[str]]:
+    """Turn rows of all runs into a row for each run."""
+    yield ["topic", "measure", "run", "value", "p"]
+    for topic, measure, *cells in rows[1:]:
+        p_values = ["", *cells[len(runs) :]]
+        for run, value, p in zip(runs, cells, p_values, strict=False):
+            yield [topic, measure, run.name, value, p]
 
 
 def as_tsv(runs: Sequence[EvaluatedRun], per_topic: bool = False) -> str:
@@ -106,11 +90,6 @@ def _without_suffixes(path: Path) -> Path:
     return path
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    numbers = {name: count(1) for name in names}
-    return [name if (number := next(numbers[name])) == 1 else f"{name}#{number}" for name in names]
-
-
 def _rows(
     runs: Sequence[EvaluatedRun],
     per_topic: bool,
@@ -121,7 +100,8 @@ def _rows(
     compared = runs[1:]
     rows = [["topic", "measure", *(run.name for run in runs), *(f"p({run.name})" for run in compared)]]
     measures = list(runs[0].evaluation.values)
-    for topic in _all_topics(runs) if per_topic else []:
+    topics = dict.fromkeys(topic for run in runs for topic in run.evaluation.topics) if per_topic else ()
+    for topic in topics:
         for measure in measures:
             cells = [run.evaluation.per_topic[measure].get(topic) for run in runs]
             shown = ["" if cell is None else value(cell) for cell in cells]
@@ -132,10 +112,6 @@ def _rows(
     return rows
 
 
-def _all_topics(runs: Sequence[EvaluatedRun]) -> list[str]:
-    return list(dict.fromkeys(topic for run in runs for topic in run.evaluation.topics))
-
-
 def _rounded_p(p: float | None) -> str:
     if p is None:
         return "-"
@@ -143,13 +119,13 @@ def _rounded_p(p: float | None) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], left_columns: int) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(_padded(row, widths, left_columns)).rstrip() for row in rows]
-
-
-def _padded(row: Sequence[str], widths: Sequence[int], left_columns: int) -> list[str]:
-    cells = enumerate(zip(row, widths, strict=True))
-    return [cell.ljust(width) if column < left_columns else cell.rjust(width) for column, (cell, width) in cells]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        padded = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        padded[:left_columns] = [cell.ljust(width) for cell, width in zip(row, widths[:left_columns], strict=False)]
+        lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _summary(runs: Sequence[EvaluatedRun]) -> str:
