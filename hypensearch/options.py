@@ -40,6 +40,7 @@ def option(
     choices: Sequence[str] = (),
     metavar: str | None = None,
     group: str | None = None,
+    aliases: Sequence[str] = (),
 ) -> Any:
     """Declare a field of an :class:`Options` class.
 
@@ -51,6 +52,7 @@ def option(
     :param choices: Known values of a text.
     :param metavar: Stands for the value in the help.
     :param group: Title in the help, above this field and those that follow.
+    :param aliases: Other names of the flag, such as ``-l``.
     """
     metadata = {
         "help": help,
@@ -60,6 +62,7 @@ def option(
         "choices": tuple(choices),
         "metavar": metavar,
         "group": group,
+        "aliases": tuple(aliases),
     }
     if isinstance(default, list | dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -133,7 +136,7 @@ def add_flags(
                 settings["choices"] = one.metadata["choices"]
         if one.metadata["group"] and isinstance(parser, argparse.ArgumentParser):
             group = parser.add_argument_group(one.metadata["group"])
-        group.add_argument(flag_of(one.name), **settings)
+        group.add_argument(*one.metadata["aliases"], flag_of(one.name), **settings)
 
 
 def from_args(options: type[T], args: argparse.Namespace, **others: Any) -> T:

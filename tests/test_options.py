@@ -19,7 +19,7 @@ class Walk(Options):
     corpus: str = option("what to walk through")
     max_iter: int = option("iterations, at most", 16, at_least=1)
     share: float = option("a share", 0.5, above=0, at_most=1)
-    limit: int | None = option("documents, at most", None, at_least=1)
+    limit: int | None = option("documents, at most", None, at_least=1, aliases=["-l"])
     variant: str = option("which one", "paper", choices=("paper", "released"))
     early_stop: bool = option("stop early", True)
     quiet: bool = option("say nothing", False)
@@ -44,6 +44,7 @@ def test_flags_left_out_take_the_defaults() -> None:
         (["--max-iter", "3"], "max_iter", 3),
         (["--share", "1"], "share", 1.0),
         (["--limit", "7"], "limit", 7),
+        (["-l", "7"], "limit", 7),
         (["--variant", "released"], "variant", "released"),
         (["--no-early-stop"], "early_stop", False),
         (["--quiet"], "quiet", True),
@@ -60,7 +61,7 @@ def test_flags_give_values(flags: list[str], name: str, value: Any) -> None:
     [
         (["--max-iter", "0"], "argument --max-iter: '0' is not a whole number of at least 1"),
         (["--max-iter", "x"], "argument --max-iter: 'x' is not a whole number of at least 1"),
-        (["--limit", "-1"], "argument --limit: '-1' is not a whole number of at least 1"),
+        (["--limit", "-1"], "argument -l/--limit: '-1' is not a whole number of at least 1"),
         (["--share", "0"], "argument --share: '0' is not a number of more than 0 and at most 1"),
         (["--share", "nan"], "argument --share: 'nan' is not a number of more than 0 and at most 1"),
         (["--variant", "x"], "argument --variant: invalid choice: 'x' (choose from"),

@@ -8,13 +8,32 @@ import argparse
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.options import Options, add_flags, from_args, option
 
 logger = logging.getLogger(__name__)
 
 LAYOUTS = ("hypensearch", "released")
+
+
+@dataclass(frozen=True)
+class ConvertOptions(Options):
+    """What is converted, to what, and where it is published."""
+
+    encoder: str = option("checkpoint folder, hub name or bundled")
+    output: str = option("folder of the new checkpoint")
+    to: str = option("layout to write", "hypensearch", choices=LAYOUTS)
+    compact: bool = option("store weights in 8 bits and less; only hypensearch reads it", False)
+    backbone: str | None = option("transformer that the released layout names; a copy in --output by default", None)
+    backbone_config: str | None = option(
+        "configuration of the checkpoint's transformer, where none is found", None, metavar="PATH"
+    )
+    revision: str | None = option("branch, tag or commit of --encoder on the hub", None)
+    push_to_hub: str | None = option("repository on the hub to upload --output to", None, metavar="USER/NAME")
+    private: bool = option("make a new repository a private one", False)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -24,16 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Write a checkpoint in our own format, which needs no hub and no other file, or in the released "
         "layout, which the authors' code loads; with --push-to-hub, publish it.",
     )
-    add, suppress = parser.add_argument, argparse.SUPPRESS
-    add("--encoder", required=True, default=suppress, help="checkpoint folder, hub name or bundled")
-    add("--output", required=True, default=suppress, help="folder of the new checkpoint")
-    add("--to", choices=LAYOUTS, default="hypensearch", help="layout to write")
-    add("--compact", action="store_true", help="store weights in 8 bits and less; only hypensearch reads it")
-    add("--backbone", help="transformer that the released layout names; a copy in --output by default")
-    add("--backbone-config", metavar="PATH", help="configuration of the checkpoint's transformer, where none is found")
-    add("--revision", help="branch, tag or commit of --encoder on the hub")
-    add("--push-to-hub", metavar="USER/NAME", help="repository on the hub to upload --output to")
-    add("--private", action="store_true", help="make a new repository a private one")
+    add_flags(parser, ConvertOptions)
     cli.add_offline_argument(parser)
     return parser
 
@@ -45,39 +55,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     :return: The exit code.
     """
     args = build_parser().parse_args(argv)
-    return cli.run(lambda: _convert(args))
+    return cli.run(lambda: _convert(from_args(ConvertOptions, args)))
 
 
-def _convert(args: argparse.Namespace) -> None:
-    _check(args)
+def _convert(options: ConvertOptions) -> None:
+    _check(options)
     from hypensearch.models import load_model
     from hypensearch.models.publish import check_may_upload, upload, write_missing_card
     from hypensearch.models.released_layout import save_released
 
-    if args.push_to_hub:
-        check_may_upload(args.push_to_hub)
-    model = load_model(args.encoder, backbone_config=args.backbone_config, revision=args.revision)
-    if args.to == "released":
-        save_released(model, args.output, backbone=args.backbone)
+    if options.push_to_hub:
+        check_may_upload(options.push_to_hub)
+    model = load_model(options.encoder, backbone_config=options.backbone_config, revision=options.revision)
+    if options.to == "released":
+        save_released(model, options.output, backbone=options.backbone)
     else:
-        model.save_pretrained(args.output, compact=args.compact)
-    write_missing_card(args.output, model, args.push_to_hub or args.output)
-    logger.info("wrote %s", args.output)
-    if args.push_to_hub:
-        logger.info("uploaded: %s", upload(args.output, args.push_to_hub, private=args.private))
+        model.save_pretrained(options.output, compact=options.compact)
+    write_missing_card(options.output, model, options.push_to_hub or options.output)
+    logger.info("wrote %s", options.output)
+    if options.push_to_hub:
+        logger.info("uploaded: %s", upload(options.output, options.push_to_hub, private=options.private))
 
 
-def _check(args: argparse.Namespace) -> None:
-    if args.compact and args.to == "released":
+def _check(options: ConvertOptions) -> None:
+    if options.compact and options.to == "released":
         raise HypensearchError("--compact: the released code cannot read it: leave it out, or --to hypensearch")
-    if args.backbone and args.to != "released":
-        raise HypensearchError(f"--backbone {args.backbone}: our own format embeds it: leave it out, or --to released")
-    if args.to == "released" and args.push_to_hub and not args.backbone:
+    if options.backbone and options.to != "released":
+        raise HypensearchError(
+            f"--backbone {options.backbone}: our own format embeds it: leave it out, or --to released"
+        )
+    if options.to == "released" and options.push_to_hub and not options.backbone:
         raise HypensearchError(
             "--push-to-hub of the released layout: others need --backbone, the hub name of the transformer"
         )
-    if os.path.isdir(args.encoder) and os.path.isdir(args.output) and os.path.samefile(args.encoder, args.output):
-        raise HypensearchError(f"--output {args.output}: is --encoder itself: name another folder")
+    if (
+        os.path.isdir(options.encoder)
+        and os.path.isdir(options.output)
+        and os.path.samefile(options.encoder, options.output)
+    ):
+        raise HypensearchError(f"--output {options.output}: is --encoder itself: name another folder")
 
 
 if __name__ == "__main__":

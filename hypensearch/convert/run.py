@@ -16,7 +16,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = cli.CommandParser(
         prog="python -m hypensearch.convert.run",
         description="Write a run of the authors' code (retrieved_items.jsonl) as a run that trec_eval, Pyserini and "
-        "hypensearch read. Hits keep their order; tied scores are moved apart as in our own runs.",
+        "hypensearch read. Hits keep their order; tied scores are separated as in our own runs.",
     )
     add, suppress = parser.add_argument, argparse.SUPPRESS
     add("--input", required=True, default=suppress, help="the authors' run, .gz too")

@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
@@ -16,12 +18,13 @@ from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, nam
 from hypensearch.eval.significance import compare
 from hypensearch.formats.ids import IdLookup
 from hypensearch.formats.run import read_run
+from hypensearch.options import Options, add_flags, from_args, option
 from hypensearch.printing import visible
 from hypensearch.qrels import load_qrels
 
 DEEP_LEARNING_LEVEL = 2
 
-#: Flags of trec_eval that are known and not taken: whether they have a value, and what to do instead.
+#: Flags of trec_eval that are refused: whether they have a value, and what to do instead.
 _REFUSED = {
     "-J": (False, "give -remove-unjudged, which leaves out the hits that the judgements do not name"),
     "-n": (False, "the values over all topics are always printed; leave it out"),
@@ -33,6 +36,31 @@ _REFUSED = {
 }
 
 RENDERERS = {"table": as_table, "json": as_json, "tsv": as_tsv}
+
+
+@dataclass(frozen=True)
+class MeasuringOptions(Options):
+    """How runs are measured; see :func:`hypensearch.eval.evaluate`."""
+
+    relevance_level: int = option(
+        "least grade that binary measures (P, RR, R, AP, ...) count as relevant; TREC Deep Learning and the paper's "
+        "figures on it need 2, not 1",
+        1,
+        at_least=1,
+        metavar="GRADE",
+        aliases=["-l"],
+    )
+    complete: bool = option(
+        "count judged topics without hits as 0, as trec_eval -c; else average over the topics that have hits",
+        True,
+        aliases=["-c"],
+    )
+    max_hits: int | None = option(
+        "look at so many hits of each topic, as trec_eval -M", None, at_least=1, metavar="HITS", aliases=["-M"]
+    )
+    remove_unjudged: bool = option(
+        "leave out hits that are not judged, as Pyserini's command does", False, aliases=["-remove-unjudged"]
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,15 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="ir_measures' or trec_eval's names, such as nDCG@10 \"R(rel=2)@1000\" recall.1000 set_P official "
         f"judged.10 (default: {' '.join(DEFAULT_MEASURES)})",
     )
-    measured.add_argument(
-        "-l",
-        "--relevance-level",
-        type=cli.positive_int,
-        default=1,
-        metavar="GRADE",
-        help="least grade that binary measures (P, RR, R, AP, ...) count as relevant; "
-        "TREC Deep Learning and the paper's figures on it need 2, not 1",
-    )
+    add_flags(measured, MeasuringOptions)
     measured.add_argument(
         "--dl",
         dest="relevance_level",
@@ -96,38 +116,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=suppress,
         help="the same as --relevance-level 2, for TREC Deep Learning",
     )
-    measured.add_argument(
-        "-c",
-        "--complete",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="count judged topics without hits as 0, as trec_eval -c; else average over the topics that have hits",
-    )
-    measured.add_argument(
-        "-M",
-        "--max-hits",
-        type=cli.positive_int,
-        default=suppress,
-        metavar="HITS",
-        help="look at so many hits of each topic, as trec_eval -M",
-    )
-    measured.add_argument(
-        "-remove-unjudged",
-        "--remove-unjudged",
-        action="store_true",
-        default=suppress,
-        help="leave out hits that are not judged, as Pyserini's command does",
-    )
     shown = parser.add_argument_group("what is shown")
-    shown.add_argument(
-        "-q", "--per-query", action="store_true", default=suppress, help="print each topic's values as well"
-    )
+    shown.add_argument("-q", "--per-query", action="store_true", help="print each topic's values as well")
     shown.add_argument("--output-format", choices=list(RENDERERS), default="table", help="how results are printed")
     shown.add_argument(
-        "--baseline",
-        default=suppress,
-        metavar="FILE",
-        help="the run that the others are compared with (default: the first)",
+        "--baseline", metavar="FILE", help="the run that the others are compared with (default: the first)"
     )
     for flag, (takes_value, _) in _REFUSED.items():
         kind = {} if takes_value else {"action": "store_true"}
@@ -142,21 +135,13 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     qrels_name, run_paths = _qrels_and_runs(args, files)
     resolve_measures(measures, args.relevance_level)
     qrels = load_qrels(qrels_name)
-    paths = _baseline_first(run_paths, getattr(args, "baseline", None))
-    evaluations = [
-        evaluate(
-            qrels,
-            read_run(path),
-            measures,
-            relevance_level=args.relevance_level,
-            complete=args.complete,
-            max_hits=getattr(args, "max_hits", None),
-            remove_unjudged=getattr(args, "remove_unjudged", False),
-        )
-        for path in paths
-    ]
-    runs = _compared(paths, evaluations)
-    print(visible(RENDERERS[args.output_format](runs, per_topic=getattr(args, "per_query", False))))
+    if args.baseline is not None:
+        run_paths = [args.baseline, *(path for path in run_paths if path != args.baseline)]
+    options = dataclasses.asdict(from_args(MeasuringOptions, args))
+    evaluations = [evaluate(qrels, read_run(path), measures, **options) for path in run_paths]
+    p_values = [None, *compare(evaluations[0], evaluations[1:])]
+    runs = [EvaluatedRun(*parts) for parts in zip(name_runs(run_paths), run_paths, evaluations, p_values, strict=True)]
+    print(visible(RENDERERS[args.output_format](runs, per_topic=args.per_query)))
     for run in runs:
         _note_topics(run, args.complete)
     _note_grades(qrels, runs[0].evaluation)
@@ -169,7 +154,7 @@ def _check_refused(args: argparse.Namespace) -> None:
 
 
 def _measures_and_files(args: argparse.Namespace) -> tuple[Sequence[str], list[str]]:
-    """Part the words behind -m, which takes several, from the files that follow where these come by position.
+    """Separate the words behind -m, which takes several, from the files that follow where these come by position.
 
     Files begin with the first word that is no measure's name; the first word behind -m always is one.
     """
@@ -203,17 +188,6 @@ def _qrels_and_runs(args: argparse.Namespace, files: list[str]) -> tuple[str, li
     if not (runs := runs + more_runs):
         raise HypensearchError(f"no run was named beside the judgements {qrels}: give QRELS RUN [RUN ...], or --run")
     return qrels, runs
-
-
-def _baseline_first(paths: Sequence[str], baseline: str | None) -> list[str]:
-    if baseline is None:
-        return list(paths)
-    return [baseline, *(path for path in paths if path != baseline)]
-
-
-def _compared(paths: Sequence[str], evaluations: Sequence[Evaluation]) -> list[EvaluatedRun]:
-    p_values = [None, *compare(evaluations[0], evaluations[1:])]
-    return [EvaluatedRun(*parts) for parts in zip(name_runs(paths), paths, evaluations, p_values, strict=True)]
 
 
 def _note_topics(run: EvaluatedRun, complete: bool) -> None:

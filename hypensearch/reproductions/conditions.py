@@ -72,15 +72,6 @@ class Condition:
     measurements: tuple[Measurement, ...]
 
 
-@dataclass(frozen=True)
-class Places:
-    """Folders that commands read and write."""
-
-    runs: str = "runs"
-    indexes: str = "indexes"
-    data: str = "collections"
-
-
 def read_conditions(collection: str) -> list[Condition]:
     """Read the conditions of a collection."""
     path = resources.files("hypensearch.resources").joinpath(f"reproductions/{collection}.yaml")
@@ -99,38 +90,39 @@ def find(conditions: Sequence[Condition], name: str) -> Condition:
     return known[name]
 
 
-def run_path(places: Places, collection: str, condition: Condition, topics: str) -> str:
-    """Name the run of a topic set, as Pyserini names it."""
-    return f"{places.runs}/run.{collection}.{condition.name}.{topics.replace('/', '-').removesuffix('.tsv')}.txt"
-
-
-def index_path(places: Places, condition: Condition, measurement: Measurement) -> str:
-    """Name the index of a corpus."""
-    return f"{places.indexes}/{condition.name}.{measurement.corpus.replace('/', '-').removesuffix('.jsonl')}"
-
-
-def located(places: Places, name: str) -> str:
-    """Give a name of Pyserini's as it is, a file below the data folder."""
-    return str(Path(places.data, name)) if "/" in name else name
-
-
+@dataclass(frozen=True)
 class Plan:
-    """The command lines of conditions, in the order in which they run.
+    """The command lines of a collection's conditions, and the files that they read and write.
 
-    :param places: Folders.
-    :param collection: Name of the collection.
+    :param collection: Its name.
     :param conditions: All of its conditions.
+    :param runs: Folder of the runs.
+    :param indexes: Folder of the indexes.
+    :param data: Folder of corpora, and of topics and judgements that are files.
     """
 
-    def __init__(self, places: Places, collection: str, conditions: Sequence[Condition]) -> None:
-        self._places = places
-        self._collection = collection
-        self._by_name = {condition.name.replace("-", "_"): condition for condition in conditions}
+    collection: str
+    conditions: Sequence[Condition]
+    runs: str = "runs"
+    indexes: str = "indexes"
+    data: str = "collections"
+
+    def run(self, condition: Condition, topics: str) -> str:
+        """Name the run of a topic set, as Pyserini names it."""
+        return f"{self.runs}/run.{self.collection}.{condition.name}.{topics.replace('/', '-').removesuffix('.tsv')}.txt"
+
+    def index(self, condition: Condition, measurement: Measurement) -> str:
+        """Name the index of a corpus."""
+        return f"{self.indexes}/{condition.name}.{measurement.corpus.replace('/', '-').removesuffix('.jsonl')}"
+
+    def located(self, name: str) -> str:
+        """Return one of Pyserini's names as it is, a file below the data folder."""
+        return str(Path(self.data, name)) if "/" in name else name
 
     def commands(self, condition: Condition, measurement: Measurement) -> dict[tuple[str, ...], str]:
-        """Give the command lines of a measurement, and of the conditions it builds on.
+        """Give the command lines of a measurement, and of the conditions it builds on, in the order in which they run.
 
-        :return: Words of each command to the path that it helps to make, whose existence makes it needless.
+        :return: Words of each command to the path that it helps to make; where that exists, the command is not needed.
         """
         lines: dict[tuple[str, ...], str] = {}
         for topics in measurement.topic_sets:
@@ -141,16 +133,18 @@ class Plan:
         self, condition: Condition, measurement: Measurement, topics: str
     ) -> Iterator[tuple[tuple[str, ...], str]]:
         yield from self._of_index(condition, measurement)
-        values = {**self._values(condition, measurement), "topics": located(self._places, topics)}
-        for variable in _variables(condition.command):
+        by_name = {known.name.replace("-", "_"): known for known in self.conditions}
+        values = {**self._values(condition, measurement), "topics": self.located(topics)}
+        for found in Template.pattern.finditer(condition.command):
+            variable = found["named"] or found["braced"] or ""
             kind, _, name = variable.partition("_")
             if kind == "index" and name:
-                yield from self._of_index(self._by_name[name], measurement)
-                values[variable] = index_path(self._places, self._by_name[name], measurement)
+                yield from self._of_index(by_name[name], measurement)
+                values[variable] = self.index(by_name[name], measurement)
             elif kind == "run" and name:
-                yield from self._of_run(self._by_name[name], measurement, topics)
-                values[variable] = run_path(self._places, self._collection, self._by_name[name], topics)
-        output = run_path(self._places, self._collection, condition, topics)
+                yield from self._of_run(by_name[name], measurement, topics)
+                values[variable] = self.run(by_name[name], topics)
+        output = self.run(condition, topics)
         yield _filled(condition.command, {**values, "output": output}), output
 
     def _of_index(self, condition: Condition, measurement: Measurement) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -160,18 +154,14 @@ class Plan:
 
     def _values(self, condition: Condition, measurement: Measurement) -> dict[str, str]:
         return {
-            "corpus": f"{self._places.data}/{measurement.corpus}",
-            "candidates": f"{self._places.data}/{measurement.candidates}",
-            "index": index_path(self._places, condition, measurement),
+            "corpus": f"{self.data}/{measurement.corpus}",
+            "candidates": f"{self.data}/{measurement.candidates}",
+            "index": self.index(condition, measurement),
         }
 
 
 def _filled(template: str, values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(Template(word).substitute(values) for word in shlex.split(template))
-
-
-def _variables(template: str) -> list[str]:
-    return [found["named"] or found["braced"] or "" for found in Template.pattern.finditer(template)]
 
 
 def _condition(entry: dict[str, Any], raw: dict[str, Any]) -> Condition:

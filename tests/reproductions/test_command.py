@@ -12,7 +12,7 @@ from hypensearch.encode.__main__ import parse_args as parse_encode
 from hypensearch.eval.measures import resolve_measures
 from hypensearch.pyserini.bridge import full_name
 from hypensearch.reproductions.command import MEASURES, P_MRR, verdict
-from hypensearch.reproductions.conditions import COLLECTIONS, Measurement, Places, Plan, read_conditions
+from hypensearch.reproductions.conditions import COLLECTIONS, Measurement, Plan, read_conditions
 from tests.commands import refuse, run, succeed
 
 #: Run for real by integrations/test_reproductions.py, with the versions of Pyserini that there are.
@@ -28,7 +28,7 @@ PYSERINIS = (
 @pytest.mark.parametrize("collection", COLLECTIONS)
 def test_every_command_line_parses_and_every_measure_is_known(collection: str) -> None:
     conditions = read_conditions(collection)
-    plan = Plan(Places(), collection, conditions)
+    plan = Plan(collection, conditions)
     lines = 0
     for condition in conditions:
         for measurement in condition.measurements:
@@ -133,9 +133,9 @@ def test_judgements_that_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "run.dl-hard.c.hard-topics.txt").write_text("1 Q0 b 1 2.0 t\n1 Q0 a 2 1.0 t\n2 Q0 x 1 1.0 t\n")
     scores = {"MRR (rel 2)": 0.5, "R@1K (rel 2)": 1.0}
     made = Measurement("hard", ("hard/topics.tsv",), (qrels,), scores, "c", without=without)
-    places = Places(str(tmp_path), data=str(tmp_path))
+    condition = Condition("c", "C", (), "", (made,))
 
-    assert measure("dl-hard", places, Condition("c", "C", (), "", (made,)), made) == scores
+    assert measure(Plan("dl-hard", [condition], str(tmp_path), data=str(tmp_path)), condition, made) == scores
 
 
 def test_changed_instructions(tmp_path: Path) -> None:
@@ -148,12 +148,11 @@ def test_changed_instructions(tmp_path: Path) -> None:
     (tmp_path / "run.followir.c.hard-ch.txt").write_text("1 Q0 b 1 2.0 t\n1 Q0 a 2 1.0 t\n")
     wanted = {"AP": 1.0, "p-MRR": 0.5}
     made = Measurement("x", ("hard/og.tsv",), (og,), wanted, "c", changed=("hard/ch.tsv", changed))
-    places = Places(str(tmp_path), data=str(tmp_path))
+    condition = Condition("c", "C", (), "", (made,))
 
-    assert measure("followir", places, Condition("c", "C", (), "", (made,)), made) == wanted
-    lines = Plan(places, "followir", read_conditions("followir")).commands(
-        *((one := read_conditions("followir")[0]), one.measurements[0])
-    )
+    assert measure(Plan("followir", [condition], str(tmp_path), data=str(tmp_path)), condition, made) == wanted
+    conditions = read_conditions("followir")
+    lines = Plan("followir", conditions).commands(conditions[0], conditions[0].measurements[0])
     assert [words[words.index("--topics") + 1].rpartition("/")[2] for words in lines if "--topics" in words] == [
         "topics.og.tsv",
         "topics.changed.tsv",
