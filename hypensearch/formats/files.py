@@ -11,6 +11,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 import stat
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import PathLike, open_plain_file, open_to_write, read_at_most
+from hypensearch.formats.door import PathLike, open_plain, open_to_write, read_at_most
 
 GZIP_MAGIC = b"\x1f\x8b"
 MAX_LINE_BYTES = 64 * 2**20
@@ -188,11 +189,13 @@ def sha256_of(path: PathLike, within: PathLike | None = None) -> str:
     :param within: The folder that it must lie in, links followed.
     :raises HypensearchError: When there is no such file.
     """
-    digest = hashlib.sha256()
-    with _open_plain_file(path, within) as file:
-        while block := file.read(_BUFFER_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+    try:
+        with os.fdopen(open_plain(path, within), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise HypensearchError(f"{path}: no such file") from None
+    except OSError as error:
+        raise HypensearchError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def cache_folder() -> Path:
@@ -211,24 +214,16 @@ def cache_folder() -> Path:
         forbidden = stat.S_IWOTH | stat.S_IWGRP
         with _os_errors(folder), suppress(FileExistsError):
             os.mkdir(folder, 0o700)
-    _check_own(folder, forbidden)
-    return folder
-
-
-def _check_own(folder: Path, forbidden: int) -> None:
-    """Refuse a folder that another user could have filled.
-
-    :param forbidden: Permissions that it must not give.
-    """
     try:
         found = os.lstat(folder) if forbidden & stat.S_IWGRP else os.stat(folder)
     except OSError:
-        return  # not there, so not filled
+        return folder  # not there, so not filled by others
     if found.st_uid not in (os.geteuid(), 0) or found.st_mode & forbidden or not stat.S_ISDIR(found.st_mode):
         raise HypensearchError(
             f"{folder}: belongs to another user, or others may write to it, so what lies there cannot be trusted; set "
             f"{CACHE_VARIABLE} to a folder of your own, or take the permission away (chmod go-w)"
         )
+    return folder
 
 
 @contextmanager
@@ -369,22 +364,11 @@ def _cut_at_line_ends(piece: bytes) -> list[bytes]:
     return piece.removesuffix(b"\n").removesuffix(b"\r").split(b"\r")
 
 
-def _open_plain_file(path: PathLike, within: PathLike | None) -> BinaryIO:
-    try:
-        return open_plain_file(path, within)
-    except FileNotFoundError:
-        raise HypensearchError(f"{path}: no such file") from None
-    except OSError as error:
-        raise HypensearchError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def _open_plain(path: PathLike) -> io.BufferedReader:
     if os.path.isdir(path):
         raise HypensearchError(f"{path}: is a folder, a file was wanted")
     try:
-        if is_pipe(path):
-            return io.BufferedReader(_PipeReader(_pipe_of(path)), _BUFFER_BYTES)
-        return io.BufferedReader(io.FileIO(path), _BUFFER_BYTES)
+        return io.BufferedReader(io.FileIO(_copy_of_pipe(path) if is_pipe(path) else path), _BUFFER_BYTES)
     except FileNotFoundError:
         raise HypensearchError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -392,61 +376,30 @@ def _open_plain(path: PathLike) -> io.BufferedReader:
 
 
 def is_pipe(path: PathLike) -> bool:
-    """Tell whether a path is a pipe, such as the shell's ``<(command)``; a file that is not there is none."""
+    """Whether a path is a pipe, such as the shell's ``<(command)``."""
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
     except (OSError, ValueError):
         return False
 
 
-class _Pipe:
-    """A pipe, and a copy on disk of what was read from it so far: its readers each begin at its start."""
-
-    def __init__(self, path: PathLike) -> None:
-        self._pipe = io.FileIO(path)
-        self._copy = tempfile.TemporaryFile()  # noqa: SIM115 -- both stay open as long as the process may read it
-        self._size = 0
-        self._lock = threading.Lock()
-
-    def read(self, num_bytes: int, at: int) -> bytes:
-        """Return up to so many bytes from a place, none at the end."""
-        with self._lock:
-            if at == self._size and (new := self._pipe.read(num_bytes)):
-                self._copy.write(new)
-                self._copy.flush()
-                self._size += len(new)
-            return os.pread(self._copy.fileno(), num_bytes, at)
+#: Copies of pipes that were read, by device and inode: the shell's pipes have names that are used again.
+_copies: dict[tuple[int, int], IO[bytes]] = {}
+_copying = threading.Lock()
 
 
-#: By device and inode: the shell's pipes have names that are used again.
-_pipes: dict[tuple[int, int], _Pipe] = {}
-_pipes_lock = threading.Lock()
-
-
-def _pipe_of(path: PathLike) -> _Pipe:
+def _copy_of_pipe(path: PathLike) -> str:
+    """Give the name of a copy of what a pipe gives, so that it can be read again from its start."""
     found = os.stat(path)
     key = (found.st_dev, found.st_ino)
-    with _pipes_lock:
-        if key not in _pipes:
-            _pipes[key] = _Pipe(path)
-        return _pipes[key]
-
-
-class _PipeReader(io.RawIOBase):
-    """Reads a pipe from its start."""
-
-    def __init__(self, pipe: _Pipe) -> None:
-        self._pipe = pipe
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        content = self._pipe.read(len(buffer), self._at)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+    with _copying:
+        if key not in _copies:
+            copy = tempfile.NamedTemporaryFile(prefix="hypensearch-")  # noqa: SIM115 -- removed when the process ends
+            with open(path, "rb", buffering=0) as pipe:
+                shutil.copyfileobj(pipe, copy, _BUFFER_BYTES)
+            copy.flush()
+            _copies[key] = copy
+        return _copies[key].name
 
 
 class _Unpacked(io.RawIOBase):

@@ -42,7 +42,6 @@ LOCK = ".lock"
 BLOCK_ROWS = 8192
 _PIECE_BYTES = 2**20
 _MOST_THREADS = 8
-_NOTES = "hypensearch checked files, their content too"
 # Times of files are no finer than a tick of the system's clock: what was written just now may be written again unseen.
 _SETTLED_NS = 2 * 10**9
 
@@ -362,53 +361,47 @@ def check_once(folder: PathLike, digests: Mapping[str, object], check: Callable[
     """Run a check unless it has passed before and no file was touched since.
 
     Reading takes half a second a gigabyte, too long for each search and nothing for the first one after a copy. So what
-    was found sound is noted in the user's cache, with size, times and inode of each file: whatever changes it through
-    the file system changes these, and it is read again. What a disk does to it by itself does not, and is found by
-    ``python -m hypensearch.verify --full`` alone.
+    was found sound leaves a mark in the user's cache, named by size, times and inode of each file: whatever changes a
+    file through the file system changes these, and it is read again. What a disk does to it by itself does not, and is
+    found by ``python -m hypensearch.verify --full`` alone.
 
-    :param folder: What the files belong to; a note is kept for each folder and set of files.
+    :param folder: What the files belong to; a mark is kept for each folder and set of files.
     :param digests: The files by path, each with what it is compared with, as JSON.
     :param check: Compares the files; raises when one is not what it should be.
     :return: Whether the check was run.
     """
-    stamps = _stamps(digests)
-    try:
-        note = _note_of(folder, digests)
-    except HypensearchError:  # no cache that could be trusted
-        stamps, note = None, Path()
-    if stamps is not None and _is_noted(note, digests, stamps):
+    mark = _mark(folder, digests)
+    if mark is not None and mark.exists():
         return False
-    began = time.time_ns()
+    latest = time.time_ns() - _SETTLED_NS
     check()
-    settled = stamps is not None and all(max(stamp[1:3]) + _SETTLED_NS < began for stamp in stamps.values())
-    if stamps is not None and settled and stamps == _stamps(digests):
-        with suppress(OSError, HypensearchError), replace_when_whole(note, "w") as file:  # the note only saves time
-            json.dump(_noted(digests, stamps), file)
+    if mark is not None and mark == _mark(folder, digests, latest):
+        with suppress(OSError):  # the mark only saves time
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            for older in mark.parent.glob(f"{mark.stem}.*"):
+                older.unlink()
+            mark.touch()
     return True
 
 
-def _stamps(paths: Mapping[str, object]) -> dict[str, list[int]] | None:
-    """Size, time of change, of the inode's change, inode and device of each file; None when one is not there."""
+def _mark(folder: PathLike, digests: Mapping[str, object], latest: int | None = None) -> Path | None:
+    """Give the file that says that a state of files was found sound.
+
+    :param latest: None is given for files that changed after this time.
+    :return: None too where a file is missing, or no cache can be trusted.
+    """
     try:
-        found = {path: os.stat(path) for path in paths}
-    except OSError:
+        found = {path: os.stat(path) for path in digests}
+        cache = cache_folder() / "checked"
+    except (OSError, HypensearchError):
         return None
-    return {path: [of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino, of.st_dev] for path, of in found.items()}
+    if latest is not None and any(max(of.st_mtime_ns, of.st_ctime_ns) >= latest for of in found.values()):
+        return None
+    where = [os.path.realpath(folder), sorted(os.path.relpath(path, folder) for path in digests)]
+    stamps = {path: [of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino, of.st_dev] for path, of in found.items()}
+    state = [[os.path.realpath(path), digests[path], stamps[path]] for path in digests]
+    return cache / f"{_name_of(where)}.{_name_of(state)}"
 
 
-def _note_of(folder: PathLike, paths: Mapping[str, object]) -> Path:
-    identity = json.dumps([os.path.realpath(folder), sorted(os.path.relpath(path, folder) for path in paths)])
-    name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return cache_folder() / "checked" / f"{name}.json"
-
-
-def _noted(digests: Mapping[str, object], stamps: Mapping[str, list[int]]) -> dict[str, Any]:
-    digest = {path: hashlib.sha256(json.dumps(of).encode()).hexdigest() for path, of in digests.items()}
-    return {"format": _NOTES, "files": {os.path.realpath(path): [digest[path], stamps[path]] for path in digests}}
-
-
-def _is_noted(note: Path, digests: Mapping[str, object], stamps: Mapping[str, list[int]]) -> bool:
-    try:
-        return bool(read_json(note) == _noted(digests, stamps))
-    except (OSError, ValueError):
-        return False
+def _name_of(value: object) -> str:
+    return hashlib.sha256(json.dumps(value).encode("utf-8", "surrogateescape")).hexdigest()[:32]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,7 @@ def write_records(
     :return: How many records were made by this call.
     :raises HypensearchError: When another process is writing there.
     """
+    os.makedirs(os.path.dirname(os.path.abspath(output)), exist_ok=True)
     with file_lock(f"{output}.lock"):
         with KeptLines(f"{output}.partial", [records, scored_by]) as lines:
             done = len(lines)

@@ -13,17 +13,17 @@ import json
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.door import open_to_write, read_plain
+from hypensearch.formats.door import read_plain
 from hypensearch.formats.files import file_lock, replace_when_whole
 from hypensearch.formats.json_files import read_json
-from hypensearch.formats.npy import map_bytes
+from hypensearch.formats.npy import GrowingFile, map_bytes
 from hypensearch.formats.sealed import LOCK, reason_of
 
 FACTS = "facts.json"
@@ -47,7 +47,8 @@ class VectorCache:
         self.folder = folder
         self.dim = dim
         self._facts = json.loads(json.dumps({"format": FORMAT, "version": FORMAT_VERSION, "dim": dim, **facts}))
-        self._lock: AbstractContextManager[None] | None = None
+        self._held = ExitStack()
+        self._files: dict[str, GrowingFile] = {}
         self._mapped = np.empty((0, dim), np.float32)
         self._sums = np.zeros(0, np.uint32)
         self._read()
@@ -88,20 +89,28 @@ class VectorCache:
 
     def __enter__(self) -> VectorCache:
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock = file_lock(self.folder / LOCK)
-        lock.__enter__()
-        self._lock = lock
-        self._read()
-        if not (self.folder / FACTS).exists():
-            with replace_when_whole(self.folder / FACTS, "w", follow_link=False) as file:
-                json.dump(self._facts, file, indent=1)
-        self._drop_unfinished()
+        with ExitStack() as stack:
+            stack.enter_context(file_lock(self.folder / LOCK))
+            self._read()
+            if not (self.folder / FACTS).exists():
+                with replace_when_whole(self.folder / FACTS, "w", follow_link=False) as file:
+                    json.dump(self._facts, file, indent=1)
+            sizes = {
+                _VECTORS: len(self) * self.dim * 4,
+                _SUMS: len(self) * _SUM_BYTES,
+                _DOCIDS: sum(len(docid.encode()) + 1 for docid in self._docids),
+            }
+            for name, size in sizes.items():  # what a killed call left after the last whole row is cut off
+                try:
+                    self._files[name] = GrowingFile(os.fspath(self.folder / name), size)
+                except (OSError, ValueError) as error:
+                    raise self._damaged(reason_of(error)) from None
+                stack.callback(self._files[name].close)
+            self._held = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._lock is not None:
-            self._lock.__exit__(None, None, None)
-            self._lock = None
+        self._held.close()
 
     def append(self, docids: Sequence[str], vectors: np.ndarray) -> None:
         """Add documents that are not there yet; when this returns they are on disk for good.
@@ -109,15 +118,18 @@ class VectorCache:
         :param vectors: *Shape:* ``(len(docids), dim)``.
         :raises HypensearchError: When a vector is not finite, or the disk is full.
         """
-        assert self._lock is not None
         if not np.isfinite(vectors).all():
             flawed = docids[int(np.flatnonzero(~np.isfinite(vectors).all(axis=1))[0])]
             raise HypensearchError(f"the vector of document {flawed!r} is not finite: the encoder has broken weights")
         vectors = np.ascontiguousarray(vectors, dtype=np.float32)
         sums = np.array([_sum(docid, vector) for docid, vector in zip(docids, vectors, strict=True)], dtype=np.uint32)
-        self._write(_VECTORS, vectors.tobytes())
-        self._write(_SUMS, sums.tobytes())
-        self._write(_DOCIDS, "".join(f"{docid}\n" for docid in docids).encode())
+        lines = "".join(f"{docid}\n" for docid in docids).encode()
+        for name, content in ((_VECTORS, vectors.tobytes()), (_SUMS, sums.tobytes()), (_DOCIDS, lines)):
+            try:
+                self._files[name].append(content)
+                self._files[name].sync()
+            except OSError as error:
+                raise HypensearchError(f"{self.folder / name}: cannot be written: {error.strerror or error}") from None
         self._rows.update(zip(docids, range(len(self), len(self) + len(docids)), strict=True))
         self._docids += docids
         self._sums = np.concatenate([self._sums, sums])
@@ -184,32 +196,6 @@ class VectorCache:
 
     def _damaged(self, what: str) -> HypensearchError:
         return HypensearchError(f"{self.folder}: damaged ({what}): delete it and encode again")
-
-    def _drop_unfinished(self) -> None:
-        """Cut off what a killed call left after the last whole row."""
-        sizes = {
-            _VECTORS: len(self) * self.dim * 4,
-            _SUMS: len(self) * _SUM_BYTES,
-            _DOCIDS: sum(len(docid.encode()) + 1 for docid in self._docids),
-        }
-        for name, size in sizes.items():
-            try:
-                with os.fdopen(open_to_write(self.folder / name, os.O_WRONLY), "wb", buffering=0) as file:
-                    file.truncate(size)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise self._damaged(reason_of(error)) from None
-
-    def _write(self, name: str, content: bytes) -> None:
-        try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            with os.fdopen(open_to_write(self.folder / name, flags), "ab") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise HypensearchError(f"{self.folder / name}: cannot be written: {error.strerror or error}") from None
 
 
 def _sum(docid: str, vector: np.ndarray) -> int:
