@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hypensearch import tables
+from hypensearch.formats.named import is_name
 from hypensearch.formats.qrels import read_qrels, write_qrels
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ _SUFFIXES = (".txt", ".tsv", ".trec", ".qrels", ".qrel")
 def load_qrels(path_or_name: str) -> dict[str, dict[str, int]]:
     """Read judgements; only named ones need Pyserini, Java and, the first time, the network.
 
-    :param path_or_name: A file in TREC's form or BEIR's, or a name known to Pyserini, such as ``dl19-passage``.
+    :param path_or_name: A file in TREC's form or BEIR's, ``irds:NAME`` for a data set of ir_datasets, or a name known
+        to Pyserini, such as ``dl19-passage``.
     :return: Grades by docid by topic id.
     :raises HypensearchError: When there is no such file or name.
     """
     plain = path_or_name.removesuffix(".gz")
-    if os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(_SUFFIXES):
+    is_file = os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(_SUFFIXES)
+    if is_file or is_name(path_or_name):
         return read_qrels(path_or_name)
     from hypensearch.pyserini.bridge import named_qrels
 

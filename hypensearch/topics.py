@@ -13,7 +13,8 @@ __all__ = ["load_topics", "read_topics", "write_topics"]
 def load_topics(path_or_name: str, topics_format: str = "default") -> dict[str, str]:
     """Read topics; only named ones need Pyserini, Java and, the first time, the network.
 
-    :param path_or_name: A topics file, or the name of a set known to Pyserini.
+    :param path_or_name: A topics file, ``irds:NAME`` for a data set of ir_datasets, or the name of a set known to
+        Pyserini.
     :param topics_format: ``default``, ``kilt`` or ``raw_jsonl``.
     :return: Query texts by topic id, in Pyserini's order.
     :raises HypensearchError: When there is no such file or set.

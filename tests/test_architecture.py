@@ -23,7 +23,7 @@ PACKAGE = Path(hypensearch.__file__).parent
 BASE = {"", "errors", "hits", "offline", "options", "printing", "progress"}  # "" is hypensearch itself, for its version
 HEAVY = (
     *("torch", "transformers", "pyserini", "jnius", "ir_measures", "pandas", "faiss", "scipy", "matplotlib", "tqdm"),
-    *("triton", "fastapi", "prometheus_client", "uvicorn"),
+    *("triton", "fastapi", "prometheus_client", "uvicorn", "datasets", "ir_datasets"),
 )
 
 # Part of the package -> the parts it may import; upward never.
@@ -113,6 +113,8 @@ LIBRARIES = {
     "jnius_config": {"pyserini.java"},
     "google": {"formats"},
     "faiss": {"formats", "flat", "graph", "surrogate", "bench"},
+    "datasets": {"formats"},
+    "ir_datasets": {"formats"},
     "fastapi": {"serve"},
     "prometheus_client": {"serve"},
     "uvicorn": {"serve"},

@@ -164,7 +164,7 @@ class _GroupsParser(cli.CommandParser):
 
 def _add_input(group: cli.CommandParser) -> cli.CommandParser:
     add = group.add_argument
-    add("--corpus", help="JSONL file, or a folder of .jsonl, .json, and .gz files of them")
+    add("--corpus", help="JSONL file, a folder of .jsonl, .json and .gz files, irds:NAME or hf:NAME")
     add(
         "--vectors",
         help="instead of --corpus: vectors that exist already, as Pyserini's embeddings.jsonl (or its folder), "

@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="python -m hypensearch.encode.query",
         description="Encode topics to q-nets and store them, to be searched with --encoded-queries.",
     )
-    parser.add_argument("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    parser.add_argument("--topics", required=True, help="topics file, irds:NAME or the name of one of Pyserini's sets")
     parser.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of the topics")
     parser.add_argument("--encoder", required=True, help="checkpoint folder or hub name")
     parser.add_argument("--output", required=True, help="folder to write the q-nets to")

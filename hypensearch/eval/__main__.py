@@ -17,6 +17,7 @@ from hypensearch.eval.measures import DEFAULT_MEASURES, Evaluation, evaluate, re
 from hypensearch.eval.report import EvaluatedRun, as_json, as_table, as_tsv, name_runs
 from hypensearch.eval.significance import compare
 from hypensearch.formats.ids import IdLookup
+from hypensearch.formats.named import relevance_level
 from hypensearch.formats.run import read_run
 from hypensearch.options import Options, add_flags, from_args, option
 from hypensearch.printing import visible
@@ -42,10 +43,10 @@ RENDERERS = {"table": as_table, "json": as_json, "tsv": as_tsv}
 class MeasuringOptions(Options):
     """How runs are measured; see :func:`hypensearch.eval.evaluate`."""
 
-    relevance_level: int = option(
+    relevance_level: int | None = option(
         "least grade that binary measures (P, RR, R, AP, ...) count as relevant; TREC Deep Learning and the paper's "
-        "figures on it need 2, not 1",
-        1,
+        "figures on it need 2, not 1 (default: 1; with irds:NAME, that of the data set's official measures)",
+        None,
         at_least=1,
         metavar="GRADE",
         aliases=["-l"],
@@ -92,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--qrels",
         default=suppress,
         metavar="FILE",
-        help="relevance judgements: a file in TREC's form or BEIR's, or one of Pyserini's names",
+        help="relevance judgements: a file in TREC's form or BEIR's, irds:NAME, or one of Pyserini's names",
     )
     parser.add_argument("--run", nargs="+", action="extend", default=suppress, metavar="FILE", help="TREC run files")
     cli.add_offline_argument(parser)
@@ -133,11 +134,12 @@ def evaluate_runs(args: argparse.Namespace) -> None:
     _check_refused(args)
     measures, files = _measures_and_files(args)
     qrels_name, run_paths = _qrels_and_runs(args, files)
-    resolve_measures(measures, args.relevance_level)
+    resolve_measures(measures)
     qrels = load_qrels(qrels_name)
     if args.baseline is not None:
         run_paths = [args.baseline, *(path for path in run_paths if path != args.baseline)]
     options = dataclasses.asdict(from_args(MeasuringOptions, args))
+    options["relevance_level"] = options["relevance_level"] or relevance_level(qrels_name)
     evaluations = [evaluate(qrels, read_run(path), measures, **options) for path in run_paths]
     p_values = [None, *compare(evaluations[0], evaluations[1:])]
     runs = [EvaluatedRun(*parts) for parts in zip(name_runs(run_paths), run_paths, evaluations, p_values, strict=True)]

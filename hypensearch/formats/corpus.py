@@ -175,7 +175,8 @@ def read_corpus(
     Lines end with ``\n`` only, and blank ones are skipped. A file may also be one JSON array of documents, which is
     read whole. Repeated ids are not looked for.
 
-    :param path: A file, plain or ``.gz``, or a folder, whose files are read in the order of their names.
+    :param path: A file, plain or ``.gz``, a folder, whose files are read in the order of their names, or the name of a
+        collection (:mod:`hypensearch.formats.named`).
     :param rule: Which text of a document is taken.
     :param shard_id: Which shard to read, from 0.
     :param shard_num: The number of shards. Every ``shard_num``-th line belongs to a shard, each file beginning with
@@ -210,11 +211,13 @@ def text_of(raw: str, rule: TextRule) -> str:
 def corpus_files(path: PathLike) -> list[str]:
     """List the files of a corpus in reading order.
 
-    :param path: A file or a folder. Hidden files of a folder are passed over.
+    :param path: A file, a folder or the name of a collection. Hidden files of a folder are passed over.
     :raises HypensearchError: When there is no such path, or the folder holds nothing or something that is no corpus
         file: leaving it out in silence could lose documents.
     """
-    path = os.fspath(path)
+    from hypensearch.formats.named import is_name, named_corpus
+
+    path = named_corpus(os.fspath(path)) if is_name(path) else os.fspath(path)
     if not os.path.exists(path):
         raise HypensearchError(f"{path}: no such file or folder; a corpus is a JSONL file or a folder of them")
     if not os.path.isdir(path):

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import operator
+import os
 import re
 from collections.abc import Iterator, Mapping
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, columns_of, numbered_lines, replace_when_whole
 from hypensearch.formats.ids import flaw_of_id
+from hypensearch.formats.named import is_name, named_qrels
 
 FORMS = "TREC's form (topic, iteration, docid, grade) or BEIR's (query-id, corpus-id, score; with a header line)"
 # trec_eval counts documents by grade in an array of that length.
@@ -25,11 +27,14 @@ def read_qrels(path: PathLike) -> dict[str, dict[str, int]]:
     """Read relevance judgements.
 
     :param path: A file in TREC's form (four columns) or BEIR's (three, with or without its header line), plain or
-        ``.gz``; the first line decides which. Columns are separated by any white space.
+        ``.gz``; the first line decides which. Columns are separated by any white space. Or the name of a data set
+        (:mod:`hypensearch.formats.named`).
     :return: Grades by docid by topic id, in the order of the file. Negative grades are kept: they are "not judged".
     :raises HypensearchError: When there is no such file, it holds no judgement, a line has another number of columns, a
         grade is no whole number, or a document is judged twice with different grades; naming file and line.
     """
+    if is_name(path):
+        return named_qrels(os.fspath(path))
     qrels: dict[str, dict[str, int]] = {}
     for number, topic, docid, grade in _judgements(path):
         grades = qrels.setdefault(topic, {})

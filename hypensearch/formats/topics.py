@@ -23,6 +23,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike, numbered_lines, read_whole
 from hypensearch.formats.ids import flaw_of_id
 from hypensearch.formats.json_lines import BLANKS, decode_whole, found_in, id_of, kind_of, read_json_lines, reason_of
+from hypensearch.formats.named import is_name, named_topics
 from hypensearch.formats.trec_topics import parse_trec
 
 TOPICS_FORMATS = ("default", "tsv", "trec", "json", "jsonl", "beir", "cacm", "kilt", "raw_jsonl")
@@ -48,16 +49,17 @@ logger = logging.getLogger(__name__)
 def is_local(path_or_name: str) -> bool:
     """Whether a path to topics is meant, not the name of one of Pyserini's topic sets.
 
-    A path exists, has a folder in it, or ends like a file of topics.
+    A path exists, has a folder in it, or ends like a file of topics; ``irds:NAME`` counts as one.
     """
     plain = path_or_name.removesuffix(".gz")
-    return os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(SUFFIXES)
+    is_path = os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(SUFFIXES)
+    return is_path or is_name(path_or_name)
 
 
 def read_topics(path: PathLike, topics_format: str = "default") -> dict[str, str]:
     """Read topics in the order in which Pyserini runs them.
 
-    :param path: The file; a pipe will do.
+    :param path: The file; a pipe will do, and so will the name of a data set (:mod:`hypensearch.formats.named`).
     :param topics_format: One of :data:`TOPICS_FORMATS`. ``default`` goes by the end of the name, and by the content
         where the name does not say or the content is plainly CACM's or TREC's.
     :return: Query texts by topic id, the ids as they are written; those of TREC's own form are numbers.
@@ -66,6 +68,8 @@ def read_topics(path: PathLike, topics_format: str = "default") -> dict[str, str
     """
     if topics_format not in TOPICS_FORMATS:
         raise HypensearchError(f"topics format {topics_format!r} is not one of {', '.join(TOPICS_FORMATS)}: {FORMS}")
+    if is_name(path):
+        return named_topics(os.fspath(path))
     if not os.path.exists(path):
         raise HypensearchError(f"{path}: no such file; topics are read from {FORMS}")
     form, why = _default_form(path) if topics_format == "default" else (topics_format, "")

@@ -47,11 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument_group("what to rerank").add_argument
     add("--run", required=True, help="first stage's run in TREC's or MS MARCO's form, .gz too")
-    add("--topics", required=True, help="topics file, or the name of a topic set known to Pyserini")
+    add("--topics", required=True, help="topics file, irds:NAME, or the name of a topic set of Pyserini")
     add("--topics-format", default="default", help=TOPICS_FORMAT_HELP)
     add("--output", required=True, help="run file to write")
     add("--index", help="index folder, or the name of a prebuilt index, with the candidates' vectors")
-    add("--corpus", help="without --index: JSONL file or folder with the candidates' texts")
+    add("--corpus", help="without --index: JSONL file, folder, irds:NAME or hf:NAME with the candidates' texts")
     add(
         "--sparse-index",
         help="without --index: Lucene index with the candidates' texts, a folder or the name of a prebuilt one "

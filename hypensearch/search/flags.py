@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     required = parser.add_argument_group("what to search")
     required.add_argument("--index", required=True, help="index folder, or the name of a prebuilt index")
-    required.add_argument("--topics", help="topics file, or the name of a topic set known to Pyserini")
+    required.add_argument("--topics", help="topics file, irds:NAME, or the name of a topic set of Pyserini")
     required.add_argument("--topics-format", default="default", help=TOPICS_FORMAT_HELP)
     required.add_argument("--output", help="run file to write")
     required.add_argument(
