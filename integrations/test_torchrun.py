@@ -10,22 +10,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from hypensearch.models import load_model
 
 STEPS = 100
 WORDS = [f"w{i}" for i in range(40)]
+DISTILLED = {"losses": {"cross_entropy": 1, "distil": 1}, "distil_from": "backbone"}
 
 
-def test_two_processes_equal_one(backbone: Path, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("changes", [{}, DISTILLED], ids=["plain", "distilled"])
+def test_two_processes_equal_one(backbone: Path, data: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     config = json.loads((backbone / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (backbone / "config.json").write_text(json.dumps(config))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29613", "-m"]
-    one = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "one")
-    other_order = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "chunks", chunk_size=8)
-    two = run(torchrun, 8, backbone, data, tmp_path / "two")
+    one = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "one", **changes)
+    other_order = run([sys.executable, "-m"], 16, backbone, data, tmp_path / "chunks", **changes, chunk_size=8)
+    two = run(torchrun, 8, backbone, data, tmp_path / "two", **changes)
     assert torch.allclose(losses(one), losses(two), atol=1e-3)
     rounding = float((scores(one) - scores(other_order)).abs().max())  # Adam makes steps of it where gradients are 0
     found = float((scores(one) - scores(two)).abs().max())

@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.mine",
-        description="Make training records: judged documents as positives, others that a first stage ranks high as "
+        description="Make training records: judged documents are positives, others that a first stage ranks high are "
         "hard negatives. The first stage is one of --index, --sparse-index and --run. A stopped command resumes.",
     )
     add = parser.add_argument_group("input and output").add_argument

@@ -28,13 +28,13 @@ Chosen = Mapping[str, tuple[list[str], list[str]]]
 
 @dataclass(frozen=True)
 class Draw(Options):
-    """What is drawn."""
+    """How positives and negatives are drawn."""
 
     negatives: int = option("negatives drawn for each query", 8, at_least=1)
     depth: int = option("last rank to draw from", 100, at_least=1)
-    skip: int = option("first ranks not to draw from: they may be answers nobody judged", 0, at_least=0)
-    relevance_level: int = option("least grade of a positive", 1)
-    seed: int = option("of the draw", 42)
+    skip: int = option("first ranks not to draw from: they may be unjudged answers", 0, at_least=0)
+    relevance_level: int = option("lowest grade of a positive", 1)
+    seed: int = option("seed of the draw", 42)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -24,7 +24,7 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What one step sees of a record: its query and the same number of items for all, the positive first.
+    """A record as one step uses it: its query and a fixed number of items, the positive first.
 
     :param items: Texts; None where the record has too few.
     """
@@ -70,11 +70,11 @@ class Examples:
 
 
 class EpochOrder(Sampler[int]):
-    """The rows of an epoch, shuffled so that each batch is of one source, which makes its other items harder negatives.
+    """The rows of an epoch, shuffled so that each batch comes from one file: its other items are then harder negatives.
 
-    Rows that fill no batch at the end of a source are left out of the epoch.
+    Rows at the end of a file that do not fill a batch are left out of the epoch.
 
-    :param examples: Know their epoch and their sources.
+    :param examples: Their epoch decides the order.
     :param batch_size: Queries of a step, of all processes together.
     """
 
@@ -101,7 +101,7 @@ class EpochOrder(Sampler[int]):
 
 
 class Tokens:
-    """Makes token ids and masks of texts.
+    """Turns texts into token ids and masks.
 
     :param query_length: Tokens kept of a query, special ones included.
     :param document_length: Tokens kept of a document.
@@ -126,10 +126,10 @@ class Tokens:
 
 
 class Collator:
-    """Makes of examples what :class:`hypensearch.train.model.TrainingModel` takes.
+    """Turns examples into the arguments of :class:`hypensearch.train.model.TrainingModel`.
 
     :param tokens: Of the model that is trained.
-    :param guide_tokens: Of a bi-encoder that is distilled, if any.
+    :param guide_tokens: Of the frozen bi-encoder that is distilled, if any.
     :param teacher_temperature: The records' scores are divided by this.
     """
 
@@ -144,7 +144,7 @@ class Collator:
         :return: ``queries``, ``documents`` and ``items``; with a guide its ``guide_queries`` and ``guide_documents``.
         """
         items = [item for example in batch for item in example.items]
-        filling = next(item.text for item in items if item is not None)  # is encoded, and counts for nothing
+        filling = next(item.text for item in items if item is not None)  # encoded and then ignored
         queries = [example.query for example in batch]
         documents = [filling if item is None else item.text for item in items]
         scores = torch.tensor([float("nan") if item is None else item.score for item in items])

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Settings of a training run: defaults are the paper's recipe; a YAML file and flags change them, flags last."""
+"""Settings of a training run. Defaults are the paper's recipe; a YAML file and flags override them, flags last."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAX_YAML_BYTES = 2**20
 _MAY_CHANGE = frozenset(
     {"output", "resume", "max_steps", "patience", "keep_checkpoints", "compact", "push_to_hub", "mix_with_start"}
 )  # when a run is resumed
-#: Settings of earlier versions, with the values that say nothing: files that have these can still be read.
+#: Settings of earlier versions, with the values that had no effect: files with these can still be read.
 _REMOVED = {
     "start_maps": "",
     "head_from": "",
@@ -48,14 +48,16 @@ class TrainingConfig(Options):
     """All settings; each is a key of the YAML file and, with dashes, a flag."""
 
     train: list[str] = option("files of training records", group="data and output")
-    output: str = option("folder of the finished checkpoint; the run's own files go to its folder training")
-    backbone: str = option("folder or hub name of the transformer to start from; a checkpoint's encoder as well", "")
-    start_from: str = option("checkpoint to train on, as it is, instead of a new model over a backbone", "")
+    output: str = option("folder for the finished checkpoint; the run's own files go to its subfolder training")
+    backbone: str = option(
+        "folder or hub name of the transformer to start from, or of a checkpoint to take the document encoder of", ""
+    )
+    start_from: str = option("checkpoint to continue training, instead of a new model over a backbone", "")
     validation: list[str] = option(
-        "folders with corpus.jsonl, topics.tsv, qrels.txt of held-out topics, or in BEIR's layout", []
+        "folders of held-out topics: corpus.jsonl, topics.tsv and qrels.txt, or BEIR's layout", []
     )
     measures: list[str] = option(
-        "what validation measures; the mean of the first over the collections decides (paper: Rprec)",
+        "measures of validation; the mean of the first over all collections decides (paper: Rprec)",
         ["RR@10", "nDCG@10", "R@100"],
     )
 
@@ -63,21 +65,21 @@ class TrainingConfig(Options):
         "hypencoder or biencoder", "hypencoder", choices=("hypencoder", "biencoder"), group="the model"
     )
     num_blocks: int = option("hidden blocks of the q-net", 6, at_least=1)
-    residual: bool = option("add each hidden block's input to its output; widths do without", True)
+    residual: bool = option("add each hidden block's input to its output; not with widths", True)
     pooling: str = option("cls or mean", "cls", choices=("cls", "mean"))
     shared_encoder: bool = option("one transformer for both sides", True)
     dropout: float = option("dropout inside the q-net while training", 0.0, at_least=0)
-    widths: list[int] = option("hidden widths to train as well, widest last (Matryoshka)", [])
+    widths: list[int] = option("hidden widths to train jointly, widest last (Matryoshka)", [])
 
     start: str = option(
-        "cold: the released code's start values; warm: rank as the backbone's bi-encoder",
+        "cold: the released code's initial values; warm: rank like the backbone's bi-encoder from the first step",
         "cold",
         choices=("cold", "warm"),
         group="where it starts",
     )
     similarity: str = option("the bi-encoder's, for a warm start: cosine or dot", "cosine", choices=("cosine", "dot"))
     logit_scale: float = option(
-        "score of a cosine of 1 after a warm start; a warm bi-encoder's texts score that with themselves", 20.0
+        "after a warm start, the score of a cosine of 1; for a bi-encoder, of a text with itself", 20.0
     )
 
     losses: dict[str, float] = option(
@@ -88,9 +90,9 @@ class TrainingConfig(Options):
     label_key: str = option("key of the teacher's scores in training records", "score")
     teacher_temperature: float = option("the teacher's scores in training records are divided by this", 1.0, above=0)
     distil_from: str = option(
-        f"bi-encoder whose cosines over the batch the loss distil keeps: a checkpoint, or {OWN_BACKBONE}", ""
+        f"frozen bi-encoder for the loss distil, which matches its cosines: a checkpoint, or {OWN_BACKBONE}", ""
     )
-    distil_temperature: float = option("its cosines are divided by this", 0.05, above=0)
+    distil_temperature: float = option("the frozen bi-encoder's cosines are divided by this", 0.05, above=0)
     num_negatives: int = option("negatives of each query in a step", 7, at_least=0)
     query_length: int = option("tokens of a query", 32, at_least=1)
     document_length: int = option("tokens of a document", 196, at_least=1)
@@ -98,27 +100,31 @@ class TrainingConfig(Options):
     max_steps: int = option("optimizer steps", 1_000_000, at_least=1, group="steps")
     batch_size: int = option("queries of a step on each device", 64, at_least=1)
     gradient_accumulation: int = option("batches of a step", 1, at_least=1)
-    learning_rate: float = option("at its highest", 2e-5, above=0)
-    projection_rate: float = option("learning rate of attention and weight projections, as a share", 1.0)
-    scheduler: str = option("transformers' name of a schedule", "constant_with_warmup")
-    warmup_steps: int = option("steps until the learning rate is reached", 6000, at_least=0)
-    weight_decay: float = option("AdamW's, towards zero", 0.0)
-    max_grad_norm: float = option("longest gradient, longer ones are cut", 1.0)
-    seed: int = option("of start values, order, draws and dropout", 42)
+    learning_rate: float = option("highest learning rate", 2e-5, above=0)
+    projection_rate: float = option(
+        "learning rate of the hyper head's attention and weight projections, relative to the rest", 1.0
+    )
+    scheduler: str = option("learning rate schedule, as transformers names it", "constant_with_warmup")
+    warmup_steps: int = option("steps until the highest learning rate", 6000, at_least=0)
+    weight_decay: float = option("weight decay of AdamW", 0.0)
+    max_grad_norm: float = option("gradients are clipped to this norm", 1.0)
+    seed: int = option("seed of initial values, order, negatives and dropout", 42)
 
     bf16: bool = option("bfloat16 autocast", False, group="speed and memory")
     chunk_size: int = option(
-        "texts encoded at once, activations made again for gradients; 0: the whole batch", 0, at_least=0
+        "texts encoded at once, to save memory; their activations are recomputed for gradients; 0: the whole batch",
+        0,
+        at_least=0,
     )
-    gradient_checkpointing: bool = option("recompute activations to save memory", False)
+    gradient_checkpointing: bool = option("recompute activations layer by layer, to save memory", False)
 
     eval_steps: int = option("steps between validations and checkpoints", 2500, at_least=1, group="validation")
     patience: int = option("validations without a better first measure before stopping early; 0: never", 0, at_least=0)
     keep_checkpoints: int = option("checkpoints kept to resume from", 2, at_least=1, group="the end of the run")
     mix_with_start: float = option(
-        "share of the start's weights in the finished checkpoint, the rest trained ones", 0.0, at_least=0, at_most=1
+        "average the trained weights with those at the start, which get this share", 0.0, at_least=0, at_most=1
     )
-    compact: bool = option("store the finished checkpoint in 8 bits and less; only hypensearch reads it", False)
+    compact: bool = option("store the finished checkpoint in 8 bits or less; only hypensearch reads that", False)
     push_to_hub: str = option("repository on the hub, user/name, to upload the finished checkpoint to", "")
     resume: bool = option("resume from the last checkpoint of the output folder", False)
 
@@ -136,7 +142,7 @@ class TrainingConfig(Options):
         if self.backbone and self.start_from:
             yield "backbone", "the checkpoint of --start-from has its own: leave one of them out"
         if self.start_from and self.start == "warm":
-            yield "start", "a checkpoint starts as it is: leave out --start warm or --start-from"
+            yield "start", "a warm start is for new models: leave out --start warm or --start-from"
         if self.dropout >= 1:
             yield "dropout", f"{self.dropout} is not a probability below 1"
         if not self.losses or not set(self.losses) <= set(LOSS_NAMES):
@@ -189,7 +195,7 @@ def to_json(config: TrainingConfig) -> str:
 
 
 def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out settings of earlier versions that say nothing."""
+    """Leave out settings of earlier versions that had no effect."""
     return {name: value for name, value in settings.items() if name not in _REMOVED or value != _REMOVED[name]}
 
 

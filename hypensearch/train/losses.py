@@ -25,8 +25,8 @@ class BatchScores:
     :param all: Scores of all queries' items, *Shape:* ``(num_queries, all_items)``.
     :param positives: Column of each query's positive in ``all``, *Shape:* ``(num_queries,)``.
     :param valid: True where ``own`` is an item and not filling, *Shape:* ``(num_queries, num_items)``.
-    :param candidates: True for columns of ``all`` that may be held against the query's positive (not filling, not the
-        same text as the positive), *Shape:* ``(num_queries, all_items)``.
+    :param candidates: True for columns of ``all`` that the query's positive is contrasted with, and for itself: neither
+        filling nor the same text again, *Shape:* ``(num_queries, all_items)``.
     :param only_positives: Columns of ``all`` that are some query's positive, *Shape:* ``(all_items,)``.
     :param teacher: A teacher's scores of ``own``; NaN where there is none.
     :param guide: A frozen bi-encoder's scores of ``all``; None where none is distilled.
@@ -45,7 +45,7 @@ class BatchScores:
 def arrange(
     scores: Tensor, keys: Tensor, valid: Tensor, first: int, teacher: Tensor, guide: Tensor | None = None
 ) -> BatchScores:
-    """Sort out which of a batch's scores are whose.
+    """Assign a batch's scores to its queries.
 
     :param scores: Of these queries and all items, *Shape:* ``(num_queries, all_queries * num_items)``.
     :param keys: One number for each text, *Shape:* ``(all_queries, num_items)``.

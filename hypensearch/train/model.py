@@ -18,7 +18,7 @@ from hypensearch.train.losses import LOSSES, arrange
 
 
 class Guide:
-    """A frozen bi-encoder, whose cosines are distilled. It is no module, so that it is neither trained nor stored.
+    """A frozen bi-encoder whose cosines are distilled. Not a module, so that it is neither trained nor stored.
 
     :param model: A bi-encoder.
     :param temperature: Its cosines are divided by this.
@@ -38,15 +38,14 @@ class Guide:
 
 
 class TrainingModel(nn.Module):
-    """A dual encoder with the losses that it is trained by.
+    """A dual encoder with its training losses.
 
-    With a chunk size only encodings are kept for the gradient, and the encoder's activations are made again chunk by
-    chunk: the exact gradient of a batch of any size in the memory of a chunk, for one more forward pass. That is what
-    GradCache does, at the encodings.
+    With a chunk size only the encodings are kept for the gradient, and the encoder's activations are recomputed chunk
+    by chunk: the exact gradient of a batch of any size in the memory of a chunk, for one more forward pass (GradCache).
 
     :param model: What is trained.
     :param losses: Weight of each loss of :data:`hypensearch.train.losses.LOSSES`.
-    :param widths: Hidden widths to train as well (Matryoshka); the loss is the mean over them.
+    :param widths: Hidden widths to train jointly (Matryoshka); the loss is the mean over them.
     :param chunk_size: Texts encoded at once while training; 0 for all of a batch.
     :param guide: For the loss distil.
     """

@@ -20,8 +20,6 @@ from hypensearch.train.history import Entry
 CARD, CURVES = "README.md", "curves.png"
 _KINDS = {"hypencoder": "Hypencoder", "biencoder": "Bi-encoder"}
 
-Curve = tuple[str, Sequence[Entry], str]  # label, history, key
-
 
 def write_report(output: Path, config: TrainingConfig, history: Sequence[Entry], report: Mapping[str, Any]) -> None:
     """Write the model card, and the curves where matplotlib is installed.
@@ -72,42 +70,27 @@ def other_lengths(config: TrainingConfig) -> str | None:
 
 
 def draw_curves(path: Path, history: Sequence[Entry], measures: Sequence[str]) -> bool:
-    """Draw one run's loss and first measure over steps; return whether that was possible.
+    """Draw loss and first measure over steps; return whether matplotlib is there to do so.
 
     :param measures: As in the settings.
     """
-    others = tuple(f"_{measure}" for measure in measures[1:])
-    keys = {key for entry in history for key in entry if key.startswith("eval_")} - {"eval_seconds"}
-    curves = [(key.removeprefix("eval_"), history, key) for key in sorted(keys) if not key.endswith(others)]
-    return _draw(path, [("loss", history, "loss")], curves, measures[0])
-
-
-def compare_curves(path: Path, histories: Mapping[str, Sequence[Entry]], measure: str = "RR@10") -> bool:
-    """Draw several runs' loss and mean first measure in one picture; return whether that was possible.
-
-    :param histories: Of each run, by the name to show.
-    :param measure: What the runs' first measure is called.
-    """
-    losses, means = ([(name, of, key) for name, of in histories.items()] for key in ("loss", "eval_mean"))
-    return _draw(path, losses, means, measure)
-
-
-def _draw(path: Path, losses: Sequence[Curve], measured: Sequence[Curve], measure: str) -> bool:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         return False
+    others = (*(f"_{measure}" for measure in measures[1:]), "_seconds")
+    keys = sorted({key for entry in history for key in entry if key.startswith("eval_") and not key.endswith(others)})
     figure = Figure(figsize=(8, 3), layout="constrained")
     FigureCanvasAgg(figure)
-    titles = ("training loss", f"{measure} on held-out topics")
-    for axes, curves, title in zip(figure.subplots(1, 2), (losses, measured), titles, strict=True):
-        axes.set(title=title, xlabel="step")
-        for label, history, key in curves:
-            if points := [(entry["step"], entry[key]) for entry in history if key in entry]:
-                axes.plot(*zip(*points, strict=True), marker=".", label=label)
-        if len(axes.lines) > 1:
-            axes.legend(fontsize="small")
+    left, right = figure.subplots(1, 2)
+    left.set(title="training loss", xlabel="step")
+    right.set(title=f"{measures[0]} on held-out topics", xlabel="step")
+    for axes, key in ((left, "loss"), *((right, key) for key in keys)):
+        if points := [(entry["step"], entry[key]) for entry in history if key in entry]:
+            axes.plot(*zip(*points, strict=True), marker=".", label=key.removeprefix("eval_"))
+    if keys:
+        right.legend(fontsize="small")
     with replace_when_whole(path) as file:
         figure.savefig(file, format="png", dpi=120)
     return True

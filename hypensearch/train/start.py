@@ -32,7 +32,7 @@ def starting_model(config: TrainingConfig, files: Sequence[RecordFile]) -> tuple
     """Make the model that is to be trained.
 
     :param files: The training records; a warm start takes ranges from some of their texts.
-    :return: The model, and the settings: a given checkpoint decides what it is.
+    :return: The model, and the settings, with those of a given checkpoint filled in.
     """
     if config.start_from:
         model = load_model(config.start_from)

@@ -81,7 +81,7 @@ class HypensearchTrainer(Trainer):
     def run(self, checkpoint: Path | None) -> dict[str, Any]:
         """Train from the first step, or from a checkpoint, to the last, and take the best weights.
 
-        :return: What the run's report says of it.
+        :return: The facts for the run's report.
         """
         started = time.monotonic()
         if self.validation is not None and checkpoint is None:
@@ -104,7 +104,7 @@ class HypensearchTrainer(Trainer):
     ) -> Any:
         """Return a batch's loss.
 
-        :raises HypensearchError: When it is not a finite number: nothing good can follow.
+        :raises HypensearchError: When it is not a finite number.
         """
         outputs = model(**inputs)
         loss: Tensor = outputs["loss"]
@@ -158,7 +158,7 @@ class HypensearchTrainer(Trainer):
         return ", ".join(f"{self._shown_name(key)} {value:.4g}" for key, value in numbers.items())
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """Make AdamW, attention and weights' hyper projections at a rate of their own."""
+        """Make AdamW, with a learning rate of its own for the hyper head's attention and weight projections."""
         if self.optimizer is None:
             slow: list[nn.Parameter] = []
             usual: list[nn.Parameter] = []
@@ -175,9 +175,9 @@ class HypensearchTrainer(Trainer):
         return self.optimizer
 
     def _is_done(self, checkpoint: Path) -> bool:
-        """Load a checkpoint where no step is left to do behind it; return whether that is so.
+        """Return whether a checkpoint is of the last step, and load it if so.
 
-        Asked to resume from it, transformers would do one step more than the run was to have.
+        Resuming from it, transformers would do one step too many.
         """
         self.state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
         if self.state.global_step < self.settings.max_steps and not self.has_stalled():
@@ -235,7 +235,7 @@ class HypensearchTrainer(Trainer):
             load_model(_as_stored(self.bare()), name)
 
     def _check_finite(self) -> None:
-        """Let no broken weights take the place of good ones."""
+        """Keep broken weights from replacing good ones."""
         broken = [name for name, p in self.bare().named_parameters() if not torch.isfinite(p).all()]
         if broken:
             raise HypensearchError(
@@ -328,7 +328,7 @@ def _arguments(config: TrainingConfig, folder: Path) -> TrainingArguments:
 
 
 def _tensorboard(folder: Path) -> list[TrainerCallback]:
-    """Return what logs to TensorBoard where that is installed, into the run's folder from its first validation on."""
+    """Return a callback that logs to TensorBoard, where that is installed, from the first validation on."""
     if find_spec("tensorboard"):
         from torch.utils.tensorboard import SummaryWriter
     elif find_spec("tensorboardX"):

@@ -10,7 +10,7 @@ import pytest
 
 from hypensearch.train.config import TrainingConfig, read_config, to_json
 from hypensearch.train.history import append_history, read_history
-from hypensearch.train.report import compare_curves, model_card, write_report
+from hypensearch.train.report import model_card, write_report
 from hypensearch.train.run import train
 
 REPORT = {
@@ -41,16 +41,6 @@ def test_curves_and_card_are_written(tmp_path: Path) -> None:
     write_report(tmp_path, config(), HISTORY, REPORT)
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert "curves.png" in (tmp_path / "README.md").read_text()
-
-
-def test_several_runs_share_a_picture(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    assert compare_curves(tmp_path / "one.png", {"warm": HISTORY})
-    assert compare_curves(tmp_path / "two.png", {"warm": HISTORY, "cold": [{"step": 0, "eval_mean": 0.1}]})
-    one, two = ((tmp_path / name).read_bytes() for name in ("one.png", "two.png"))
-    assert one.startswith(b"\x89PNG")
-    assert two.startswith(b"\x89PNG")
-    assert one != two
 
 
 def test_a_resumed_runs_steps_count_once(tmp_path: Path) -> None:
