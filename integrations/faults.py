@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hypensearch import cli
-from tests.faults.campaign import AGAIN, ANEW, ERROR, FAULTS, NEW, OLD, REFUSED, Campaign, Outcome
+from tests.faults.campaign import AGAIN, ERROR, FAULTS, NEW, OLD, REFUSED, REMADE, Campaign, Outcome
 from tests.faults.jobs import JOBS
 
 _FOLDER = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()  # in memory, where an fsync costs nothing
-_COLUMNS = (OLD, NEW, ERROR, AGAIN, ANEW, REFUSED)
+_COLUMNS = (OLD, NEW, ERROR, AGAIN, REMADE, REFUSED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

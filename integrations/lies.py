@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Command: lies with fitting checksums told of every format; ends with 1 when one is not refused as it should be."""
+"""Command: lies with fitting checksums about every format; ends with 1 when one is not refused as it should be."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tests.lies import tell_lies
 
     parser = cli.CommandParser(prog="python -m integrations.lies", description=__doc__)
-    parser.add_argument("--lies", type=cli.positive_int, default=10_000, help="told of each format")
+    parser.add_argument("--lies", type=cli.positive_int, default=10_000, help="lies about each format")
     parser.add_argument("--format", nargs="+", choices=list(FORMATS), default=list(FORMATS), help="which ones")
     parser.add_argument("--seed", type=int, default=0, help="of the lies")
     args = parser.parse_args(argv)
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.environ["HYPENSEARCH_CACHE"] = f"{folder}/cache"
             (Path(folder) / "lies").mkdir()
             found = tell_lies(FORMATS[name], Path(folder) / "lies", args.lies, args.seed)
-        counts = (found.told, found.used, found.refused, len(found.findings), round(time.perf_counter() - began))
+        counts = (found.count, found.used, found.refused, len(found.findings), round(time.perf_counter() - began))
         print(f"| {name} | {' | '.join(f'{count:,}' for count in counts)} |", flush=True)
         for where, lie in found.findings.items():
             print(f"    {where} ({lie!r})", flush=True)

@@ -83,11 +83,11 @@ def fuzz(reader: Reader, folder: Path, num_bytes: int, seed: int = 0) -> Outcome
     """
     outcome = Outcome()
     examples = whole_examples(reader, folder)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     with memory_bounded(MEMORY_BYTES), quiet():
         while outcome.num_bytes < num_bytes:
-            example = chance.choice(examples)
-            feed(reader, example, damaged(example.content, chance), outcome)
+            example = rng.choice(examples)
+            feed(reader, example, damaged(example.content, rng), outcome)
     return outcome
 
 
@@ -127,60 +127,60 @@ def _read(reader: Reader, path: Path, data: bytes, outcome: Outcome) -> None:
         outcome.findings.setdefault(f"{type(error).__name__} in {where}: {str(error)[:120]}", data)
 
 
-def damaged(content: bytes, chance: random.Random) -> bytes:
+def damaged(content: bytes, rng: random.Random) -> bytes:
     """Damage a file: one to eight changes, or bytes that have nothing to do with it."""
-    if chance.random() < 0.05:
-        return chance.randbytes(chance.randrange(2000))
+    if rng.random() < 0.05:
+        return rng.randbytes(rng.randrange(2000))
     data = bytearray(content)
-    for _ in range(chance.choice((1, 1, 1, 2, 3, 8))):
-        chance.choice(_DAMAGES)(data, chance)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        rng.choice(_DAMAGES)(data, rng)
     return bytes(data)
 
 
-def _flip(data: bytearray, chance: random.Random) -> None:
+def _flip(data: bytearray, rng: random.Random) -> None:
     if data:
-        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
-def _insert(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data) + 1)
-    data[at:at] = chance.choice(TOKENS) if chance.random() < 0.7 else chance.randbytes(chance.randrange(1, 9))
+def _insert(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data) + 1)
+    data[at:at] = rng.choice(TOKENS) if rng.random() < 0.7 else rng.randbytes(rng.randrange(1, 9))
 
 
-def _overwrite(data: bytearray, chance: random.Random) -> None:
-    token, at = chance.choice(TOKENS)[:40], chance.randrange(len(data) + 1)
+def _overwrite(data: bytearray, rng: random.Random) -> None:
+    token, at = rng.choice(TOKENS)[:40], rng.randrange(len(data) + 1)
     data[at : at + len(token)] = token
 
 
-def _number(data: bytearray, chance: random.Random) -> None:
+def _number(data: bytearray, rng: random.Random) -> None:
     """A size that claims too much, in binary."""
-    number = struct.pack(chance.choice("<>") + "q", chance.choice(_NUMBERS) & (2**63 - 1))[: chance.choice((2, 4, 8))]
-    at = chance.randrange(min(len(data), 256) + 1)
+    number = struct.pack(rng.choice("<>") + "q", rng.choice(_NUMBERS) & (2**63 - 1))[: rng.choice((2, 4, 8))]
+    at = rng.randrange(min(len(data), 256) + 1)
     data[at : at + len(number)] = number
 
 
-def _digits(data: bytearray, chance: random.Random) -> None:
+def _digits(data: bytearray, rng: random.Random) -> None:
     """A size that claims too much, in text."""
     places = [at for at in range(len(data)) if 48 <= data[at] < 58]
     if places:
-        start = end = chance.choice(places)
+        start = end = rng.choice(places)
         while end < len(data) and 48 <= data[end] < 58:
             end += 1
-        data[start:end] = str(chance.choice(_NUMBERS)).encode()
+        data[start:end] = str(rng.choice(_NUMBERS)).encode()
 
 
-def _cut(data: bytearray, chance: random.Random) -> None:
-    del data[chance.randrange(len(data) + 1) :]
+def _cut(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(len(data) + 1) :]
 
 
-def _drop(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data) + 1)
-    del data[at : at + chance.randrange(1, 40)]
+def _drop(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data) + 1)
+    del data[at : at + rng.randrange(1, 40)]
 
 
-def _repeat(data: bytearray, chance: random.Random) -> None:
-    at = chance.randrange(len(data) + 1)
-    data[at:at] = data[at : at + chance.randrange(1, 200)]
+def _repeat(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data) + 1)
+    data[at:at] = data[at : at + rng.randrange(1, 200)]
 
 
 _DAMAGES = (_flip, _flip, _insert, _insert, _overwrite, _number, _digits, _cut, _drop, _repeat)

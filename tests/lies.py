@@ -61,7 +61,7 @@ class Outcome:
     :param findings: What was neither used nor refused as it should be, with the first lie that did it.
     """
 
-    told: int = 0
+    count: int = 0
     used: int = 0
     refused: int = 0
     slowest: float = 0.0
@@ -77,22 +77,22 @@ def tell_lies(of: Format, folder: Path, count: int, seed: int = 0) -> Outcome:
 
     :param folder: An empty folder.
     """
-    honest, told, outside = folder / "honest", folder / "told", folder / "outside"
+    honest, copy, outside = folder / "honest", folder / "copy", folder / "outside"
     honest.mkdir()
     outside.mkdir()
     (outside / "victim").write_text("private")
     of.make(honest)
     before = _content(outside)
     liar, outcome = Liar(honest, outside / "victim", of.sign, random.Random(seed)), Outcome()
-    shutil.copytree(honest, told)
-    of.use(told)  # what is loaded once is loaded
+    shutil.copytree(honest, copy)
+    of.use(copy)  # what is loaded once is loaded
     with _printed_to(folder / "printed") as printed, memory_bounded(MEMORY_BYTES), quiet():
         for _ in range(count):
-            shutil.rmtree(told, ignore_errors=True)
-            shutil.copytree(honest, told)
-            lie = liar.tell(told)
-            outcome.told += 1
-            _read(of, told, lie, outcome)
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(honest, copy)
+            lie = liar.tell(copy)
+            outcome.count += 1
+            _read(of, copy, lie, outcome)
             if b"\x1b" in (said := printed()):
                 outcome.findings.setdefault(f"control characters on the terminal: {said[:120]!r}", lie)
             if _content(outside) != before or {path.name for path in folder.iterdir()} != _THERE:
@@ -101,7 +101,7 @@ def tell_lies(of: Format, folder: Path, count: int, seed: int = 0) -> Outcome:
     return outcome
 
 
-_THERE = {"honest", "told", "outside", "printed"}
+_THERE = {"honest", "copy", "outside", "printed"}
 
 
 @contextmanager
@@ -133,10 +133,10 @@ def _content(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _read(of: Format, told: Path, lie: str, outcome: Outcome) -> None:
+def _read(of: Format, copy: Path, lie: str, outcome: Outcome) -> None:
     try:
         with _at_most(SECONDS):
-            of.use(told)
+            of.use(copy)
         outcome.used += 1
     except HypensearchError as error:
         outcome.refused += 1

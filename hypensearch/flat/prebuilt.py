@@ -18,11 +18,9 @@ import re
 import shutil
 import stat
 import tarfile
-import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NotRequired, TypedDict
 from urllib.parse import urlsplit
@@ -97,16 +95,22 @@ def find_prebuilt_index(name: str) -> Path:
         record = checked(records[name], Record)
     except ValueError as error:
         raise HypensearchError(f"prebuilt index {name}: its record is damaged ({error})") from None
-    algorithm, digest = _expected_hash(name, record)
+    algorithm = "sha256" if record.get("sha256") else "md5"
+    digest = (record.get("sha256") or record.get("md5") or "").lower()
+    if not digest:
+        raise HypensearchError(f"prebuilt index {name}: its record has neither sha256 nor md5, so it cannot be checked")
     folder = cache_folder() / "indexes" / f"{name}.{digest}"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with file_lock(f"{folder}.lock"):
             if not _is_own(folder):
                 check_may_download(f"prebuilt index {name}")
-                with _archive(folder) as archive:
-                    _download(name, record, archive, algorithm, digest)
+                archive = folder.with_name(f"{folder.name}.tar")
+                try:
+                    _download(name, record.get("urls", ()), archive, algorithm, digest)
                     _unpack(archive, folder)
+                finally:
+                    archive.unlink(missing_ok=True)
         return _index_in(folder)
     except OSError as error:
         raise HypensearchError(f"{error.filename or folder}: {error.strerror or error}") from None
@@ -126,61 +130,38 @@ def _is_own(folder: Path) -> bool:
     return True
 
 
-@contextmanager
-def _archive(folder: Path) -> Iterator[Path]:
-    """Give the place of an index's archive; nothing stays there, whatever happens."""
-    path = folder.with_name(f"{folder.name}.tar")
-    try:
-        yield path
-    finally:
-        with suppress(OSError):
-            path.unlink()
-
-
-def _expected_hash(name: str, record: Record) -> tuple[str, str]:
-    if digest := record.get("sha256"):
-        return "sha256", digest.lower()
-    if digest := record.get("md5"):
-        return "md5", digest.lower()
-    raise HypensearchError(f"prebuilt index {name}: its record has neither sha256 nor md5, so it cannot be checked")
-
-
-def _download(name: str, record: Record, archive: Path, algorithm: str, expected: str) -> None:
+def _download(name: str, urls: Sequence[str], archive: Path, algorithm: str, wanted: str) -> None:
     reasons = []
-    for url in record.get("urls", ()):
+    for url in urls:
         try:
             found = _fetch(url, archive, algorithm)
-        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        except (http.client.HTTPException, OSError, ValueError) as error:  # OSError: urllib's errors too
             reasons.append(f"{_shown(url)}: {_reason(error, url)}")
             continue
-        if found == expected:
+        if found == wanted:
             return
-        archive.unlink()
-        reasons.append(f"{_shown(url)}: {algorithm} is {found}, wanted {expected}")
+        reasons.append(f"{_shown(url)}: {algorithm} is {found}, wanted {wanted}")
     raise HypensearchError(f"prebuilt index {name}: could not be downloaded ({'; '.join(reasons) or 'no urls'})")
 
 
 def _shown(url: str) -> str:
-    """Give a URL without what may be a secret in it: user and password, and what stands behind the path."""
+    """Give a URL without what may be a secret in it: user and password, and what follows the path."""
     try:
         parts = urlsplit(url)
-        host = parts.hostname or ""
+        return "data:..." if parts.scheme == "data" else f"{parts.scheme}://{parts.hostname or ''}{parts.path}"[:200]
     except ValueError:
         return "not an address"
-    if parts.scheme == "data":
-        return "data:..."
-    return f"{parts.scheme}://{host}{parts.path}"[:200]
 
 
 def _reason(error: Exception, url: str) -> str:
     """Say why a download failed; messages of libraries may repeat the address, secrets included."""
-    if isinstance(error, http.client.InvalidURL):
-        return "not an address"
     reason = str(getattr(error, "reason", None) or getattr(error, "strerror", None) or error or type(error).__name__)
-    return "not an address" if url in reason or "@" in reason else " ".join(reason.split())[:200]
+    hidden = isinstance(error, http.client.InvalidURL) or url in reason or "@" in reason
+    return "not an address" if hidden else " ".join(reason.split())[:200]
 
 
 def _fetch(url: str, archive: Path, algorithm: str) -> str:
+    """Download an archive; give its digest."""
     from tqdm import tqdm
 
     if urlsplit(url).scheme.lower() not in _SCHEMES:
@@ -190,21 +171,16 @@ def _fetch(url: str, archive: Path, algorithm: str) -> str:
         urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
         replace_when_whole(archive, follow_link=False) as file,
     ):
-        size = _announced(response.headers.get("Content-Length"))
-        read = 0
+        length = response.headers.get("Content-Length") or ""
+        size = int(length) if re.fullmatch(r"[0-9]{1,14}", length) else None
         with tqdm(total=size, unit="B", unit_scale=True, desc=archive.name) as bar:
             while chunk := response.read(_CHUNK_BYTES):
-                read += len(chunk)
-                if read > (MOST_ARCHIVE_BYTES if size is None else size):
+                bar.update(len(chunk))
+                if file.tell() + len(chunk) > (MOST_ARCHIVE_BYTES if size is None else size):
                     raise ValueError("sends more than it announced")
                 digest.update(chunk)
                 file.write(chunk)
-                bar.update(len(chunk))
     return digest.hexdigest()
-
-
-def _announced(length: str | None) -> int | None:
-    return int(length) if length and length.isascii() and length.isdigit() and len(length) < 15 else None
 
 
 def _unpack(archive: Path, folder: Path) -> None:
@@ -228,39 +204,28 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _unpack_members(file: io.BufferedReader, folder: Path, most_bytes: int) -> None:
     """Write an archive's files and folders, in its order.
 
-    An index needs no links, no devices and no holes; whoever puts them into an archive wants something else.
+    An index needs no links, no devices and no holes, so an archive that has them is refused.
 
-    :raises ValueError: For a member that is something else, lies outside, comes twice, or for too much of all.
+    :raises ValueError: For a member that is something else, lies outside or comes twice, and for too much of all.
     """
-    unpacked = _Unpacked(file, most_bytes)
-    with tarfile.open(fileobj=unpacked, mode="r:") as tar:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=_Unpacked(file, most_bytes), mode="r:") as tar:  # type: ignore[call-overload]
         for number, member in enumerate(tar):
             if number >= MOST_MEMBERS:
                 raise ValueError(f"more than {MOST_MEMBERS:,} members")
-            path = _place_of(member, folder)
-            if member.isdir():
-                _make_folders(path, folder)
-                continue
-            _make_folders(path.parent, folder)
-            content = tar.extractfile(member)
-            assert content is not None
-            with os.fdopen(open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as target:
-                shutil.copyfileobj(content, target, _CHUNK_BYTES)
-
-
-def _place_of(member: tarfile.TarInfo, folder: Path) -> Path:
-    if not (member.isreg() or member.isdir()) or member.issparse():
-        raise ValueError(f"{member.name[:100]!r} is no plain file and no folder")
-    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    if member.name.startswith("/") or ".." in parts or "\0" in member.name or len(parts) > 20:
-        raise ValueError(f"{member.name[:100]!r} lies outside of the archive's folder")
-    return folder.joinpath(*parts)
-
-
-def _make_folders(path: Path, within: Path) -> None:
-    for parent in [*reversed(path.relative_to(within).parents), path.relative_to(within)]:
-        if parent != Path():
-            make_folder(within / parent)
+            if not (member.isreg() or member.isdir()) or member.issparse():
+                raise ValueError(f"{member.name[:100]!r} is no plain file and no folder")
+            parts = [part for part in member.name.split("/") if part not in ("", ".")]
+            if member.name.startswith("/") or ".." in parts or "\0" in member.name or len(parts) > 20:
+                raise ValueError(f"{member.name[:100]!r} lies outside of the archive's folder")
+            folders = parts if member.isdir() else parts[:-1]
+            for depth in range(len(folders)):
+                make_folder(folder.joinpath(*folders[: depth + 1]))
+            if not member.isdir():
+                content = tar.extractfile(member)
+                assert content is not None
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                with os.fdopen(open_to_write(folder.joinpath(*parts), flags), "wb") as target:
+                    shutil.copyfileobj(content, target, _CHUNK_BYTES)
 
 
 class _Unpacked(io.RawIOBase):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,20 +44,21 @@ def repair_index(
     from hypensearch.encode import OutputOptions, encode_corpus
 
     manifest = read_manifest(folder)
-    record = _only_shard(folder, manifest)
-    how = _how(folder, record)
+    record, how = _what_was_encoded(folder, manifest)
     said = how["text"]
     text = TextRule(tuple(said["fields"]), said["docid_field"], said["delimiter"], said["title_field"])
     which = {"shard_id": said["shard_id"], "shard_num": said["shard_num"], "allow_empty": how["allow_empty"]}
-    path = corpus or _corpus_path(folder, how["corpus"])
+    files = how["corpus"]
+    path = corpus or (files[0] if len(files) == 1 else os.path.dirname(files[0]))
+    if not os.path.exists(path):
+        raise HypensearchError(f"{path}: the corpus of {folder} is not there; name it with --corpus")
     _check_corpus(folder, record, path, text, which)
-    encoding = _encoding(manifest, how)
     made = encode_corpus(
         path,
         folder,
         lambda: _load_encoder(folder, manifest, device),
         text=text,
-        encoding=encoding,
+        encoding=_encoding(manifest, how),
         out=OutputOptions(
             dtype=manifest.dtype,
             store_documents=DOCUMENTS in record.files,
@@ -66,60 +67,49 @@ def repair_index(
         ),
         **which,
         show_progress=True,
-        known=_SoundRows(folder, manifest, record, findings),
+        known=_sound_rows(folder, manifest, record, findings),
     )
     return made, made.shards[0].files == record.files
 
 
-class _SoundRows:
-    """The vectors of an index's sound rows, read from the damaged file."""
+def _sound_rows(
+    folder: str, manifest: Manifest, record: ShardRecord, findings: Sequence[Finding]
+) -> Callable[[range], np.ndarray | None]:
+    """Give what reads rows out of the damaged file, None for those that are damaged."""
+    path, dtype = os.path.join(folder, record.folder, VECTORS), np.dtype(manifest.dtype)
+    damaged = [finding.rows for finding in findings if finding.rows is not None]
+    if not os.path.exists(path):
+        damaged = [range(record.num_docs)]
 
-    def __init__(self, folder: str, manifest: Manifest, record: ShardRecord, findings: Sequence[Finding]) -> None:
-        self._path = os.path.join(folder, record.folder, VECTORS)
-        self._dtype, self._dim = np.dtype(manifest.dtype), manifest.dim
-        self._damaged = [finding.rows for finding in findings if finding.rows is not None]
-        if not os.path.exists(self._path):
-            self._damaged = [range(record.num_docs)]
-
-    def __call__(self, rows: range) -> np.ndarray | None:
-        if any(rows.start < damaged.stop and damaged.start < rows.stop for damaged in self._damaged):
+    def read(rows: range) -> np.ndarray | None:
+        if any(rows.start < of.stop and of.start < rows.stop for of in damaged):
             return None
-        row_bytes = self._dim * self._dtype.itemsize
-        with open(self._path, "rb") as file:
+        row_bytes = manifest.dim * dtype.itemsize
+        with open(path, "rb") as file:
             file.seek(HEADER_BYTES + rows.start * row_bytes)
-            content = file.read(len(rows) * row_bytes)
-        return np.frombuffer(content, self._dtype).reshape(len(rows), self._dim)
+            return np.frombuffer(file.read(len(rows) * row_bytes), dtype).reshape(len(rows), manifest.dim)
+
+    return read
 
 
-def _only_shard(folder: str, manifest: Manifest) -> ShardRecord:
-    if len(manifest.shards) == 1 and os.sep not in manifest.shards[0].folder:
-        return manifest.shards[0]
-    raise HypensearchError(
-        f"{folder}: names the shards of other indexes; repair those ({', '.join(_homes(folder, manifest))}), then join "
-        "them again: python -m hypensearch.index.join --overwrite"
-    )
+def _what_was_encoded(folder: str, manifest: Manifest) -> tuple[ShardRecord, dict[str, Any]]:
+    """Give the shard, and how its corpus was encoded.
 
-
-def _homes(folder: str, manifest: Manifest) -> list[str]:
-    homes = (os.path.normpath(os.path.join(folder, os.path.dirname(shard.folder))) for shard in manifest.shards)
-    return list(dict.fromkeys(homes))
-
-
-def _how(folder: str, record: ShardRecord) -> dict[str, Any]:
-    how = (record.documents or {}).get("how")
+    :raises HypensearchError: Where there are several, or nobody knows.
+    """
+    if len(manifest.shards) > 1 or os.sep in manifest.shards[0].folder:
+        homes = (os.path.normpath(os.path.join(folder, os.path.dirname(shard.folder))) for shard in manifest.shards)
+        raise HypensearchError(
+            f"{folder}: names the shards of other indexes; repair those ({', '.join(dict.fromkeys(homes))}), then join "
+            "them again: python -m hypensearch.index.join --overwrite"
+        )
+    how = (manifest.shards[0].documents or {}).get("how")
     if not isinstance(how, dict):
         raise HypensearchError(
             f"{folder}: does not say how its corpus was encoded (imported vectors, or an earlier version); encode or "
             "import it again with --overwrite"
         )
-    return how
-
-
-def _corpus_path(folder: str, files: Sequence[str]) -> str:
-    path = files[0] if len(files) == 1 else os.path.dirname(files[0])
-    if not os.path.exists(path):
-        raise HypensearchError(f"{path}: the corpus of {folder} is not there; name it with --corpus")
-    return path
+    return manifest.shards[0], how
 
 
 def _check_corpus(folder: str, record: ShardRecord, path: str, text: TextRule, which: dict[str, Any]) -> None:

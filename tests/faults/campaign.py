@@ -27,7 +27,7 @@ from tests.faults.machine import End, Fail, Writes
 
 OLD, NEW, ERROR = "old state", "new state", "clear error"
 AGAIN = "then again: same files"
-ANEW = "then again: made anew"
+REMADE = "then again: made from nothing"
 REFUSED = "then again: refused, nothing changed"
 WRONG = "WRONG"
 _MESSAGE_BYTES = 2048  # what the process says goes into a file as well
@@ -85,7 +85,7 @@ class Campaign:
         torch.set_num_threads(1)  # a forked child has none of its parent's threads, and OpenMP would wait for them
         self.job = job
         self.most = max(2, round(most * job.share))
-        self.chance = random.Random(seed)
+        self.rng = random.Random(seed)
         self.before, self.after, self.work = (folder / name for name in ("before", "after", "work"))
         self.work.mkdir(parents=True)
         job.old(self.work)
@@ -93,7 +93,7 @@ class Campaign:
         self._fresh(self.before)
         self.old = self._read()
         self.seconds, end = self._timed()
-        assert end.code == 0, end.told
+        assert end.code == 0, end.stderr
         self.num_writes = end.writes
         self.new = self._read()
         assert self.new[0] == "found", self.new
@@ -109,7 +109,7 @@ class Campaign:
                 self._at_write(number, AT_WRITES[fault], f"{fault} {number} of {self.num_writes}", outcome)
         elif fault == "kill -9 at a random time":
             for _ in range(self.most):
-                seconds = self.chance.uniform(0, 1.1 * self.seconds)
+                seconds = self.rng.uniform(0, 1.1 * self.seconds)
                 self._fresh(self.before)
                 end = machine.killed_after(seconds, self._act)
                 self._judge(end, f"{fault}, {seconds:.4f} s", outcome)
@@ -148,7 +148,7 @@ class Campaign:
         if state == WRONG:
             outcome.wrong.append(f"{what}: a reader finds something else: {_short(self._read())}")
         elif not (end.killed or end.refused or (end.code == 0 and state == NEW)):
-            outcome.wrong.append(f"{what}: ended with {end.code}, {_short(end.told)}")
+            outcome.wrong.append(f"{what}: ended with {end.code}, {_short(end.stderr)}")
         else:
             outcome.counts[state] += 1
             self._again(what, state, outcome)
@@ -160,13 +160,15 @@ class Campaign:
         if end.code == 0 and found == self.whole:
             outcome.counts[AGAIN] += 1
         elif end.code == 0 and state == self._state() == NEW:
-            outcome.counts[ANEW] += 1
+            outcome.counts[REMADE] += 1
         elif end.refused and state == NEW and _without_leftovers(left) == self.whole == _without_leftovers(found):
             outcome.counts[REFUSED] += 1
         else:
             differ = sorted(name for name in {*found, *self.whole} if found.get(name) != self.whole.get(name))
             outcome.counts[state] -= 1
-            outcome.wrong.append(f"{what}: {state}; again: ended with {end.code}, {_short(end.told)}, {differ} differ")
+            outcome.wrong.append(
+                f"{what}: {state}; again: ended with {end.code}, {_short(end.stderr)}, {differ} differ"
+            )
 
     # Damage to what is written.
 
@@ -197,10 +199,10 @@ class Campaign:
         else:
             for path in self._drawn(files * -(-self.most // len(files))):
                 content = path.read_bytes()
-                cut = content[: self.chance.randrange(len(content))]
+                cut = content[: self.rng.randrange(len(content))]
                 yield (
                     path.relative_to(self.after),
-                    cut if fault == "file cut" else machine.flipped(content, self.chance),
+                    cut if fault == "file cut" else machine.flipped(content, self.rng),
                 )
 
     def _seen_by_all(self) -> str:
@@ -215,17 +217,17 @@ class Campaign:
             return ERROR
 
     def _damaged_half(self, what: str, outcome: Outcome) -> None:
-        """Stop the job, damage what it left, and let it go on: to the same files or an error."""
+        """Stop the job, damage what it left, and let it resume: to the same files or an error."""
         self._fresh(self.before)
-        number = self.chance.randint(1, self.num_writes)
+        number = self.rng.randint(1, self.num_writes)
         machine.in_child(self._act, Writes(self.work, number, machine.die))
         files = [path for path in sorted(self.work.rglob("*")) if path.is_file() and path.stat().st_size]
         files = [path for path in files if path.name not in (".lock", "lock") and not path.name.endswith(".partial")]
         if not files:
             outcome.counts[OLD] += 1
             return
-        path = self.chance.choice(files)
-        path.write_bytes(machine.flipped(path.read_bytes(), self.chance))
+        path = self.rng.choice(files)
+        path.write_bytes(machine.flipped(path.read_bytes(), self.rng))
         end = machine.in_child(self._act)
         state = self._state(ERROR)
         what = f"{what}: stopped at write {number}, {path.relative_to(self.work)}"
@@ -234,7 +236,7 @@ class Campaign:
         elif end.refused and state != WRONG:
             outcome.counts[ERROR] += 1
         else:
-            outcome.wrong.append(f"{what}: ended with {end.code}, {_short(end.told)}; {state}")
+            outcome.wrong.append(f"{what}: ended with {end.code}, {_short(end.stderr)}; {state}")
 
     # What all have in common.
 
@@ -277,7 +279,7 @@ class Campaign:
         return [self.work / path.relative_to(self.before) for path in (self.before, *inside)]
 
     def _drawn(self, places: Sequence[T]) -> list[T]:
-        return list(places) if len(places) <= self.most else sorted(self.chance.sample(places, self.most))
+        return list(places) if len(places) <= self.most else sorted(self.rng.sample(places, self.most))
 
 
 def _short(words: object) -> str:

@@ -47,11 +47,11 @@ class Job:
     """Something that writes.
 
     :param old: Makes what is there before, in a folder that is given: nothing but inputs, or an older state.
-    :param act: Does the work anew and whole, and gives the exit code of a command; going on where it was stopped.
+    :param act: Does the whole work, resuming where it was stopped, and gives the exit code of a command.
     :param read: Gives what a reader finds there; raises HypensearchError where that is nothing or damaged.
     :param output: What is written, in that folder.
     :param manifests: Files whose every byte matters, as patterns below ``output``.
-    :param resumes: Whether a stopped run goes on where it was, so that damage to what it left must be seen.
+    :param resumes: Whether a stopped run resumes where it was, so that damage to what it left must be seen.
     :param checked: Whether what is written has checksums; runs and training records have none.
     :param same: Patterns of the files that are the same whenever they are written.
     :param share: Of the faults that others are given.
@@ -179,8 +179,8 @@ def _text(text: str, work: Path) -> None:
 def _corpora(root: Path) -> Path:
     folder = _folder(root / "corpora")
     for name, count, seed in (("new", 60, 1), ("old", 40, 2)):
-        chance = random.Random(seed)
-        texts = {f"{name}{number}": " ".join(chance.sample(_WORDS, 8)) for number in range(count)}
+        rng = random.Random(seed)
+        texts = {f"{name}{number}": " ".join(rng.sample(_WORDS, 8)) for number in range(count)}
         write_corpus(folder / f"{name}.jsonl", texts)
     return folder
 

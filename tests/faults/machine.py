@@ -34,12 +34,12 @@ class End:
     """How a child ended.
 
     :param code: Its exit code, minus the signal that killed it.
-    :param told: What it wrote to stderr.
+    :param stderr: What it wrote to stderr.
     :param writes: How many writes it did, where it lived to say so.
     """
 
     code: int
-    told: str
+    stderr: str
     writes: int = 0
 
     @property
@@ -50,9 +50,9 @@ class End:
     @property
     def refused(self) -> bool:
         """Whether it ended as a command does that tells of an error: exit code 2, and one line."""
-        lines = self.told.replace("\r", "\n").split("\n")
-        told = [line for line in lines if line.startswith(("error: ", "Traceback"))]
-        return self.code == 2 and len(told) == 1 and told[0].startswith("error: ")
+        lines = self.stderr.replace("\r", "\n").split("\n")
+        said = [line for line in lines if line.startswith(("error: ", "Traceback"))]
+        return self.code == 2 and len(said) == 1 and said[0].startswith("error: ")
 
 
 class Writes:
@@ -107,7 +107,7 @@ class Writes:
         if self.count >= self.fail_at > 0:
             self.fail(self, name, part)
 
-    def lose_what_is_not_synced(self, chance: random.Random) -> None:
+    def lose_what_is_not_synced(self, rng: random.Random) -> None:
         """Do what a power cut does to bytes that no fsync brought to disk: some are there, some are zeros, some not."""
         self.fail_at = 0
         for path in Path(self.folder).rglob("*"):
@@ -116,8 +116,8 @@ class Writes:
             now, safe = path.read_bytes(), self.synced.get(path.stat().st_ino, b"")
             if now == safe:
                 continue
-            kept = chance.randint(len(safe) if now.startswith(safe) else 0, len(now))
-            lost = safe[kept:] or chance.choice([b"", bytes(len(now) - kept)])
+            kept = rng.randint(len(safe) if now.startswith(safe) else 0, len(now))
+            lost = safe[kept:] or rng.choice([b"", bytes(len(now) - kept)])
             with io.FileIO(path, "r+") as file:
                 io.FileIO.truncate(file, 0)
                 os.write(file.fileno(), now[:kept] + lost)
@@ -161,41 +161,41 @@ def in_child(body: Callable[[], int], writes: Writes | None = None, *, prepare: 
     :param writes: Counts, and fails at, its writes.
     :param prepare: What else is done to the process first.
     """
-    pid, told = _fork(body, writes, prepare)
+    pid, stderr = _fork(body, writes, prepare)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return _end(code, told)
+    return _end(code, stderr)
 
 
 def killed_after(seconds: float, body: Callable[[], int]) -> End:
     """Run a body in a forked process that is killed after some time, unless it has ended before."""
-    pid, told = _fork(body, None, int)
+    pid, stderr = _fork(body, None, int)
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
-            return _end(os.waitstatus_to_exitcode(status), told)
+            return _end(os.waitstatus_to_exitcode(status), stderr)
         os.sched_yield()
     os.kill(pid, signal.SIGKILL)
-    return _end(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), told)
+    return _end(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), stderr)
 
 
 def _fork(body: Callable[[], int], writes: Writes | None, prepare: Callable[[], object]) -> tuple[int, int]:
-    told = os.memfd_create("told")
+    stderr = os.memfd_create("stderr")
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _run(body, writes, prepare, told)
-    return pid, told
+        _run(body, writes, prepare, stderr)
+    return pid, stderr
 
 
-def _run(body: Callable[[], int], writes: Writes | None, prepare: Callable[[], object], told: int) -> NoReturn:
+def _run(body: Callable[[], int], writes: Writes | None, prepare: Callable[[], object], stderr: int) -> NoReturn:
     code = 1
     try:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(SECONDS)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(told, 2)
+        os.dup2(stderr, 2)
         sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w"), write_through=True) for number in (1, 2))
         prepare()
         if writes is not None:
@@ -205,12 +205,12 @@ def _run(body: Callable[[], int], writes: Writes | None, prepare: Callable[[], o
         traceback.print_exc()
     finally:
         if writes is not None:
-            os.write(told, f"\0{writes.count}".encode())
+            os.write(stderr, f"\0{writes.count}".encode())
         os._exit(code)
 
 
-def _end(code: int, told: int) -> End:
-    with open(told, "rb") as file:
+def _end(code: int, stderr: int) -> End:
+    with open(stderr, "rb") as file:
         file.seek(0)
         text, _, count = file.read().decode(errors="replace").partition("\0")
     return End(code, text, int(count or 0))
@@ -235,7 +235,7 @@ def power_cut(writes: Writes, name: str, part: Part | None) -> None:
 
 
 def disk_full(writes: Writes, name: str, part: Part | None) -> None:
-    """There is room for half of the bytes, and for nothing after that; what takes no room goes on."""
+    """There is room for half of the bytes, and for nothing after that; what takes no room is written."""
     if name in ("open", "write", "mkdir", "pwrite", "link"):
         if part is not None and writes.count == writes.fail_at:
             part(lambda size: size // 2)
@@ -275,11 +275,11 @@ def read_only(folder: Path) -> Callable[[], object]:
     return prepare
 
 
-def flipped(content: bytes, chance: random.Random) -> bytes:
+def flipped(content: bytes, rng: random.Random) -> bytes:
     """Give bytes with one to three bits flipped."""
     changed = bytearray(content)
-    for _ in range(chance.randint(1, 3)):
-        changed[chance.randrange(len(changed))] ^= 1 << chance.randrange(8)
+    for _ in range(rng.randint(1, 3)):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
     return bytes(changed)
 
 
