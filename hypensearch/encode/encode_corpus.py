@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A corpus, or vectors made elsewhere, to a flat index: window by window, in memory that does not grow with the corpus.
 
-A window of documents is sorted by length, so that batches hold texts of one length and little padding, encoded, put
-back into corpus order, and written as one block. A run that was killed goes on behind the last block.
+A window of documents is encoded, texts of about one length together, and written as one block in the corpus' order. A
+run that was killed resumes after the last block.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from typing import Any, BinaryIO
@@ -26,7 +27,7 @@ from hypensearch.flat.manifest import POSITION_DTYPE
 from hypensearch.flat.progress import Progress
 from hypensearch.flat.writer import repeated_within, unfinished
 from hypensearch.formats.corpus import CorpusPosition, Document, TextRule, corpus_files, read_corpus
-from hypensearch.formats.embeddings import VectorBlock, VectorSource, open_vectors
+from hypensearch.formats.embeddings import open_vectors
 from hypensearch.formats.files import is_gzip_name, is_pipe, open_stream
 from hypensearch.progress import CorpusBar
 
@@ -49,13 +50,13 @@ def encode_corpus(
     show_progress: bool = False,
     known: Callable[[range], np.ndarray | None] | None = None,
 ) -> Manifest:
-    """Encode a corpus to a flat index, or go on with one that was begun.
+    """Encode a corpus to a flat index, or resume one that was begun.
 
     The first window is read and checked before the encoder is loaded, and nothing is written before that.
 
     :param corpus: A JSONL file or a folder of them.
     :param output: The index folder.
-    :param load_encoder: Gives the encoder.
+    :param load_encoder: Returns the encoder.
     :param text: Which text.
     :param encoding: How.
     :param out: What is written.
@@ -63,7 +64,7 @@ def encode_corpus(
     :param shard_num: The number of shards: every ``shard_num``-th line belongs to one.
     :param allow_empty: Take documents without text.
     :param show_progress: Draw a progress bar on stderr.
-    :param known: Gives the vectors of some rows that need not be encoded again, None for those that do.
+    :param known: Returns the vectors of some rows that need not be encoded again, None for those that do.
     :return: The manifest of the index.
     :raises HypensearchError: With file and line for what is wrong with a document; what was encoded before is kept.
     """
@@ -73,41 +74,50 @@ def encode_corpus(
             f"{corpus}: a pipe, but the index notes where each document stands, to show it and to resume after a "
             "kill: write the corpus to a file"
         )
-    files = _file_facts(corpus_files(corpus))
+    paths = corpus_files(corpus)
+    files = _file_facts(paths)
     which = {**asdict(text), "fields": list(text.fields), "shard_id": shard_id, "shard_num": shard_num}
-    settings = _settings(files, which, encoding, out)
+    settings = _corpus_settings(files, which, encoding, out)
     begun = unfinished(os.fspath(output), settings, overwrite=out.overwrite)
     start = CorpusPosition(**begun.resume_at) if begun and begun.resume_at else None
     documents = read_corpus(corpus, text, shard_id=shard_id, shard_num=shard_num, start=start, allow_empty=allow_empty)
     windows = _windows(documents, encoding.batch_size, encoding.window_rows)
-    first = list(next(windows, []))
+    first = next(windows, [])
     if not first and not (begun and begun.num_docs):
         part = f" in shard {shard_id} of {shard_num}" if shard_num > 1 else ""
         raise HypensearchError(f"{corpus}: holds no documents{part}; an index wants at least one")
     _check_repeated(first, repeated_within(_docids(first)))  # before the model is loaded
     _log_fields(first, text)
     encoder = load_encoder()
-    with FlatIndexWriter(
-        output,
-        dim=encoder.dim,
-        dtype=out.dtype,
-        model=_model_record(encoder, encoding),
-        documents={"files": files, "fields": list(text.fields), "how": _how(files, which, encoding, allow_empty)},
-        store_documents=out.store_documents,
-        settings=settings,
-        overwrite=out.overwrite,
-    ) as writer:
-        _check_nobody_else_wrote(writer, begun)
-        copier = _Copier() if out.store_documents else None
-        places = _Places([file["path"] for file in files], corpus_files(corpus))
-        with CorpusBar(_num_bytes(files, shard_num, start), show=show_progress) as bar:
-            for window in chain([first] if first else [], windows):
-                _check_repeated(window, writer.first_repeated(_docids(window)), writer.num_docs)
-                rows = range(writer.num_docs, writer.num_docs + len(window))
-                vectors = known(rows) if known else None
-                if vectors is None:
-                    vectors = _encode_window(window, encoder, encoding, bar)
-                _append(writer, window, vectors, places, copier)
+    model = _model_record(encoder, encoding)
+    how = {
+        "corpus": [file["path"] for file in files],
+        "text": which,
+        "batch_size": encoding.batch_size,
+        "sort_by_length": encoding.sort_by_length,
+        "window_rows": encoding.window_rows,
+        "allow_empty": allow_empty,
+    }
+    record = {"files": files, "fields": list(text.fields), "how": how}
+    numbers = {path: number for number, path in enumerate(paths)}
+    copy = _Copier().read if out.store_documents else None
+    with (
+        _writer(output, begun, settings, out, dim=encoder.dim, model=model, documents=record) as writer,
+        CorpusBar(bytes_to_read(files, shard_num, start), show=show_progress) as bar,
+    ):
+        for window in chain([first] if first else [], windows):
+            _check_repeated(window, writer.first_repeated(_docids(window)), writer.num_docs)
+            vectors = known(range(writer.num_docs, writer.num_docs + len(window))) if known else None
+            if vectors is None:
+                vectors = _encode_window(window, encoder, encoding, bar)
+            with _named_rows([f"{document.path}:{document.line}" for document in window]):
+                writer.append(
+                    _docids(window),
+                    vectors,
+                    positions=_positions((numbers[one.path], one.length, one.offset) for one in window),
+                    raw=[copy(document) for document in window] if copy else None,
+                    resume_at=asdict(window[-1].position),
+                )
         return writer.finish(to_faiss=out.to_faiss)
 
 
@@ -124,7 +134,7 @@ def import_vectors(
 
     :param vectors: See :func:`hypensearch.formats.embeddings.open_vectors`.
     :param output: The index folder.
-    :param load_encoder: Gives the model that made them, for the manifest; None when it is unknown.
+    :param load_encoder: Returns the model that made them, for the manifest; None when it is unknown.
     :param encoding: Its facts, for the manifest.
     :param out: What is written.
     :param show_progress: Draw a progress bar on stderr.
@@ -136,7 +146,7 @@ def import_vectors(
     if out.store_documents and not source.has_text:
         raise HypensearchError(f"{vectors}: a Faiss index holds no text; leave --store-documents out")
     files = _file_facts(source.files)
-    settings = {**_as_settings(files), "dtype": out.dtype, "store_documents": out.store_documents}
+    settings = {**_file_settings(files), "dtype": out.dtype, "store_documents": out.store_documents}
     begun = unfinished(os.fspath(output), settings, overwrite=out.overwrite)
     blocks = source.blocks(encoding.window_rows, begun.num_docs if begun else 0)
     first = next(blocks, None)
@@ -149,30 +159,33 @@ def import_vectors(
             f"{vectors}: vectors of {dim} dimensions, but those of {encoder.name} have {encoder.dim}: "
             "--encoder wants the model that made them"
         )
-    with FlatIndexWriter(
-        output,
-        dim=dim,
-        dtype=out.dtype,
-        model=None if encoder is None else _model_record(encoder, encoding),
-        documents=_documents_of(source, files),
-        store_documents=out.store_documents,
-        settings=settings,
-        overwrite=out.overwrite,
-    ) as writer:
-        _check_nobody_else_wrote(writer, begun)
-        with CorpusBar(None, show=show_progress) as bar:
-            for block in chain([first] if first else [], blocks):
-                _append_vectors(writer, block, out.store_documents)
-                bar.add(len(block.docids), 0)
+    model = None if encoder is None else _model_record(encoder, encoding)
+    record = {"files": files, "fields": ["contents"]} if source.kind == "embeddings.jsonl" else None
+    with (
+        _writer(output, begun, settings, out, dim=dim, model=model, documents=record) as writer,
+        CorpusBar(None, show=show_progress) as bar,
+    ):
+        for block in chain([first] if first else [], blocks):
+            raw = None
+            if out.store_documents and block.texts is not None:
+                pairs = zip(block.docids, block.texts, strict=True)
+                records = ({"id": docid, "contents": text} for docid, text in pairs)
+                raw = [json.dumps(record, ensure_ascii=False).encode() for record in records]
+            positions = None
+            if block.positions is not None:
+                positions = _positions((number, length, offset) for number, offset, length in block.positions)
+            with _named_rows(block.places):
+                writer.append(block.docids, block.vectors, positions=positions, raw=raw)
+            bar.add(len(block.docids), 0)
         return writer.finish(to_faiss=out.to_faiss)
 
 
-def _settings(
+def _corpus_settings(
     files: list[dict[str, Any]], which: dict[str, Any], encoding: EncodingOptions, out: OutputOptions
 ) -> dict[str, Any]:
-    """Give all that a resumed run must have in common with the one that was killed, the model aside."""
+    """Return all that a resumed run must have in common with the one that was killed, the model aside."""
     return {
-        **_as_settings(files),
+        **_file_settings(files),
         **which,
         "batch_size": encoding.batch_size,
         "max_length": encoding.max_length,
@@ -184,30 +197,13 @@ def _settings(
     }
 
 
-def _how(
-    files: list[dict[str, Any]], which: dict[str, Any], encoding: EncodingOptions, allow_empty: bool
-) -> dict[str, Any]:
-    """Give what it takes to encode the same corpus in the same way again, the model aside."""
-    return {
-        "corpus": [file["path"] for file in files],
-        "text": which,
-        "batch_size": encoding.batch_size,
-        "sort_by_length": encoding.sort_by_length,
-        "window_rows": encoding.window_rows,
-        "allow_empty": allow_empty,
-    }
-
-
-def _file_facts(files: Sequence[str]) -> list[dict[str, Any]]:
-    facts = []
-    for path in files:
-        found = os.stat(path)
-        facts.append({"path": os.path.abspath(path), "bytes": found.st_size, "mtime_ns": found.st_mtime_ns})
-    return facts
-
-
-def _as_settings(files: list[dict[str, Any]]) -> dict[str, Any]:
+def _file_settings(files: list[dict[str, Any]]) -> dict[str, Any]:
     return {f"size and time of {file['path']}": [file["bytes"], file["mtime_ns"]] for file in files}
+
+
+def _file_facts(paths: Sequence[str]) -> list[dict[str, Any]]:
+    found = [(os.path.abspath(path), os.stat(path)) for path in paths]
+    return [{"path": path, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns} for path, stat in found]
 
 
 def _model_record(encoder: DocumentEncoder, encoding: EncodingOptions) -> dict[str, Any]:
@@ -240,24 +236,16 @@ def _windows(documents: Iterator[Document], batch_size: int, window_rows: int) -
         yield window
 
 
-def _check_nobody_else_wrote(writer: FlatIndexWriter, begun: Progress | None) -> None:
-    if writer.num_docs != (begun.num_docs if begun else 0):
-        raise HypensearchError(f"{writer.folder}: another process has written there meanwhile; run this again")
-
-
 def _log_fields(window: list[Document], text: TextRule) -> None:
     """Log what is encoded and, where Pyserini's default is another, how to have that."""
     fields = list(dict.fromkeys(name for document in window for name in document.fields))
     if len(fields) > 1:
         titled = text.title_field in fields and text.title_field not in text.fields
         alone = ["--fields text"] * (len(text.fields) > 1) + ["--no-title"] * titled
-        logger.info("Encoding %s; Pyserini's default is text alone, here: input %s", _listed(fields), " ".join(alone))
+        listed = f"{', '.join(fields[:-1])} and {fields[-1]}"
+        logger.info("Encoding %s; Pyserini's default is text alone, here: input %s", listed, " ".join(alone))
     elif fields:
         logger.info("Encoding %s", fields[0])
-
-
-def _listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _docids(window: list[Document]) -> list[str]:
@@ -280,6 +268,24 @@ def _check_repeated(window: list[Document], repeated: tuple[int, int] | None, nu
     )
 
 
+@contextmanager
+def _writer(
+    output: str | os.PathLike[str], begun: Progress | None, settings: dict[str, Any], out: OutputOptions, **facts: Any
+) -> Iterator[FlatIndexWriter]:
+    """Open the index to be written, or to be resumed where it stood before the model was loaded."""
+    with FlatIndexWriter(
+        output,
+        dtype=out.dtype,
+        store_documents=out.store_documents,
+        settings=settings,
+        overwrite=out.overwrite,
+        **facts,
+    ) as writer:
+        if writer.num_docs != (begun.num_docs if begun else 0):
+            raise HypensearchError(f"{writer.folder}: another process has written there meanwhile; run this again")
+        yield writer
+
+
 def _encode_window(
     window: list[Document], encoder: DocumentEncoder, encoding: EncodingOptions, bar: CorpusBar
 ) -> np.ndarray:
@@ -289,37 +295,18 @@ def _encode_window(
     return encode_texts([document.text for document in window], encoder, encoding, done)
 
 
-def _append(
-    writer: FlatIndexWriter,
-    window: list[Document],
-    vectors: np.ndarray,
-    places: _Places,
-    copier: _Copier | None,
-) -> None:
+def _positions(places: Iterable[tuple[int, int, int]]) -> np.ndarray:
+    """Return file number, length and offset of documents, as an index keeps them."""
+    return np.array(list(places), dtype=POSITION_DTYPE)
+
+
+@contextmanager
+def _named_rows(places: Sequence[str]) -> Iterator[None]:
+    """Say where a document stands that cannot go into the index."""
     try:
-        writer.append(
-            _docids(window),
-            vectors,
-            positions=places.of(window),
-            raw=None if copier is None else [copier.read(document) for document in window],
-            resume_at=asdict(window[-1].position),
-        )
+        yield
     except BadRow as error:
-        document = window[error.row]
-        raise HypensearchError(f"{document.path}:{document.line}: {error}") from None
-
-
-class _Places:
-    """Where documents stand, as the index keeps it."""
-
-    def __init__(self, kept: list[str], read: list[str]) -> None:
-        assert len(kept) == len(read)
-        self._numbers = {path: number for number, path in enumerate(read)}
-
-    def of(self, window: list[Document]) -> np.ndarray:
-        """Give file number, length and offset of each document."""
-        rows = [(self._numbers[document.path], document.length, document.offset) for document in window]
-        return np.array(rows, dtype=POSITION_DTYPE)
+        raise HypensearchError(f"{places[error.row]}: {error}") from None
 
 
 class _Copier:
@@ -331,67 +318,41 @@ class _Copier:
         self._at = 0
 
     def read(self, document: Document) -> bytes:
-        """Give a document as one line of JSON, without the line end. Documents come in corpus order."""
+        """Return a document as one line of JSON, without the line end. Documents come in corpus order."""
         if document.path != self._path or self._stream is None:
             self._path, self._stream, self._at = document.path, open_stream(document.path), 0
-        self._go_to(self._stream, document.offset)
+        if not is_gzip_name(document.path):
+            self._stream.seek(document.offset)
+        while is_gzip_name(document.path) and self._at < document.offset:
+            self._at += len(self._stream.read(min(document.offset - self._at, 2**20)))
         raw = self._stream.read(document.length).removeprefix(b"\xef\xbb\xbf").strip()
         self._at = document.offset + document.length
         return json.dumps(json.loads(raw), ensure_ascii=False).encode() if b"\n" in raw else raw
 
-    def _go_to(self, stream: BinaryIO, offset: int) -> None:
-        if not is_gzip_name(self._path or ""):
-            stream.seek(offset)
-            return
-        while self._at < offset:
-            self._at += len(stream.read(min(offset - self._at, 2**20)))
 
+def bytes_to_read(files: Sequence[Mapping[str, Any]], shard_num: int, start: CorpusPosition | None) -> int | None:
+    """Return how much of an unpacked corpus is left to read, None when that is unknown.
 
-def _num_bytes(files: list[dict[str, Any]], shard_num: int, start: CorpusPosition | None) -> int | None:
-    """Give how much of the unpacked corpus is left to read, None when only unpacking it would tell."""
-    sizes = [_unpacked_size(file) for file in files]
-    if None in sizes:
-        return None
-    left = sum(size or 0 for size in sizes)
-    if start is not None:
-        for file, size in zip(files, sizes, strict=True):
-            if os.path.basename(file["path"]) == os.path.basename(start.path):
-                left -= start.offset
-                break
-            left -= size or 0
-    return max(0, int(left / shard_num))
-
-
-def _unpacked_size(file: dict[str, Any]) -> int | None:
-    """Give a file's size once unpacked, None when it is not known.
-
-    A gzip file ends with its unpacked size, modulo 4 GiB and of its last member only: a size that is less than the
-    packed one, or a file that may unpack to more, tells nothing.
+    :param files: Path and size of each file.
+    :param start: Where reading is resumed.
     """
-    if not is_gzip_name(file["path"]):
-        return int(file["bytes"])
-    with open(file["path"], "rb") as stream:
-        stream.seek(max(0, file["bytes"] - 4))
-        size = int.from_bytes(stream.read(4), "little")
-    return size if file["bytes"] < size and file["bytes"] < 2**28 else None
+    sizes = {os.path.basename(file["path"]): _unpacked_size(file["path"], file["bytes"]) for file in files}
+    names = list(sizes)
+    left = [sizes[name] for name in names[names.index(os.path.basename(start.path)) if start else 0 :]]
+    if None in left:
+        return None
+    return max(0, sum(size or 0 for size in left) - (start.offset if start else 0)) // shard_num
 
 
-def _documents_of(source: VectorSource, files: list[dict[str, Any]]) -> dict[str, Any] | None:
-    if source.kind == "embeddings.jsonl":
-        return {"files": files, "fields": ["contents"]}
-    return None
+def _unpacked_size(path: str, size: int) -> int | None:
+    """Return a file's size once unpacked, None when it is unknown.
 
-
-def _append_vectors(writer: FlatIndexWriter, block: VectorBlock, store_documents: bool) -> None:
-    positions = None
-    if block.positions is not None:
-        rows = [(number, length, offset) for number, offset, length in block.positions]
-        positions = np.array(rows, dtype=POSITION_DTYPE)
-    raw = None
-    if store_documents and block.texts is not None:
-        pairs = zip(block.docids, block.texts, strict=True)
-        raw = [json.dumps({"id": docid, "contents": text}, ensure_ascii=False).encode() for docid, text in pairs]
-    try:
-        writer.append(block.docids, block.vectors, positions=positions, raw=raw)
-    except BadRow as error:
-        raise HypensearchError(f"{block.places[error.row]}: {error}") from None
+    A gzip file ends with its unpacked size, modulo 4 GiB and of its last member only: one that is less than the packed
+    size, or that of a file that may unpack to more, says nothing.
+    """
+    if not is_gzip_name(path):
+        return size
+    with open(path, "rb") as stream:
+        stream.seek(max(0, size - 4))
+        unpacked = int.from_bytes(stream.read(4), "little")
+    return unpacked if size < unpacked and size < 2**28 else None

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hypensearch.encode import EncodingOptions, OutputOptions, TextRule, encode_corpus, import_vectors
-from hypensearch.encode.encode_corpus import _num_bytes
+from hypensearch.encode.encode_corpus import bytes_to_read
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.formats.corpus import CorpusPosition
@@ -411,7 +411,7 @@ def test_progress_knows_what_is_left_of_a_gzipped_corpus(tmp_path: Path) -> None
     path = tmp_path / "corpus.jsonl.gz"
     path.write_bytes(gzip.compress(lines))
     file = {"path": str(path), "bytes": path.stat().st_size}
-    assert _num_bytes([file], 1, None) == len(lines)
-    assert _num_bytes([file], 1, CorpusPosition(str(path), 3, 100)) == len(lines) - 100
+    assert bytes_to_read([file], 1, None) == len(lines)
+    assert bytes_to_read([file], 1, CorpusPosition(str(path), 3, 100)) == len(lines) - 100
     path.write_bytes(gzip.compress(b""))
-    assert _num_bytes([{"path": str(path), "bytes": path.stat().st_size}], 1, None) is None
+    assert bytes_to_read([{"path": str(path), "bytes": path.stat().st_size}], 1, None) is None
