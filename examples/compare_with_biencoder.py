@@ -25,6 +25,8 @@ import numpy as np
 from scipy.stats import norm, sem, ttest_rel
 
 from hypensearch.demo import docstrings
+from hypensearch.formats.qrels import write_qrels
+from hypensearch.formats.write_topics import write_topics
 from hypensearch.models import load_model
 from hypensearch.models.checkpoint import bundled_model
 from hypensearch.train.batches import Tokens
@@ -163,8 +165,8 @@ def write_test(folder: Path) -> None:
     kept = set(sorted(test.corpus, key=lambda d: (d not in wanted, number_of(d)))[:TEST_DOCUMENTS])
     lines = [json.dumps({"id": d, "contents": text}) for d, text in test.corpus.items() if d in kept]
     write_lines(folder / "corpus.jsonl", lines)
-    docstrings.write_topics(test, folder / "topics.tsv")
-    docstrings.write_qrels(test, folder / "qrels.txt")
+    write_topics(folder / "topics.tsv", test.topics())
+    write_qrels(folder / "qrels.txt", test.qrels())
 
 
 def of_size(collection: Collection, count: int) -> Collection:

@@ -48,12 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
         "packages installed beside hypensearch, encode it, search it, and evaluate the run. What is there already is "
         "used again, so run it again after an interruption.",
     )
-    suppress = argparse.SUPPRESS
     parser.add_argument("--output", default="demo", metavar="FOLDER", help="folder for all that is made")
-    parser.add_argument("--query", help="answer this query instead of the demo's topics", default=suppress)
+    parser.add_argument("--query", help="answer this query instead of the demo's topics")
     parser.add_argument(
         "--encoder",
-        default=suppress,
         metavar="MODEL",
         help="checkpoint: folder or hub name (default: the one the index in the folder was made with, else the model "
         "inside the package)",
@@ -62,12 +60,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--max-docs",
         type=cli.positive_int,
-        default=suppress,
         metavar="N",
         help="documents in the corpus, at most (default: as many as it has, 7000 when it is made)",
     )
     cli.add_threads_flag(parser)
-    parser.add_argument("--no-bm25", action="store_true", default=suppress, help="leave BM25 out")
+    parser.add_argument("--no-bm25", action="store_true", help="leave BM25 out")
     cli.add_offline_argument(parser)
     return parser
 
@@ -78,45 +75,40 @@ def run_demo(args: argparse.Namespace) -> None:
 
     started = time.monotonic()
     folder = DemoFolder(args.output)
-    model = load(args, folder)
+    name = args.encoder or folder.known_model()
+    from hypensearch.models import load_model
+
+    model = load_model(shown(name) if name else "bundled")  # before anything is written
     make_ready(args, folder, model)
-    if hasattr(args, "query"):
+    if args.query is not None:
         answer(folder, model, args.query, args.hits)
         return
     search_topics(folder, model)
     runs = [folder.run]
-    if not hasattr(args, "no_bm25") and run_bm25(folder):
+    if not args.no_bm25 and run_bm25(folder):
         runs.insert(0, folder.bm25_run)
     evaluate(folder, runs)
     show_example(args, folder, model)
     say_what_next(folder, model, time.monotonic() - started)
 
 
-def load(args: argparse.Namespace, folder: DemoFolder) -> DualEncoder:
-    """Load the model, before anything is written."""
-    name = getattr(args, "encoder", None) or folder.known_model()
-    from hypensearch.models import load_model
-
-    return load_model(shown(name) if name else "bundled")
-
-
 def make_ready(args: argparse.Namespace, folder: DemoFolder, model: DualEncoder) -> None:
     """Make corpus and index where they are missing or of something else."""
-    max_docs = getattr(args, "max_docs", None)
-    if folder.has_corpus(max_docs) and folder.index_state(model.fingerprint) == "whole":
-        say_what_is_there(args, folder)
+    if folder.has_corpus(args.max_docs) and folder.index_state(model.fingerprint) == "whole":
+        if args.query is None:
+            print(f"{corpus_line(folder)}\nIts index is there already: {shown(folder.index)}", flush=True)
         return
     with folder.lock():
         with step("The corpus: documentation strings of Python and of the packages beside hypensearch"):
-            if not folder.has_corpus(max_docs):
-                folder.make_corpus(max_docs)
+            if not folder.has_corpus(args.max_docs):
+                folder.make_corpus(args.max_docs)
             print(corpus_line(folder), flush=True)
         with step("Encode: documents to vectors"):
             encode(folder, model)
 
 
 def encode(folder: DemoFolder, model: DualEncoder) -> None:
-    """Encode the corpus, or go on with it."""
+    """Encode the corpus, or resume that."""
     state = folder.index_state(model.fingerprint)
     if state == "other":
         folder.forget_begun_index()
@@ -152,11 +144,15 @@ def run_bm25(folder: DemoFolder) -> bool:
         from hypensearch.formats.topics import read_topics
         from hypensearch.pyserini import bridge as pyserini_bridge
 
+        corpus, lucene = shown(folder.corpus), shown(folder.lucene)
         try:
             if not folder.lucene.exists():
-                show_pyserini("index.lucene", *_lucene_flags(folder))
+                flags = ["--collection", "JsonCollection", "--input", corpus, "--index", lucene]
+                flags += ["--generator", "DefaultLuceneDocumentGenerator", "--threads", "1", "--storeRaw"]
+                show("hypensearch.pyserini", ["index.lucene", *flags])
                 pyserini_bridge.index_lucene(folder.corpus, folder.lucene)
-            show_pyserini("search.lucene", *_bm25_flags(folder))
+            where = ["--index", lucene, "--topics", shown(folder.topics), "--output", shown(folder.bm25_run)]
+            show("hypensearch.pyserini", ["search.lucene", *where, "--bm25", "--hits", str(RUN_HITS)])
             found = pyserini_bridge.bm25_run(folder.lucene, read_topics(folder.topics), RUN_HITS)
         except HypensearchError as error:
             print(f"BM25 is left out: {error}", flush=True)
@@ -194,13 +190,12 @@ def answer(folder: DemoFolder, model: DualEncoder, query: str, num_hits: int) ->
     with HypencoderSearcher(folder.index, model, device="cpu") as searcher:
         hits = searcher.search(query, num_hits)
         width = min(shutil.get_terminal_size().columns, WIDEST)
-        print(f"\n{query}\n\n{readable_hits(hits, _text_of(searcher.doc), width)}\n", flush=True)
 
+        def text_of(docid: str) -> str:
+            document = searcher.doc(docid)
+            return document.contents().partition("\n")[2] if document else ""  # without the document's name
 
-def say_what_is_there(args: argparse.Namespace, folder: DemoFolder) -> None:
-    """Say, on the way to a full run, that the index is used again."""
-    if not hasattr(args, "query"):
-        print(f"{corpus_line(folder)}\nIts index is there already: {shown(folder.index)}", flush=True)
+        print(f"\n{query}\n\n{readable_hits(hits, text_of, width)}\n", flush=True)
 
 
 def say_what_next(folder: DemoFolder, model: DualEncoder, seconds: float) -> None:
@@ -264,32 +259,12 @@ def show(module: str, arguments: Sequence[str]) -> None:
     print(f"$ {as_typed(module, *arguments)}", flush=True)
 
 
-def show_pyserini(module: str, *arguments: str) -> None:
-    """Print the command of Pyserini that does what is done here with its jar alone."""
-    show("hypensearch.pyserini", [module, *arguments])
-
-
 def shown(path: str | Path) -> str:
-    """Give a path as one types it: relative where it lies below the working folder."""
+    """Return a path as one types it: relative where it lies below the working folder."""
     if not os.path.isabs(path):
         return str(path)
     relative = os.path.relpath(path)
     return str(path) if relative.startswith("..") else relative
-
-
-def _text_of(doc: Callable) -> Callable[[str], str]:
-    """Give what shows a text without its first line, which is the document's name."""
-    return lambda docid: doc(docid).contents().partition("\n")[2]
-
-
-def _lucene_flags(folder: DemoFolder) -> list[str]:
-    flags = ["--collection", "JsonCollection", "--input", shown(folder.corpus), "--index", shown(folder.lucene)]
-    return [*flags, "--generator", "DefaultLuceneDocumentGenerator", "--threads", "1", "--storeRaw"]
-
-
-def _bm25_flags(folder: DemoFolder) -> list[str]:
-    where = ["--index", shown(folder.lucene), "--topics", shown(folder.topics), "--output", shown(folder.bm25_run)]
-    return [*where, "--bm25", "--hits", str(RUN_HITS)]
 
 
 if __name__ == "__main__":

@@ -34,40 +34,10 @@ HeldOut = Literal["validation", "test"]
 STANDARD_LIBRARY = "stdlib"
 
 # What hypensearch needs, and what that needs in turn. Those that are not installed are left out.
-PACKAGES = (
-    STANDARD_LIBRARY,
-    "numpy",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "huggingface_hub",
-    "tqdm",
-    "ir_measures",
-    "jsonlines",
-    "pyserini",
-    "scipy",
-    "pandas",
-    "sklearn",
-    "joblib",
-    "networkx",
-    "sympy",
-    "mpmath",
-    "jinja2",
-    "fsspec",
-    "requests",
-    "urllib3",
-    "packaging",
-    "yaml",
-    "regex",
-    "onnxruntime",
-    "openai",
-    "httpx",
-    "pydantic",
-    "flask",
-    "werkzeug",
-    "click",
-    "dateutil",
+PACKAGES = tuple(
+    f"""{STANDARD_LIBRARY} numpy torch transformers tokenizers safetensors huggingface_hub tqdm ir_measures jsonlines
+    pyserini scipy pandas sklearn joblib networkx sympy mpmath jinja2 fsspec requests urllib3 packaging yaml regex
+    onnxruntime openai httpx pydantic flask werkzeug click dateutil""".split()
 )
 
 TEST_BUCKETS = range(0, 10)
@@ -87,7 +57,6 @@ _SKIPPED_FOLDERS = frozenset(
     + ("site-packages", "dist-packages", "vendor", "vendored", "third_party", "extern", "externals", "node_modules")
     + ("pip", "ensurepip", "idlelib", "lib2to3", "turtledemo", "pydoc_data")
 )
-_PUBLIC_FOLDERS = frozenset(["_core"])
 _ADD_DOCUMENTATION = frozenset(["add_docstr", "add_newdoc", "add_newdoc_ufunc"])
 
 _WORD = re.compile(r"[^\W_]+")
@@ -115,11 +84,6 @@ class Entry:
     summary: str
     body: str
     file: str
-
-    @property
-    def split(self) -> Split:
-        """The split of the entry's file."""
-        return split_of(self.file)
 
     @property
     def text(self) -> str:
@@ -153,52 +117,48 @@ class Docstrings:
         return {entry.docid: entry.text if entry.docid in known else entry.full_text for entry in self.entries}
 
     def topics(self, split: HeldOut = "test") -> dict[str, str]:
-        """Give the summaries held out, by topic id, counted from 1."""
+        """Return the summaries held out, by topic id, counted from 1."""
         return {str(number): entry.summary for number, entry in enumerate(self._known_items[split], 1)}
 
     def qrels(self, split: HeldOut = "test") -> dict[str, dict[str, int]]:
-        """Give the judgements: for each topic the one document that its summary was taken from."""
+        """Return the judgements: for each topic the one document that its summary was taken from."""
         return {str(number): {entry.docid: 1} for number, entry in enumerate(self._known_items[split], 1)}
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """Give training pairs: summaries, and the documents that they were taken from.
+        """Return training pairs: summaries, and the documents that they were taken from.
 
         Only of files of the training split; nothing that stands in a held-out file as well.
         """
-        held_out = {_normal(entry.summary) for entry in self.entries if entry.split != "train"}
+        held_out = {_normal(entry.summary) for entry in self.entries if split_of(entry.file) != "train"}
         for entry in self.entries:
-            seen_elsewhere = entry.split != "train" or _normal(entry.summary) in held_out
+            seen_elsewhere = split_of(entry.file) != "train" or _normal(entry.summary) in held_out
             if not seen_elsewhere and self._is_item(entry, PAIR_BODY_WORDS):
                 yield entry.summary, entry.text
 
     @cached_property
     def _known_items(self) -> dict[HeldOut, list[Entry]]:
-        return {"validation": self._sample("validation"), "test": self._sample("test")}
-
-    def _sample(self, split: HeldOut) -> list[Entry]:
-        items = [entry for entry in self.entries if entry.split == split and self._is_item(entry, TOPIC_BODY_WORDS)]
-        items.sort(key=lambda entry: _sha1(entry.docid))
+        samples: dict[HeldOut, list[Entry]] = {"validation": [], "test": []}
         taken: Counter[str] = Counter()
-        sample = []
-        for entry in items:
-            taken[entry.file] += 1
-            if taken[entry.file] <= MAX_TOPICS_PER_FILE:
-                sample.append(entry)
-        return sorted(sample[: self.max_topics], key=lambda entry: entry.docid)
+        for entry in sorted(self.entries, key=lambda entry: _sha1(entry.docid)):
+            split = split_of(entry.file)
+            if split != "train" and self._is_item(entry, TOPIC_BODY_WORDS):
+                taken[entry.file] += 1
+                if taken[entry.file] <= MAX_TOPICS_PER_FILE:
+                    samples[split].append(entry)
+        return {
+            split: sorted(sample[: self.max_topics], key=lambda entry: entry.docid) for split, sample in samples.items()
+        }
 
     def _is_item(self, entry: Entry, least_words: int) -> bool:
-        """Tell whether an entry's summary says which document is wanted, and no other."""
+        """Return whether an entry's summary says which document is wanted, and no other."""
         words = _WORD.findall(entry.summary)
         body = _WORD.findall(entry.body)
         if len(words) not in SUMMARY_WORDS or len(body) < least_words or _GENERIC.match(entry.summary):
             return False
-        if entry.summary.endswith((":", "...")) or self._summaries[_normal(entry.summary)] > 1:
+        summary = _normal(entry.summary)
+        if entry.summary.endswith((":", "...")) or self._summaries[summary] > 1 or summary in _normal(entry.body):
             return False
-        return _normal(entry.summary) not in _normal(entry.body) and self._is_distinct(entry)
-
-    def _is_distinct(self, entry: Entry) -> bool:
-        """Tell whether at least half of what the body says stands in no other document."""
-        shingles = _shingles(entry.body)
+        shingles = _shingles(entry.body)  # at least half of them must be in no other document
         alone = sum(self._shingle_counts[shingle] == 1 for shingle in shingles)
         return alone >= DISTINCT_SHARE * len(shingles)
 
@@ -225,7 +185,7 @@ def collect(
     :raises HypensearchError: When nothing documented is found.
     """
     entries: dict[str, Entry] = {}
-    for _, file, path in sorted(_source_files(packages)):
+    for file, path in sorted(_source_files(packages), key=_reading_order):
         for entry in read_entries(path, file):
             entries.setdefault(entry.docid, entry)
         if max_docs is not None and len(entries) >= max_docs:
@@ -243,12 +203,12 @@ def sources_digest(packages: Sequence[str] = PACKAGES) -> str:
 
     :return: Hex digest of all files' names and sizes.
     """
-    sources = sorted((file, path.stat().st_size) for _, file, path in _source_files(packages))
+    sources = sorted((file, path.stat().st_size) for file, path in _source_files(packages))
     return _sha1(repr(sources))
 
 
 def split_of(file: str) -> Split:
-    """Tell which split a source file belongs to.
+    """Return which split a source file belongs to.
 
     :param file: Its path from the package on, with forward slashes.
     """
@@ -260,23 +220,9 @@ def split_of(file: str) -> Split:
 
 def write_corpus(docstrings: Docstrings, path: PathLike) -> None:
     """Write the documents as Pyserini's JSON lines, ``{"id": ..., "contents": ...}``."""
-    _write_lines(path, (_json(id=docid, contents=text) for docid, text in docstrings.corpus.items()))
-
-
-def write_topics(docstrings: Docstrings, path: PathLike, split: HeldOut = "test") -> None:
-    """Write the topics of a split as ``id<TAB>text`` lines."""
-    _write_lines(path, (f"{topic_id}\t{topic}" for topic_id, topic in docstrings.topics(split).items()))
-
-
-def write_qrels(docstrings: Docstrings, path: PathLike, split: HeldOut = "test") -> None:
-    """Write the judgements of a split in TREC's four columns."""
-    judged = docstrings.qrels(split).items()
-    _write_lines(path, (f"{topic} 0 {docid} {grade}" for topic, grades in judged for docid, grade in grades.items()))
-
-
-def write_pairs(docstrings: Docstrings, path: PathLike) -> None:
-    """Write the training pairs as JSON lines, ``{"query": ..., "positive": ..., "negatives": []}``."""
-    _write_lines(path, (_json(query=query, positive=text, negatives=[]) for query, text in docstrings.pairs()))
+    records = ({"id": docid, "contents": text} for docid, text in docstrings.corpus.items())
+    with replace_when_whole(path, "w") as file:
+        file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def read_entries(path: Path, file: str) -> list[Entry]:
@@ -297,13 +243,16 @@ def read_entries(path: Path, file: str) -> list[Entry]:
     ]
 
 
-def _source_files(packages: Iterable[str]) -> Iterator[tuple[tuple[bool, int, str], str, Path]]:
+def _source_files(packages: Iterable[str]) -> Iterator[tuple[str, Path]]:
     for package in packages:
         for root in _roots(package):
             for path in _python_files(root):
-                relative = path.relative_to(root).as_posix()
-                file = f"{package}/{relative}"
-                yield (package != STANDARD_LIBRARY, _bucket(file), _sha1(file)), file, path
+                yield f"{package}/{path.relative_to(root).as_posix()}", path
+
+
+def _reading_order(source: tuple[str, Path]) -> tuple[bool, int, str]:
+    file, _ = source
+    return not file.startswith(f"{STANDARD_LIBRARY}/"), _bucket(file), _sha1(file)
 
 
 def _roots(package: str) -> list[Path]:
@@ -331,9 +280,7 @@ def _python_files(folder: Path) -> Iterator[Path]:
 
 
 def _is_wanted_folder(name: str) -> bool:
-    if name in _PUBLIC_FOLDERS:
-        return True
-    return name not in _SKIPPED_FOLDERS and not name.startswith(("_", ".", "config-")) and name.isidentifier()
+    return name == "_core" or (name not in _SKIPPED_FOLDERS and name.isidentifier() and not name.startswith("_"))
 
 
 def _module_name(file: str) -> str:
@@ -348,28 +295,21 @@ def _module_name(file: str) -> str:
     return ".".join(parts)
 
 
-def _documented(tree: ast.Module, module: str) -> Iterator[tuple[str, str, str]]:
-    """Give (qualified name, signature, docstring) of all that is public and documented."""
-    docstring = ast.get_docstring(tree)
-    if docstring and module:
-        yield module, module, docstring
-    yield from _documented_in(tree.body, module)
-
-
-def _documented_in(statements: Iterable[ast.stmt], scope: str) -> Iterator[tuple[str, str, str]]:
-    for node in statements:
+def _documented(parent: ast.AST, scope: str) -> Iterator[tuple[str, str, str]]:
+    """Return (qualified name, signature, docstring) of all that is public and documented."""
+    if isinstance(parent, ast.Module) and scope and (docstring := ast.get_docstring(parent)):
+        yield scope, scope, docstring
+    for node in ast.iter_child_nodes(parent):
         if isinstance(node, (ast.If, ast.Try, ast.With)):
-            inner = [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
-            yield from _documented_in(inner, scope)
+            yield from _documented(node, scope)
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             yield from _added(node.value, scope)
         elif isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and not node.name.startswith("_"):
             name = f"{scope}.{node.name}"
-            docstring = ast.get_docstring(node)
-            if docstring:
+            if docstring := ast.get_docstring(node):
                 yield name, f"{name}{_parameters(node)}", docstring
             if isinstance(node, ast.ClassDef):
-                yield from _documented_in(node.body, name)
+                yield from _documented(node, name)
 
 
 def _added(call: ast.Call, module: str) -> Iterator[tuple[str, str, str]]:
@@ -416,19 +356,13 @@ def _summary_and_body(docstring: str) -> tuple[str, str] | None:
     paragraphs = re.split(r"\n\s*\n", docstring.strip())
     if len(paragraphs) > 1 and _SIGNATURE_LINE.search(paragraphs[0]):
         paragraphs.pop(0)
-    first, *rest = _SENTENCE_END.split(_plain(paragraphs[0]), maxsplit=1)
+    first, *rest = _SENTENCE_END.split(_TICKS.sub(r"\1", _ROLE.sub(r"\1", paragraphs[0])), maxsplit=1)
     summary = " ".join(first.split())
     body = "\n\n".join([*rest, *paragraphs[1:]]).strip()
-    return (_encodable(summary), _encodable(body)) if _WORD.search(summary) else None
-
-
-def _plain(text: str) -> str:
-    """Take the markup of references and code out of a text."""
-    return _TICKS.sub(r"\1", _ROLE.sub(r"\1", text))
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
+    if not _WORD.search(summary):
+        return None
+    summary, body = (text.encode("utf-8", "replace").decode("utf-8") for text in (summary, body))
+    return summary, body
 
 
 def _normal(text: str) -> str:
@@ -447,12 +381,3 @@ def _bucket(file: str) -> int:
 
 def _sha1(text: str) -> str:
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def _json(**record: object) -> str:
-    return json.dumps(record, ensure_ascii=False)
-
-
-def _write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    with replace_when_whole(path, "w") as file:
-        file.writelines(f"{line}\n" for line in lines)

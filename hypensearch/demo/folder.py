@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import hypensearch
-from hypensearch.demo.docstrings import collect, sources_digest, write_corpus, write_qrels, write_topics
+from hypensearch.demo.docstrings import collect, sources_digest, write_corpus
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.manifest import MANIFEST, PROGRESS, Manifest, readable_manifest
 from hypensearch.flat.progress import Progress, read_progress
 from hypensearch.formats.files import file_lock, replace_when_whole
 from hypensearch.formats.json_files import read_json
+from hypensearch.formats.qrels import write_qrels
+from hypensearch.formats.write_topics import write_topics
 
 DEFAULT_MAX_DOCS = 7000
 MAX_TOPICS = 250
@@ -56,12 +58,12 @@ class DemoFolder:
         return facts if isinstance(facts, dict) else {}
 
     def lock(self) -> AbstractContextManager[None]:
-        """Give the lock that whoever writes here must hold."""
+        """Return the lock that a writer must hold."""
         self.root.mkdir(parents=True, exist_ok=True)
         return file_lock(self.root / "lock")
 
     def has_corpus(self, max_docs: int | None = None) -> bool:
-        """Tell whether corpus, topics and qrels are there and what they would be if they were made now.
+        """Return whether corpus, topics and qrels are there and what they would be if they were made now.
 
         :param max_docs: The number of documents wanted; None for whatever number they have.
         """
@@ -78,23 +80,25 @@ class DemoFolder:
         """
         max_docs = max_docs or self.facts.get("max_docs") or DEFAULT_MAX_DOCS
         docstrings = collect(max_docs=max_docs, max_topics=MAX_TOPICS)
-        topics = docstrings.topics("test")
+        topics = docstrings.topics()
         if not topics:
             raise HypensearchError(
                 f"the documentation of {len(docstrings)} objects gives no topic: raise --max-docs (now {max_docs})"
             )
         self._write_facts({})
-        self._drop_derived()
+        shutil.rmtree(self.lucene, ignore_errors=True)
+        for path in (self.run, self.bm25_run):
+            path.unlink(missing_ok=True)
         write_corpus(docstrings, self.documents)
-        write_topics(docstrings, self.topics)
-        write_qrels(docstrings, self.qrels)
+        write_topics(self.topics, topics)
+        write_qrels(self.qrels, docstrings.qrels())
         packages = sorted({entry.file.partition("/")[0] for entry in docstrings.entries})
         made_of = {"hypensearch": hypensearch.__version__, "sources": self._sources, "max_docs": max_docs}
         counts = {"num_docs": len(docstrings), "num_topics": len(topics), "packages": packages}
         self._write_facts(made_of | counts)
 
     def known_model(self) -> str | None:
-        """Give the model of the index here, whole or begun; None when there is none that can still be loaded."""
+        """Return the model of the index here, whole or begun; None when there is none that can still be loaded."""
         for made in (self._manifest, self._progress):
             name = ((made and made.model) or {}).get("name")
             if name and not (os.path.isabs(name) and not os.path.isdir(name)):
@@ -105,7 +109,7 @@ class DemoFolder:
         """Compare the index with the corpus here and with a model.
 
         :param fingerprint: The model's.
-        :return: "whole": it can be searched. "begun": encoding can go on. "other": of another corpus or model.
+        :return: "whole": it can be searched. "begun": encoding can be resumed. "other": of another corpus or model.
         """
         manifest, progress = self._manifest, self._progress
         if manifest and self._is_of(manifest.model, manifest.shards[0].documents, fingerprint):
@@ -115,7 +119,7 @@ class DemoFolder:
         return "other" if manifest or progress else "missing"
 
     def has_run(self, query_fingerprint: str) -> bool:
-        """Tell whether the run is one of this index by this model.
+        """Return whether the run is one of this index by this model.
 
         :param query_fingerprint: The model's.
         """
@@ -130,11 +134,11 @@ class DemoFolder:
         self._write_facts(self.facts | {"run_of": query_fingerprint})
 
     def must_replace_index(self) -> bool:
-        """Tell whether a whole index is there."""
+        """Return whether a whole index is there."""
         return self._manifest is not None
 
     def forget_begun_index(self) -> None:
-        """Make encoding start anew, where an index of something else was begun."""
+        """Make encoding start again, where an index of something else was begun."""
         with suppress(FileNotFoundError, NotADirectoryError):
             (self.index / PROGRESS).unlink()
 
@@ -175,8 +179,3 @@ class DemoFolder:
         with replace_when_whole(self.facts_file, "w") as file:
             json.dump(facts, file, indent=2)
             file.write("\n")
-
-    def _drop_derived(self) -> None:
-        shutil.rmtree(self.lucene, ignore_errors=True)
-        for path in (self.run, self.bm25_run):
-            path.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from hypensearch.demo import docstrings
 from hypensearch.demo.docstrings import Docstrings, Entry, collect, read_entries, split_of
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.corpus import TextRule, read_corpus
-from hypensearch.formats.topics import read_topics
 
 DATES = '''
 """Dates and times."""
@@ -136,10 +134,18 @@ def test_other_encodings_and_lone_surrogates(tmp_path: Path) -> None:
     assert entries_of(tmp_path, source)["when.dates.f"].summary == "Größe of a thing ? here."
 
 
-def test_standard_library_names() -> None:
-    assert docstrings._module_name("stdlib/os/path.py") == "os.path"
-    assert docstrings._module_name("stdlib/_pydatetime.py") == "datetime"
-    assert docstrings._module_name("stdlib/json/__init__.py") == "json"
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("stdlib/os/path.py", "os.path"),
+        ("stdlib/_pydatetime.py", "datetime"),
+        ("stdlib/json/__init__.py", "json"),
+        ("numpy/linalg.py", "numpy.linalg"),
+    ],
+)
+def test_modules_are_named_as_they_are_imported(tmp_path: Path, file: str, name: str) -> None:
+    (path := tmp_path / "source.py").write_text('"""Something to read."""\n')
+    assert [entry.docid for entry in read_entries(path, file)] == [name]
 
 
 def test_nothing_is_run_and_tests_and_vendored_copies_are_skipped(package: str) -> None:
@@ -239,19 +245,11 @@ def test_no_topic_sample_is_larger_than_asked_nor_from_one_file_only(package: st
     assert len(Docstrings(many).topics()) == docstrings.MAX_TOPICS_PER_FILE
 
 
-def test_files_are_read_back_by_our_own_readers(package: str, tmp_path: Path) -> None:
+def test_the_corpus_is_read_back_by_our_own_reader(package: str, tmp_path: Path) -> None:
     found = collect([package])
     docstrings.write_corpus(found, tmp_path / "corpus.jsonl")
-    docstrings.write_topics(found, tmp_path / "topics.tsv")
-    docstrings.write_qrels(found, tmp_path / "qrels.txt")
-    docstrings.write_pairs(found, tmp_path / "train.jsonl")
     documents = read_corpus(tmp_path / "corpus.jsonl", TextRule(("contents",)))
     assert {document.docid: document.text for document in documents} == found.corpus
-    assert read_topics(tmp_path / "topics.tsv") == found.topics()
-    first = json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0])
-    assert (first["query"], first["positive"]) == next(found.pairs())
-    assert first["negatives"] == []
-    assert (tmp_path / "qrels.txt").read_text().splitlines()[0].split()[::2] == ["1", next(iter(found.qrels()["1"]))]
 
 
 def test_no_source_files_is_an_error() -> None:
