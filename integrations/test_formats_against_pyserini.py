@@ -39,7 +39,7 @@ Read = Callable[[Path, str], list[tuple[Any, Any]]]
 def pyserini() -> SimpleNamespace:
     """Pyserini's modules, once its JVM runs."""
     try:
-        pyserini_bridge.prepare()
+        pyserini_bridge.use_java()
     except HypensearchError as error:
         pytest.skip(f"Pyserini cannot be imported here: {error}")
     names = ("query_iterator", "output_writer", "encode")

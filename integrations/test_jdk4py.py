@@ -82,7 +82,7 @@ def test_bm25_q_nets_and_trec_eval_as_one_pipeline(bare: dict[str, str], tiny_ch
 def test_it_is_jdk4pys_java(bare: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "which.py").write_text(
         "from hypensearch.pyserini import bridge as pyserini_bridge, java\n"
-        "pyserini_bridge.prepare()\n"
+        "pyserini_bridge.use_java()\n"
         "import jnius\n"
         "jdk = java.find_jdk()\n"
         "print(jdk.found_by, jdk.has_vector_module, jnius.autoclass('java.lang.System').getProperty('java.home'))\n"

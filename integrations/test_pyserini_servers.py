@@ -32,7 +32,7 @@ READY = "Uvicorn running on"
 def config(pyserini: None, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Lucene index, one of ours, and the servers' configuration with both."""
     try:
-        pyserini_bridge._resolve("pyserini.server.utils", "SEARCHER_FACTORIES")
+        pyserini_bridge._imported("server.utils", "SEARCHER_FACTORIES")
     except (ImportError, AttributeError, HypensearchError) as error:
         pytest.skip(f"Pyserini {pyserini_bridge.version()} has no servers that take index types of others ({error})")
     folder = tmp_path_factory.mktemp("servers")

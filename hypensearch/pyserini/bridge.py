@@ -23,7 +23,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import is_pipe
@@ -33,27 +33,8 @@ from hypensearch.hits import Hit
 from hypensearch.offline import check_may_download
 from hypensearch.pyserini import java
 
-#: trec_eval's name for the value over all topics.
-ALL_TOPICS = "all"
-
 _LOCAL_TOPICS = "a file of your own: --topics topics.tsv, lines of id, TAB, query"
 _LOCAL_QRELS = "a file of your own: --qrels qrels.txt, lines of topic id, 0, docid, grade"
-
-
-def prepare() -> None:
-    """Make ``import pyserini`` work in this process: find a JDK, start its JVM where Pyserini could not.
-
-    :raises HypensearchError: When Pyserini or a JDK is missing, or Pyserini cannot be imported as installed.
-    """
-    jar = anserini_jar()
-    _check_openai()
-    if java.is_running():
-        java.check_running()
-        return
-    jdk = java.use_jdk()
-    java.quiet(jdk)
-    if not jdk.has_vector_module:
-        java.start_without_vector_module(jar)
 
 
 def use_java() -> java.Jdk:
@@ -65,8 +46,15 @@ def use_java() -> java.Jdk:
     :return: The JDK: its folder and its version.
     :raises HypensearchError: When Pyserini or a JDK is missing, or Pyserini cannot be imported as installed.
     """
-    prepare()
-    return java.check_running() if java.is_running() else java.find_jdk()
+    jar = anserini_jar()
+    _check_openai()
+    if java.is_running():
+        return java.check_running()
+    jdk = java.use_jdk()
+    java.quiet(jdk)
+    if not jdk.has_vector_module:
+        java.start_without_vector_module(jar)
+    return jdk
 
 
 def version() -> str:
@@ -103,12 +91,9 @@ def named_topics(name: str, topics_format: str = "default") -> dict[str, str]:
     :return: Topic id, as Pyserini prints it, to query; in the order Pyserini searches them.
     :raises HypensearchError: When it knows no such topics or cannot fetch them.
     """
-    prepare()
-    with _explained():
-        iterator = _resolve("pyserini.query_iterator", "get_query_iterator")
-        known_format = _resolve("pyserini.query_iterator", "TopicsFormat")(topics_format)
-    with _fetched("topics", name, _LOCAL_TOPICS), contextlib.redirect_stdout(sys.stderr):
-        return {str(topic): str(query) for topic, query in iterator(name, known_format)}
+    iterator, formats = _imported("query_iterator", "get_query_iterator", "TopicsFormat")
+    with _fetched("topics", name, _LOCAL_TOPICS):
+        return {str(topic): str(query) for topic, query in iterator(name, formats(topics_format))}
 
 
 def named_qrels(name: str) -> dict[str, dict[str, int]]:
@@ -118,10 +103,8 @@ def named_qrels(name: str) -> dict[str, dict[str, int]]:
     :return: Topic id to docid to grade, ids written as in Pyserini's file.
     :raises HypensearchError: When it knows no such judgements or cannot fetch them.
     """
-    prepare()
-    with _explained():
-        qrels_file = _resolve("pyserini.search", "get_qrels_file")
-    with _fetched("qrels", name, _LOCAL_QRELS), contextlib.redirect_stdout(sys.stderr):
+    (qrels_file,) = _imported("search", "get_qrels_file")
+    with _fetched("qrels", name, _LOCAL_QRELS):
         path = qrels_file(name)
     return read_qrels(path)
 
@@ -135,16 +118,11 @@ def lucene_searcher(index: str | Path) -> Any:
     is_name = not Path(index).exists() and os.sep not in str(index)
     if not is_name:
         _check_lucene_index(Path(index))
-    prepare()
-    with _explained():
-        searcher = _resolve("pyserini.search.lucene", "LuceneSearcher")
+    (searcher,) = _imported("search.lucene", "LuceneSearcher")
     if not is_name:
         with _explained():
             return searcher(str(index))
-    with (
-        _fetched("Lucene index", str(index), "a folder that index.lucene made"),
-        contextlib.redirect_stdout(sys.stderr),
-    ):
+    with _fetched("Lucene index", str(index), "a folder that index.lucene made"):
         found = searcher.from_prebuilt_index(str(index))
         if found is None:  # Pyserini's way to say that it knows no such name
             raise ValueError(index)
@@ -172,9 +150,8 @@ def hybrid_searcher(dense: Any, sparse: Any) -> Any:
     :param sparse: A searcher such as :func:`lucene_searcher` gives.
     :raises HypensearchError: When Pyserini cannot be imported, or faiss is missing, which it needs for this.
     """
-    prepare()
-    with _explained():
-        return _resolve("pyserini.search.hybrid", "HybridSearcher")(dense, sparse)
+    (searcher,) = _imported("search.hybrid", "HybridSearcher")
+    return searcher(dense, sparse)
 
 
 def index_lucene(corpus_dir: str | Path, index_dir: str | Path, threads: int = 1) -> int:
@@ -198,7 +175,16 @@ def index_lucene(corpus_dir: str | Path, index_dir: str | Path, threads: int = 1
     index.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=index.parent, prefix=f".{index.name}.") as work:
         made = Path(work, "index")
-        options = _index_options(_as_folder(corpus, work), made, threads)
+        options = ["-collection", "JsonCollection", "-input", str(_as_folder(corpus, work)), "-index", str(made)]
+        options += [
+            "-storePositions",
+            "-storeDocvectors",
+            "-storeRaw",
+            "-threads",
+            str(threads),
+            "-memoryBuffer",
+            "256",
+        ]
         indexed = _count_indexed(_run_anserini("io.anserini.index.IndexCollection", options), corpus)
         os.replace(made, index)
         return indexed
@@ -224,7 +210,8 @@ def bm25_run(index_dir: str | Path, topics: Mapping[str, str], k: int = 1000, th
     with tempfile.TemporaryDirectory() as work:
         topics_file, run_file = Path(work, "topics.tsv"), Path(work, "run.txt")
         topics_file.write_text("".join(f"{topic}\t{query}\n" for topic, query in asked.items()), encoding="utf-8")
-        options = _search_options(Path(index_dir), topics_file, run_file, k, threads)
+        options = ["-index", str(index_dir), "-topics", str(topics_file), "-topicReader", "TsvString"]
+        options += ["-output", str(run_file), "-bm25", "-hits", str(k), "-threads", str(threads)]
         _run_anserini("io.anserini.search.SearchCollection", options)
         return hits | (read_run(run_file) if run_file.stat().st_size else {})
 
@@ -254,9 +241,8 @@ def encoder_bases() -> tuple[type, type]:
 
     :raises HypensearchError: When Pyserini cannot be imported.
     """
-    prepare()
-    with _explained():
-        return _resolve("pyserini.encode", "DocumentEncoder"), _resolve("pyserini.encode", "QueryEncoder")
+    documents, queries = _imported("encode", "DocumentEncoder", "QueryEncoder")
+    return documents, queries
 
 
 def register_encoders(document_encoder: type, query_encoder: type, keys: Sequence[str]) -> None:
@@ -270,19 +256,17 @@ def register_encoders(document_encoder: type, query_encoder: type, keys: Sequenc
     :param keys: Parts of names, in lower case.
     :raises HypensearchError: When Pyserini cannot be imported.
     """
-    prepare()
-    with _explained():
-        for name, encoder in {"document": document_encoder, "query": query_encoder}.items():
-            classes = _resolve("pyserini.encode", f"{name}_encoder_class_map")
-            others = {key: known for key, known in classes.items() if key not in keys}
-            classes.clear()
-            classes.update({**dict.fromkeys(keys, encoder), **others})
+    maps = _imported("encode", "document_encoder_class_map", "query_encoder_class_map")
+    for classes, encoder in zip(maps, (document_encoder, query_encoder), strict=True):
+        others = {key: known for key, known in classes.items() if key not in keys}
+        classes.clear()
+        classes.update({**dict.fromkeys(keys, encoder), **others})
 
 
 def register_index_type(
     name: str, open_index: Callable[..., Any], open_prebuilt: Callable[..., Any], prebuilt: Mapping[str, Any]
 ) -> bool:
-    """Teach the REST and MCP servers of Pyserini 2.1 and later a type of index.
+    """Add a type of index to the REST and MCP servers of Pyserini 2.1 and later.
 
     :param name: What ``index_type`` in the servers' configuration calls it.
     :param open_index: Opens a folder, with the keyword ``query_encoder``; gives a searcher.
@@ -293,10 +277,7 @@ def register_index_type(
     """
     if _numbers(version()) < (2, 1):
         return False
-    prepare()
-    with _explained():
-        factories = _resolve("pyserini.server.utils", "SEARCHER_FACTORIES")
-        known_types = _resolve("pyserini.server.utils", "INDEX_TYPE")
+    factories, known_types = _imported("server.utils", "SEARCHER_FACTORIES", "INDEX_TYPE")
     records = _IndexRecords(prebuilt)
 
     def options(config: Any) -> dict[str, Any]:
@@ -308,27 +289,18 @@ def register_index_type(
     return True
 
 
-class _IndexRecords(Mapping[str, Any]):
-    """Records of prebuilt indexes; of other opened indexes it tells where their texts are.
+class _IndexRecords(dict[str, Any]):
+    """Records of prebuilt indexes; those of other opened indexes say where their texts are.
 
     The servers look that up for every index that is not Lucene's, also for those that their configuration names.
     """
 
     def __init__(self, prebuilt: Mapping[str, Any]) -> None:
-        self._prebuilt = prebuilt
+        super().__init__(prebuilt)
         self.texts: dict[str, str | None] = {}
 
-    def __getitem__(self, name: str) -> Any:
-        return self._prebuilt.get(name) or {"texts": self.texts[name]}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._prebuilt)
-
-    def __len__(self) -> int:
-        return len(self._prebuilt)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._prebuilt
+    def __missing__(self, name: str) -> dict[str, str | None]:
+        return {"texts": self.texts[name]}
 
 
 def full_name(module: str) -> str:
@@ -344,7 +316,7 @@ def run_module(module: str, args: Sequence[str]) -> None:
     :raises HypensearchError: When there is no such command or Pyserini cannot be imported.
     """
     name = full_name(module)
-    prepare()
+    use_java()
     logging.getLogger("faiss").setLevel(logging.WARNING)
     sys.argv = [name, *args]
     with _explained():
@@ -365,8 +337,12 @@ def _is_command(name: str) -> bool:
     return spec is not None
 
 
-def _resolve(module: str, name: str) -> Any:
-    return getattr(importlib.import_module(module), name)
+def _imported(module: str, *names: str) -> list[Any]:
+    """Import names from one of Pyserini's modules."""
+    use_java()
+    with _explained():
+        found = importlib.import_module(full_name(module))
+        return [getattr(found, name) for name in names]
 
 
 def _check_openai() -> None:
@@ -390,12 +366,12 @@ def _numbers(release: str) -> tuple[int, ...]:
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """Turn the ways in which Pyserini is known not to start into one-line errors; let all others pass."""
+    """Turn known ways in which Pyserini fails to start into one-line errors."""
     try:
         yield
-    except ImportError as error:
-        _explain_import(error)
     except Exception as error:
+        if isinstance(error, ImportError) and error.name == "faiss":
+            raise HypensearchError("Pyserini needs faiss for this: pip install faiss-cpu") from error
         if _is_network_trouble(error):
             raise HypensearchError(
                 f"Pyserini {version()} needs the network here, and it cannot be reached ({_first_line(error)}): "
@@ -406,19 +382,13 @@ def _explained() -> Iterator[None]:
         raise
 
 
-def _explain_import(error: ImportError) -> NoReturn:
-    needed = {"faiss": "faiss-cpu"}
-    if error.name in needed:
-        raise HypensearchError(f"Pyserini needs {error.name} for this: pip install {needed[error.name]}") from error
-    raise error
-
-
 @contextlib.contextmanager
 def _fetched(kind: str, name: str, instead: str) -> Iterator[None]:
-    """Say what to do when a named set cannot be had."""
+    """Say what to do when a named set cannot be fetched; what Pyserini prints goes to stderr."""
     check_may_download(f"{kind} {name}")
     try:
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except Exception as error:
         if _is_network_trouble(error):
             found = f"no file is called {name}, and Pyserini cannot download {kind} of that name ({_first_line(error)})"
@@ -460,12 +430,6 @@ def _as_folder(corpus: Path, work: str) -> Path:
     return folder
 
 
-def _index_options(corpus: Path, index: Path, threads: int) -> list[str]:
-    where = ["-collection", "JsonCollection", "-input", str(corpus), "-index", str(index)]
-    stored = ["-storePositions", "-storeDocvectors", "-storeRaw"]
-    return [*where, *stored, "-threads", str(threads), "-memoryBuffer", "256"]
-
-
 def _count_indexed(log: str, corpus: Path) -> int:
     """Read the number of documents from Anserini's log; it leaves out the rest of a broken file without failing."""
     broken = re.search(r" (?:ERROR|FATAL) .*?: (.*)", log)
@@ -478,16 +442,9 @@ def _count_indexed(log: str, corpus: Path) -> int:
     return indexed
 
 
-def _search_options(index: Path, topics: Path, run: Path, k: int, threads: int) -> list[str]:
-    where = ["-index", str(index), "-topics", str(topics), "-topicReader", "TsvString", "-output", str(run)]
-    return [*where, "-bm25", "-hits", str(k), "-threads", str(threads)]
-
-
 def _search_in_process(index: Path, topics: Mapping[str, str], k: int, threads: int) -> dict[str, list[Hit]]:
-    """Search by the class below ``LuceneSearcher``: the command of Anserini 2 asks the network for lists first."""
-    prepare()
-    with _explained():
-        java_class, to_java = _resolve("pyserini.pyclass", "autoclass"), _resolve("pyserini.pyclass", "JString")
+    """Search with the class below ``LuceneSearcher``: Anserini 2's command first asks the network for lists."""
+    java_class, to_java = _imported("pyclass", "autoclass", "JString")
     queries, ids = java_class("java.util.ArrayList")(), java_class("java.util.ArrayList")()
     for topic, query in topics.items():
         queries.add(to_java(query.encode("utf-8")))

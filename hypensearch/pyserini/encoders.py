@@ -64,7 +64,7 @@ class HypencoderDocumentEncoder(_DocumentEncoder):
         **others: object,
     ) -> None:
         super().__init__()
-        _tell_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, **others)
+        _log_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, **others)
         self.model = _load(model_name, device, backbone_config=backbone_config)
         self.has_model = True
         self.prefix = prefix
@@ -129,7 +129,7 @@ class HypencoderQueryEncoder(_QueryEncoder):
         **others: object,
     ) -> None:
         super().__init__()
-        _tell_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, fp16=fp16, **others)
+        _log_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, fp16=fp16, **others)
         self.model = _load(encoder_dir, device, backbone_config=backbone_config, width=width)
         self.has_model = True
         self.prefix = prefix
@@ -169,7 +169,7 @@ def _load(name: str, device: str, **options: Any) -> DualEncoder:
     return load_model(name, device=resolve_device(str(device)), **options)
 
 
-def _tell_ignored(**options: object) -> None:
+def _log_ignored(**options: object) -> None:
     ignored = ", ".join(f"{name}={value}" for name, value in options.items() if value)
     if ignored:
         LOGGER.warning("ignored: %s; the checkpoint knows how its vectors are made", ignored)

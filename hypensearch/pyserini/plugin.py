@@ -1,16 +1,18 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Put our encoders and our index type among Pyserini's before one of its commands runs, and take what they do not.
+"""Put our encoders and our index type among Pyserini's before one of its commands runs, and accept what they do not.
 
 Pyserini has no entry points for that; what it looks up are module-level dictionaries, and those are added to.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import is_pipe
@@ -54,7 +56,7 @@ def plug_in(module: str, args: Sequence[str]) -> list[str]:
     elif name == LUCENE_INDEXING:
         return _with_folder(args)
     elif name == FUSION:
-        warn_of_other_ids(_all_values(args, "--runs"))
+        warn_of_other_ids(_taken(args, "--runs", nargs="+")[0])
     return list(args)
 
 
@@ -98,8 +100,8 @@ def _topics_of(path: str) -> list[str]:
 
 
 def _plug_in_encoders(args: Sequence[str]) -> list[str]:
-    classes, others = _take(args, "--encoder-class")
-    encoders = [encoder.lower() for encoder in _values(args, "--encoder")]
+    classes, others = _taken(args, "--encoder-class", action="append")
+    encoders = [encoder.lower() for encoder in _taken(args, "--encoder", action="append")[0]]
     is_ours = bool(set(classes) & set(OUR_CLASSES))
     if is_ours or any("hypencoder" in encoder for encoder in encoders):
         from hypensearch.pyserini.encoders import HypencoderDocumentEncoder, HypencoderQueryEncoder
@@ -111,7 +113,7 @@ def _plug_in_encoders(args: Sequence[str]) -> list[str]:
 
 def _with_folder(args: Sequence[str]) -> list[str]:
     """Name a folder with nothing but the corpus in it, where the corpus is a file."""
-    files, others = _take(args, "--input")
+    files, others = _taken(args, "--input", action="append")
     if len(files) != 1 or not os.path.isfile(files[0]):
         return list(args)
     return [*others, "--input", pyserini_bridge.folder_of(files[0])]
@@ -132,34 +134,9 @@ def _plug_in_index_type() -> None:
         )
 
 
-def _all_values(args: Sequence[str], flag: str) -> list[str]:
-    """Return the values of a flag that takes several."""
-    values: list[str] = []
-    takes = False
-    for word in args:
-        if word.startswith("-"):
-            takes = word == flag
-            values = [] if takes else values  # a flag given again counts alone
-            if word.startswith(f"{flag}="):
-                values = [word.partition("=")[2]]
-        elif takes:
-            values.append(word)
-    return values
-
-
-def _take(args: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
+def _taken(args: Sequence[str], flag: str, **settings: Any) -> tuple[list[str], list[str]]:
     """Return a flag's values, and the arguments without the flag."""
-    values, others = [], []
-    rest = iter(args)
-    for word in rest:
-        if word == flag:
-            values.append(next(rest, ""))
-        elif word.startswith(f"{flag}="):
-            values.append(word.partition("=")[2])
-        else:
-            others.append(word)
-    return values, others
-
-
-def _values(args: Sequence[str], flag: str) -> list[str]:
-    return _take(args, flag)[0]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(flag, dest="values", default=[], **settings)
+    found, others = parser.parse_known_args(args)
+    return found.values, others

@@ -84,7 +84,7 @@ def test_the_newest_jar_is_found_without_importing_pyserini(machine):
 def test_pyserini_missing(machine, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(machine.site)])
 
-    for function in (bridge.anserini_jar, bridge.version, bridge.prepare):
+    for function in (bridge.anserini_jar, bridge.version, bridge.use_java):
         with pytest.raises(HypensearchError, match="pip install pyserini"):
             function()
 
@@ -98,10 +98,15 @@ def test_openai_that_breaks_pyserini(machine, pyserini, openai, fits):
     machine.install("openai", openai, {})
 
     if fits:
-        bridge._check_openai()
+        done = machine.python(
+            "-c",
+            "import os; del os.environ['OPENAI_API_KEY']\n"
+            "from hypensearch.pyserini import bridge; print(bridge.use_java().home)",
+        )
+        assert done.stdout == f"{machine.jdk}\n", done.stderr
     else:
         with pytest.raises(HypensearchError, match=f"openai {openai}: pip install 'openai<2.34'"):
-            bridge.prepare()
+            bridge.use_java()
 
 
 def test_trec_eval_values(machine, tmp_path):

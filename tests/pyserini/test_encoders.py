@@ -85,7 +85,7 @@ def test_queries_of_a_bi_encoder_are_vectors(encoders: ModuleType, tiny_checkpoi
     np.testing.assert_allclose(documents @ batch[0], [scores[docid] for docid in TEXTS], rtol=1e-4, atol=1e-4)
 
 
-def test_what_pyserini_guesses_is_told_and_ignored(
+def test_what_pyserini_guesses_is_ignored_with_a_warning(
     encoders: ModuleType, tiny_checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoders.HypencoderDocumentEncoder(str(tiny_checkpoint), device="cpu", pooling="mean", l2_norm=True)

