@@ -49,14 +49,14 @@ def load_qrels(path_or_name: str) -> dict[str, dict[str, int]]:
 
 
 def to_pandas(qrels: Qrels) -> DataFrame:
-    """Give judgements as ir_measures' frames have them: columns ``query_id``, ``doc_id``, ``relevance``."""
+    """Return judgements as a frame of ir_measures': columns ``query_id``, ``doc_id``, ``relevance``."""
     pandas = tables.pandas()
     rows = [(topic, docid, grade) for topic, grades in qrels.items() for docid, grade in grades.items()]
     return pandas.DataFrame(rows, columns=["query_id", "doc_id", "relevance"])
 
 
 def from_pandas(frame: DataFrame) -> dict[str, dict[str, int]]:
-    """Take judgements from a frame of ir_measures, PyTerrier, Pyserini or ir_datasets, by the names of its columns.
+    """Read judgements from a frame of ir_measures, PyTerrier, Pyserini or ir_datasets, by the names of its columns.
 
     :param frame: Has columns ``query_id`` (or ``qid``, ``topic``), ``doc_id`` (``docno``, ``docid``) and ``relevance``
         (``label``, ``rel``, ``grade``); others are ignored.
@@ -68,14 +68,14 @@ def from_pandas(frame: DataFrame) -> dict[str, dict[str, int]]:
 
 
 def to_ir_measures(qrels: Qrels) -> list[Qrel]:
-    """Give judgements as ir_measures' records."""
+    """Return judgements as ir_measures' records."""
     from ir_measures import Qrel
 
     return [Qrel(topic, docid, grade) for topic, grades in qrels.items() for docid, grade in grades.items()]
 
 
 def from_ir_measures(qrels: Any) -> dict[str, dict[str, int]]:
-    """Take judgements in any form that ir_measures does: its records, those of ir_datasets, dicts of dicts, frames.
+    """Read judgements in any form that ir_measures does: its records, those of ir_datasets, dicts of dicts, frames.
 
     :raises HypensearchError: As :func:`from_pandas`.
     """

@@ -61,7 +61,7 @@ def write_run(
 
 
 def to_pandas(run: Run) -> DataFrame:
-    """Give a run as ir_measures' frames have it: columns ``query_id``, ``doc_id``, ``score``, and ``rank`` from 1."""
+    """Return a run as a frame of ir_measures': columns ``query_id``, ``doc_id``, ``score``, and ``rank`` from 1."""
     pandas = tables.pandas()
     rows = [
         (topic, hit.docid, hit.score, rank) for topic, hits in run.items() for rank, hit in enumerate(hits, start=1)
@@ -70,7 +70,7 @@ def to_pandas(run: Run) -> DataFrame:
 
 
 def from_pandas(frame: DataFrame) -> dict[str, list[Hit]]:
-    """Take a run from a frame of ir_measures, PyTerrier or Pyserini, by the names of its columns.
+    """Read a run from a frame of ir_measures, PyTerrier or Pyserini, by the names of its columns.
 
     :param frame: Has columns ``query_id`` (or ``qid``, ``topic``), ``doc_id`` (``docno``, ``docid``) and ``score``;
         others are ignored.
@@ -83,14 +83,14 @@ def from_pandas(frame: DataFrame) -> dict[str, list[Hit]]:
 
 
 def to_ir_measures(run: Run) -> list[ScoredDoc]:
-    """Give a run as ir_measures' records."""
+    """Return a run as ir_measures' records."""
     from ir_measures import ScoredDoc
 
     return [ScoredDoc(topic, hit.docid, hit.score) for topic, hits in run.items() for hit in hits]
 
 
 def from_ir_measures(run: Any) -> dict[str, list[Hit]]:
-    """Take a run in any form that ir_measures does: its records, dicts of dicts, frames.
+    """Read a run in any form that ir_measures does: its records, dicts of dicts, frames.
 
     :return: As :func:`from_pandas`.
     :raises HypensearchError: As :func:`from_pandas`.

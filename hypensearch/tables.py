@@ -88,7 +88,7 @@ def grade(value: Any, of_what: str) -> int:
 
 
 def _id(value: Any, of_what: str) -> str:
-    """Take an id: text, or a whole number, which frames make of digits."""
+    """Check an id: text, or a whole number, which frames make of digits."""
     if isinstance(value, str):
         return value
     try:

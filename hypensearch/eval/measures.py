@@ -125,9 +125,11 @@ def resolve_measures(names: Sequence[str], relevance_level: int = 1) -> dict[str
                 if isinstance(measure, (TrecMeasure, JudgedShare)):
                     measures[measure.name] = measure
                     continue
-                levelled = _with_relevance_level(measure, relevance_level)
-                _check_computable(levelled)
-                measures[_full_name(levelled)] = levelled
+                parameter = measure.SUPPORTED_PARAMS.get("rel")
+                if parameter and isinstance(parameter.default, int) and "rel" not in measure.params:  # a binary one
+                    measure = measure(rel=relevance_level)
+                _check_computable(measure)
+                measures[_full_name(measure)] = measure
         except ValueError as error:
             refused.append(f"{name!r} ({error})")
     if refused:
@@ -152,12 +154,6 @@ def _parse(name: str, relevance_level: int) -> Sequence[AnyMeasure]:
     if measure.NAME == "NumRet" and measure.params == {"rel": 1} and "rel=" not in name:  # NumRelRet
         return [measure(rel=relevance_level)]
     return [measure]
-
-
-def _with_relevance_level(measure: Measure, relevance_level: int) -> Measure:
-    parameter = measure.SUPPORTED_PARAMS.get("rel")
-    is_binary = parameter is not None and isinstance(parameter.default, int)
-    return measure(rel=relevance_level) if is_binary and "rel" not in measure.params else measure
 
 
 def _check_computable(measure: Measure) -> None:

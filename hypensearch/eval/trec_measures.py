@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""trec_eval's names of measures: those that ir_measures has as well, those that it lacks, and names of sets.
+"""trec_eval's names of measures: those that ir_measures has too, those that it lacks, and names of sets.
 
 What ir_measures lacks is computed by pytrec_eval, which is trec_eval's own code.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ _CUTOFFS = re.compile(r"(\w+?)[._]([0-9.]+(?:,[0-9.]+)*)")
 
 @dataclass(frozen=True)
 class TrecMeasure:
-    """A measure that trec_eval has and ir_measures has not.
+    """A measure that trec_eval has and ir_measures lacks.
 
     :param key: trec_eval's name with its parameter, such as ``gm_map`` or ``relative_P_5``.
     :param level: The least relevant grade.
@@ -54,10 +55,12 @@ class TrecMeasure:
     def overall(self, values: Sequence[float], num_topics: int) -> float:
         """Return the value over all topics.
 
-        :param values: Those of topics that have hits, as :meth:`shown` takes them.
+        :param values: Those of topics that have hits, in trec_eval's order.
         :param num_topics: Topics that count.
         """
-        total = _added(values)
+        total = 0.0
+        for value in values:  # one by one, as trec_eval adds: the last digit is then the same
+            total += value
         if self.key in _GEOMETRIC:
             return math.exp((total + (num_topics - len(values)) * _LEAST_LOG) / num_topics)
         return total if self.key.startswith("num_") else total / num_topics
@@ -91,24 +94,18 @@ class JudgedShare:
         return {"cutoff": self.cutoff}
 
 
-def sets_of_measures() -> dict[str, list[str]]:
-    """Return the names of sets, such as ``official``, with trec_eval's names of the measures in them."""
-    import pytrec_eval
-
-    sets = {name: sorted(names) for name, names in pytrec_eval.supported_nicknames.items()}
-    return {name: [one for one in names if one not in _NO_NUMBERS] for name, names in sets.items()}
-
-
 def parse_trec_name(name: str, level: int) -> list[Measure | TrecMeasure | JudgedShare]:
     """Parse a name that trec_eval or Pyserini's command takes behind ``-m``.
 
     :param level: The relevance level.
     :raises ValueError: When there is no such measure, or it cannot be computed; says why.
     """
+    import pytrec_eval
+
     if name in _OF_PREFERENCES:
         raise ValueError("it is a set of measures of preferences, which qrels do not hold")
-    if name in (sets := sets_of_measures()):
-        return [measure for one in sets[name] for measure in parse_trec_name(one, level)]
+    if names := pytrec_eval.supported_nicknames.get(name):
+        return [measure for one in sorted(names - _NO_NUMBERS.keys()) for measure in parse_trec_name(one, level)]
     if name in _NO_NUMBERS:
         raise ValueError(_NO_NUMBERS[name])
     if match := re.fullmatch(rf"{JUDGED}[._]([0-9]+(?:,[0-9]+)*)", name):
@@ -161,14 +158,11 @@ def _cutoff(text: str) -> int:
     return int(text)
 
 
-def _multiple(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.01 <= value <= 100:
-        raise ValueError(f"{text!r} is not a multiple from 0.01 to 100")
-    return value
+def _multiple(text: str) -> None:
+    with suppress(ValueError):
+        if 0.01 <= float(text) <= 100:
+            return
+    raise ValueError(f"{text!r} is not a multiple from 0.01 to 100")
 
 
 def calculate(
@@ -202,11 +196,3 @@ def _asked(key: str) -> str:
     """Return what pytrec_eval is asked for to get a value under a key."""
     family, _, parameter = key.rpartition("_")
     return f"{family}.{parameter}" if family in ("relative_P", "Rprec_mult") else key
-
-
-def _added(values: Sequence[float]) -> float:
-    """Add one by one, as trec_eval does: the last digit is then the same."""
-    total = 0.0
-    for value in values:
-        total += value
-    return total

@@ -198,7 +198,7 @@ def read_corpus(
 
 
 def text_of(raw: str, rule: TextRule) -> str:
-    """Give the text of one document's JSON; it may be empty.
+    """Return the text of one document's JSON; it may be empty.
 
     :raises HypensearchError: When it is not JSON, or lacks a field.
     """

@@ -191,7 +191,7 @@ def _checked_docid(docid: str, place: str) -> str:
 
 
 def faiss_flat_header(num_docs: int, dim: int) -> bytes:
-    """Give what stands before the vectors in the file of a Faiss IndexFlatIP (format of Faiss 1.5 to 1.15)."""
+    """Return the header of a Faiss IndexFlatIP's file (format of Faiss 1.5 to 1.15)."""
     return _HEADER.pack(b"IxFI", dim, num_docs, 1 << 20, 1 << 20, True, 0) + _COUNT.pack(num_docs * dim)
 
 
@@ -211,14 +211,14 @@ def map_faiss_flat(path: str) -> np.ndarray:
             "encode the corpus again, or convert it with faiss"
         )
     if len(head) < start:
-        raise HypensearchError(f"{path}: breaks off within its header; copy it anew")
+        raise HypensearchError(f"{path}: breaks off within its header; copy it again")
     _, dim, num_docs, _, _, _, _ = _HEADER.unpack_from(head)
     (count,) = _COUNT.unpack_from(head, _HEADER.size)
     wanted = start + 4 * num_docs * dim
     if dim < 1 or num_docs < 1 or count != num_docs * dim or os.path.getsize(path) != wanted:
         raise HypensearchError(
             f"{path}: {os.path.getsize(path):,} bytes long, but its header says {num_docs:,} vectors of "
-            f"{dim:,} dimensions ({wanted:,} bytes); copy it anew"
+            f"{dim:,} dimensions ({wanted:,} bytes); copy it again"
         )
     return np.memmap(path, "<f4", "r", start, (num_docs, dim))
 

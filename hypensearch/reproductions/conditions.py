@@ -120,7 +120,7 @@ class Plan:
         return str(Path(self.data, name)) if "/" in name else name
 
     def commands(self, condition: Condition, measurement: Measurement) -> dict[tuple[str, ...], str]:
-        """Give the command lines of a measurement, and of the conditions it builds on, in the order in which they run.
+        """Return the command lines of a measurement, and of the conditions it builds on, in running order.
 
         :return: Words of each command to the path that it helps to make; where that exists, the command is not needed.
         """

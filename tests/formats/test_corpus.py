@@ -70,7 +70,7 @@ def test_shards_part_a_folder_of_small_files_evenly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("shard_num", [1, 3])
-def test_reading_goes_on_behind_any_document(tmp_path: Path, name: str, shard_num: int) -> None:
+def test_reading_resumes_behind_any_document(tmp_path: Path, name: str, shard_num: int) -> None:
     folder = tmp_path / "corpus"
     folder.mkdir()
     for prefix in ("", "x-"):
@@ -84,7 +84,7 @@ def test_reading_goes_on_behind_any_document(tmp_path: Path, name: str, shard_nu
     assert (last.line, last.offset, last.length) == (whole[-1].line, whole[-1].offset, whole[-1].length)
 
 
-def test_reading_goes_on_from_the_very_beginning_and_behind_an_open_last_line(tmp_path: Path) -> None:
+def test_reading_resumes_from_the_very_beginning_and_behind_an_open_last_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 1, "text": "x"}')
     (only,) = read_corpus(path, start=CorpusPosition("a.jsonl", 0, 0))
@@ -93,7 +93,7 @@ def test_reading_goes_on_from_the_very_beginning_and_behind_an_open_last_line(tm
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
 @pytest.mark.parametrize("offset", [3, 10**6])
-def test_a_changed_corpus_is_noticed_when_going_on(tmp_path: Path, name: str, offset: int) -> None:
+def test_a_changed_corpus_is_noticed_when_resuming(tmp_path: Path, name: str, offset: int) -> None:
     path = write(tmp_path / name, *DOCUMENTS)
     with pytest.raises(HypensearchError, match=f"{name}: has changed since byte"):
         list(read_corpus(path, start=CorpusPosition(name, 1, offset)))
@@ -157,7 +157,7 @@ def test_ids_and_texts(tmp_path: Path, record: dict[str, Any], flags: dict[str, 
     ],
 )
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-def test_flaws_are_told_with_file_and_line(tmp_path: Path, name: str, line: Any, message: str) -> None:
+def test_flaws_are_reported_with_file_and_line(tmp_path: Path, name: str, line: Any, message: str) -> None:
     path = write(tmp_path / name, DOCUMENTS[0], "", line, DOCUMENTS[1])
     documents = read_corpus(path)
     assert next(documents).docid == "0"

@@ -83,7 +83,7 @@ def test_gzipped_jsonl_and_blank_lines(tmp_path):
         ({**ITEM, "vector": [1]}, "1 dimensions, the documents before have 2"),
     ],
 )
-def test_bad_lines_are_told_with_file_and_line(tmp_path, item, said):
+def test_bad_lines_are_reported_with_file_and_line(tmp_path, item, said):
     path = write_jsonl(tmp_path / "embeddings.jsonl", ITEM, item)
     with pytest.raises(HypensearchError, match=rf"embeddings\.jsonl:2: .*{said}"):
         read(path)

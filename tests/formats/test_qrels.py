@@ -42,7 +42,7 @@ def test_every_form_gives_the_same_grades(tmp_path: Path, text: str, name: str) 
         ("q 0 d 1\n" + "x" * 70_000, "a.txt:2: line is longer than 65,536 bytes"),
     ],
 )
-def test_flaws_are_told_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+def test_flaws_are_reported_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(HypensearchError, match=message):
         read_qrels(tmp_path / "a.txt")

@@ -256,7 +256,7 @@ def test_runs_of_others_are_read(tmp_path: Path) -> None:
         ("q d x\n", "a.txt:1: the rank 'x' is not a whole number"),
     ],
 )
-def test_flaws_are_told_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+def test_flaws_are_reported_with_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(HypensearchError, match=message):
         read_run(tmp_path / "a.txt")
@@ -336,7 +336,7 @@ def test_an_interrupted_run_is_kept_as_partial(
     assert caplog.messages == [f"Interrupted: {path} was not written; the 2 topics done so far are in {path}.partial"]
 
 
-def test_what_cannot_be_kept_of_an_interrupted_run_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_kept_of_an_interrupted_run_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "run.txt"
     (tmp_path / "run.txt.partial").mkdir()
     with pytest.raises(KeyboardInterrupt):

@@ -77,7 +77,7 @@ def test_kilt_topics_keep_their_data_points(tmp_path: Path) -> None:
         ("cacm.txt", "<DOC>\n<DOCNO>1</DOCNO>\nx\n<DOC>\n", "cacm.txt:1: the topic that begins here has no </DOC>"),
     ],
 )
-def test_flaws_are_told_with_file_and_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
+def test_flaws_are_reported_with_file_and_line(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     with pytest.raises(HypensearchError, match=message) as caught:
         read_topics(write(tmp_path, name, content))
     assert "\n" not in str(caught.value)
@@ -117,7 +117,7 @@ CONVERT = "convert the file to UTF-8"
         ("a.json", '\n{"1": {"title": "\xff"}}\n\n', ":2: byte 0xff at column 18 is not UTF-8; " + CONVERT),
     ],
 )
-def test_what_is_found_is_told_word_by_word(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_what_is_found_is_reported_word_by_word(tmp_path: Path, name: str, content: str, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(content.encode("latin1" if "\xff" in content else "utf-8"))
     with pytest.raises(HypensearchError) as caught:
@@ -147,7 +147,9 @@ def test_what_is_found_is_told_word_by_word(tmp_path: Path, name: str, content: 
         ),
     ],
 )
-def test_lines_of_the_named_formats_are_told(tmp_path: Path, topics_format: str, line: str, message: str) -> None:
+def test_flaws_in_lines_of_the_named_formats_are_reported(
+    tmp_path: Path, topics_format: str, line: str, message: str
+) -> None:
     path = write(tmp_path, "a.jsonl", f"\n{line}\n")
     with pytest.raises(HypensearchError) as caught:
         read_topics(path, topics_format)

@@ -169,7 +169,7 @@ def test_use_jdk_changes_the_environment(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("version", "knows_unsafe"), [("21.0.2", False), ("25.0.1", True)])
-def test_the_jvm_is_told_not_to_warn_of_lucene(version: str, knows_unsafe: bool) -> None:
+def test_the_jvm_does_not_warn_of_lucene(version: str, knows_unsafe: bool) -> None:
     pytest.importorskip("jnius_config")
     code = (
         "import jnius_config, pathlib; from hypensearch.pyserini import java; "
