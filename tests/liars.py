@@ -24,7 +24,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.flat.prebuilt import REGISTRY_VARIABLE, find_prebuilt_index
 from hypensearch.flat.progress import read_progress
-from hypensearch.formats.json_files import signed_json
+from hypensearch.formats.json_files import compact_signed_json, signed_json
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
 from hypensearch.models import QNetConfig, load_model
@@ -186,11 +186,6 @@ def _use_registry(folder: Path) -> None:
         find_prebuilt_index("toy")
 
 
-def _as_q_nets_sign(facts: dict[str, Any]) -> bytes:
-    checksum = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    return json.dumps({**facts, "checksum": checksum}).encode()
-
-
 def _unsigned(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts).encode()
 
@@ -202,10 +197,10 @@ FORMATS = {
     "graph, not checked": Format(_graph, _search("graph", check=False), signed_json),
     "codes": Format(_codes, _search("surrogate"), signed_json),
     "codes, not checked": Format(_codes, _search("surrogate", check=False), signed_json),
-    "stored q-nets": Format(_q_nets, _use_q_nets, _as_q_nets_sign),
+    "stored q-nets": Format(_q_nets, _use_q_nets, compact_signed_json),
     "checkpoint": Format(_checkpoint(compact=False), _use_checkpoint, _unsigned),
     "compact checkpoint": Format(_checkpoint(compact=True), _use_checkpoint, _unsigned),
     "vectors kept for reranking": Format(_vector_cache, _use_vector_cache, _unsigned),
-    "unfinished index": Format(_progress, _use_progress, _as_q_nets_sign),
+    "unfinished index": Format(_progress, _use_progress, compact_signed_json),
     "registry of prebuilt indexes": Format(_registry, _use_registry, _unsigned),
 }

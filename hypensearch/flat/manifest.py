@@ -148,7 +148,7 @@ def readable_manifest(folder: str) -> Manifest | None:
 
 
 def _check(manifest: Manifest) -> None:
-    """Check what whoever signed a manifest may have put into it.
+    """Check facts that a stranger may have signed.
 
     :raises ValueError: When it is not what an index has.
     """

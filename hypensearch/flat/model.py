@@ -31,7 +31,7 @@ class IndexModel:
     :param width: Hidden width to cut q-nets to (Matryoshka checkpoints).
     :param backbone_config: The transformer's configuration, where it cannot be found.
     :param revision: Branch, tag or commit on the hub.
-    :raises HypensearchError: When a loaded model did not make the index, or is none of ours.
+    :raises HypensearchError: When a loaded model did not make the index, or cannot encode queries.
     """
 
     def __init__(

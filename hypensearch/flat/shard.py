@@ -102,7 +102,7 @@ class FlatShard:
     def damages(self) -> Iterator[Damage]:
         """Read every file and compare it with its digest; takes as long as the disk does.
 
-        Digests are those of whoever wrote the index; where they fit, files are checked for sense as well.
+        Digests may be made up with the files; so where they fit, it is checked that the content makes sense.
         """
         damages = list(shard_damages(self.folder, self.record, self.dim, str(self.vectors.dtype)))
         yield from damages or self.nonsense()

@@ -36,7 +36,7 @@ class GrowingFile:
     """A file that is appended to, cut back to a known length, and brought to disk.
 
     :param path: The file; made when it is not there.
-    :param size: Keep this many bytes of it, and go on behind them.
+    :param size: Keep this many bytes of it, and append after them.
     :param digested: Whether to keep a digest of all that is appended. What is kept of the file is read for it.
     :raises ValueError: When the file is shorter than that.
     """
@@ -64,7 +64,7 @@ class GrowingFile:
         return "" if self._digest is None else self._digest.hexdigest()
 
     def append(self, data: bytes | memoryview) -> None:
-        """Write behind the end."""
+        """Write at the end."""
         view = memoryview(data).cast("B")
         if self._digest is not None:
             self._digest.update(view)
@@ -138,7 +138,7 @@ class GrowingArray(GrowingFile):
         return (self.size - HEADER_BYTES) // self.row_bytes
 
     def append_rows(self, rows: np.ndarray) -> None:
-        """Write rows, shape ``(n,)`` or ``(n, width)``, behind the last."""
+        """Write rows, shape ``(n,)`` or ``(n, width)``, after the last."""
         if len(rows):
             self.append(np.ascontiguousarray(rows, dtype=self.dtype).view(np.uint8).data)
 
@@ -147,7 +147,7 @@ class GrowingArray(GrowingFile):
         return os.pread(self._file.fileno(), (stop - start) * self.row_bytes, HEADER_BYTES + start * self.row_bytes)
 
     def write_shape(self) -> None:
-        """Write the header that tells how many rows there are, and bring the file to disk."""
+        """Write the header with the number of rows, and bring the file to disk."""
         os.pwrite(self._file.fileno(), npy_header(self.dtype, self._shape(self.num_rows)), 0)
         self.sync()
 
@@ -164,7 +164,7 @@ def write_npy(path: str, array: np.ndarray) -> None:
 
 
 def map_npy(path: str | os.PathLike[str], within: str | os.PathLike[str] | None = None) -> np.ndarray:
-    """Map a ``.npy`` file, whoever wrote it: no pickle, no archive, nothing taken into memory for what its header says.
+    """Map a ``.npy`` file of anybody: no pickle, no archive, no memory taken for what its header says.
 
     :param within: The folder that it must lie in, links followed.
     :raises OSError: When there is no such file, it is no plain file or cannot be read.

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ import hypensearch
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import root_of_checkpoint
 from hypensearch.formats.files import replace_when_whole, sha256_of
-from hypensearch.formats.json_files import read_json
+from hypensearch.formats.json_files import digest_of_facts, read_json
 from hypensearch.models.checkpoint_folder import CONFIG, checkpoint_folder, write_whole
 from hypensearch.models.tokenizer import save_tokenizer
 from hypensearch.models.weights import SPLIT_FILES, WEIGHT_FILES, released_weights, write_weights
@@ -131,7 +130,7 @@ def with_checksums(raw: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a configuration with the digests of the files beside it, and its own."""
     facts = {key: value for key, value in raw.items() if key != CHECKSUMS}
     files = {name: sha256_of(folder / name) for name in CHECKED_FILES if (folder / name).is_file()}
-    return {**facts, CHECKSUMS: {**files, CONFIG: _digest_of(facts)}}
+    return {**facts, CHECKSUMS: {**files, CONFIG: digest_of_facts(facts)}}
 
 
 def check_files(raw: Mapping[str, Any], folder: Path) -> None:
@@ -146,16 +145,12 @@ def check_files(raw: Mapping[str, Any], folder: Path) -> None:
     for name, digest in checksums.items():
         if name not in (CONFIG, *CHECKED_FILES):
             raise HypensearchError(f"{folder / CONFIG}: damaged: {CHECKSUMS} names {name!r}")
-        found = _digest_of(facts) if name == CONFIG else sha256_of(folder / name, root_of_checkpoint(folder))
+        found = digest_of_facts(facts) if name == CONFIG else sha256_of(folder / name, root_of_checkpoint(folder))
         if found != digest:
             raise HypensearchError(
                 f"{folder / name}: has changed since the checkpoint was written; copy the checkpoint again (or, when "
                 f"the change is meant, remove {CHECKSUMS!r} from its {CONFIG})"
             )
-
-
-def _digest_of(facts: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _config_of(transformer: nn.Module) -> dict[str, Any]:

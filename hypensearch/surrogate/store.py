@@ -58,7 +58,7 @@ class Surrogate:
     :param gradient_map: Gives weights from a gradient with respect to the document vector, float32, *Shape:*
         ``(code_size, dim)``; all zero where codes are not made of vectors. Where they are, nothing is fitted: the
         output map is zero, the penalty the unit matrix.
-    :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` tells how errors of
+    :param facts: How it was made, and the files' names, sizes and digests. ``error_growth`` is how errors of
         predictions grow with leverage.
     """
 
@@ -126,7 +126,7 @@ def open_surrogate(index: FlatIndex) -> Surrogate | None:
 def _map_all(folder: Path, files: Mapping[str, _File], index: FlatIndex) -> dict[str, np.ndarray]:
     """Map codes, and read the small arrays.
 
-    :raises ValueError: For an array that is not what it should be, whoever signed it.
+    :raises ValueError: For an array that is not what it should be.
     """
     codes = map_array(folder, files["codes"]["name"], _record(files["codes"]), Array("int8", (index.num_docs, None)))
     size = codes.shape[1]

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,10 @@ def _index_findings(folder: str, full: bool, done: Done) -> Iterator[Finding]:
 def _shard_findings(
     folder: str, number: int, record: ShardRecord, manifest: Manifest, full: bool, done: Done
 ) -> Iterator[Finding]:
-    shard = os.path.join(folder, record.folder)
-    try:
-        check_folder(folder, record.folder)
-    except HypensearchError as error:
-        yield Finding(str(error))
+    if elsewhere := list(_errors_of(partial(check_folder, folder, record.folder))):
+        yield from elsewhere
         return
+    shard = os.path.join(folder, record.folder)
     advice = f"repair it: {as_typed('hypensearch.verify', folder, '--repair')}; or copy it again"
     for damage in shard_damages(shard, record, manifest.dim, manifest.dtype, full=full, done=done):
         docids = "" if damage.rows is None else _docids_of(shard, record, damage.rows)
@@ -156,30 +155,31 @@ def _beside(folder: str, manifest: Manifest, full: bool, done: Done) -> Iterator
             for damage in (damage for shard in index.shards for damage in shard.nonsense()):
                 yield Finding(str(damage), "take the index from where you trust, or encode again with --overwrite")
         for name in graph_names(index):
-            yield from _graph_findings(index, name, full, done)
-        yield from _surrogate_findings(index, full, done)
+            yield from _errors_of(partial(_check_graph, index, name, full, done))
+        again = f"make them again: {as_typed('hypensearch.index', '--index', index.folder, '--surrogate')}"
+        yield from _errors_of(partial(_check_codes, index, full, done), again)
         if manifest.extra_files:
             yield from _faiss_findings(index, full, done)
 
 
-def _graph_findings(index: FlatIndex, name: str, full: bool, done: Done) -> Iterator[Finding]:
+def _errors_of(check: Callable[[], object], advice: str = "") -> Iterator[Finding]:
     try:
-        graph = GraphIndex.open(index, name)
-        if full:
-            graph.verify()
-            done(graph.neighbours.nbytes)
+        check()
     except HypensearchError as error:
-        yield Finding(str(error))
+        yield Finding(str(error), advice)
 
 
-def _surrogate_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
-    again = f"make them again: {as_typed('hypensearch.index', '--index', index.folder, '--surrogate')}"
-    try:
-        codes = open_surrogate(index)
-        if codes is not None and full:
-            codes.verify(done)
-    except HypensearchError as error:
-        yield Finding(str(error), again)
+def _check_graph(index: FlatIndex, name: str, full: bool, done: Done) -> None:
+    graph = GraphIndex.open(index, name)
+    if full:
+        graph.verify()
+        done(graph.neighbours.nbytes)
+
+
+def _check_codes(index: FlatIndex, full: bool, done: Done) -> None:
+    codes = open_surrogate(index)
+    if codes is not None and full:
+        codes.verify(done)
 
 
 def _faiss_findings(index: FlatIndex, full: bool, done: Done) -> Iterator[Finding]:
@@ -239,8 +239,5 @@ def _checkpoint_findings(folder: str, full: bool, done: Done) -> Iterator[Findin
     if full:
         from hypensearch.models.checkpoint import check_files
 
-        try:
-            check_files(facts, path.parent)
-        except HypensearchError as error:
-            yield Finding(str(error))
+        yield from _errors_of(partial(check_files, facts, path.parent))
         done(sum(map(_size, path.parent.iterdir())))

@@ -20,7 +20,7 @@ from .writing import vectors_of, write_index
 DOCIDS = [f"doc{number}" for number in range(7)]
 
 
-def test_killed_at_any_fsync_and_gone_on_with_it_is_the_same_index(tmp_path):
+def test_killed_at_any_fsync_and_resumed_it_is_the_same_index(tmp_path):
     write_index(tmp_path / "whole", DOCIDS, to_faiss=True)
     whole = content_of(tmp_path / "whole")
     number = 1
@@ -84,7 +84,7 @@ def test_repeated_docids_are_found_wherever_they_stand(tmp_path, block_rows):
         write_index(tmp_path / "i", [*DOCIDS[:4], "doc1"], block_rows=block_rows)
 
 
-def test_repeated_docids_are_found_after_going_on(tmp_path):
+def test_repeated_docids_are_found_after_resuming(tmp_path):
     with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS, vectors_of(7))
     with FlatIndexWriter(tmp_path, dim=3) as writer:
@@ -95,14 +95,14 @@ def test_repeated_docids_are_found_after_going_on(tmp_path):
 
 
 @pytest.mark.parametrize("bad", ["", "two words", "tab\t", "line\n", "nul\0", "\ud800"])
-def test_unfit_docids_are_refused(tmp_path, bad):
+def test_docids_that_no_run_can_carry_are_refused(tmp_path, bad):
     with FlatIndexWriter(tmp_path / "i", dim=3) as writer, pytest.raises(BadRow, match="docid"):
         writer.append(["fine", bad], vectors_of(2))
     assert not (tmp_path / "i").exists()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_vectors_that_are_no_numbers_are_refused(tmp_path, bad):
+def test_vectors_that_are_not_finite_are_refused(tmp_path, bad):
     vectors = vectors_of(3)
     vectors[1, 2] = bad
     with (
@@ -152,14 +152,14 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     assert content_of(tmp_path) == {"thesis.tex": b"all of it"}
 
 
-def test_a_folder_that_cannot_be_made_is_told_at_once(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported_at_once(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(HypensearchError, match=r"file: is a file, so no folder"):
         FlatIndexWriter(tmp_path / "file" / "deep" / "index", dim=3)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_to_is_told_at_once(tmp_path):
+def test_a_folder_that_may_not_be_written_to_is_reported_at_once(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     for folder in ("locked", "locked/index"):
         with pytest.raises(HypensearchError, match="locked: may not be written to"):
@@ -186,7 +186,7 @@ def unfinished(folder, **settings):
         writer.append(["a"], vectors_of(1))
 
 
-def test_going_on_with_other_settings_is_refused(tmp_path):
+def test_resuming_with_other_settings_is_refused(tmp_path):
     unfinished(tmp_path, batch_size=64, fields=["text"])
     with pytest.raises(
         HypensearchError, match=r"\(1 documents\) begun with batch_size 64, now it is 32; run it as before"
@@ -200,7 +200,7 @@ def test_going_on_with_other_settings_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("changed", [{"model": {"fingerprint": "bb"}}, {"dtype": "float16"}, {"dim": 4}])
-def test_going_on_with_another_model_is_refused(tmp_path, changed):
+def test_resuming_with_another_model_is_refused(tmp_path, changed):
     unfinished(tmp_path)
     before = content_of(tmp_path)
     with pytest.raises(HypensearchError, match="begun with"):
@@ -285,7 +285,7 @@ def test_faiss_copy_goes_with_its_index(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["vectors.npy", "docid", "docid.offsets.npy"])
-def test_going_on_never_blesses_damage(tmp_path, name):
+def test_resuming_never_blesses_damage(tmp_path, name):
     with FlatIndexWriter(tmp_path, dim=3) as writer:
         writer.append(DOCIDS[:4], vectors_of(4), resume_at={"row": 4})
     (path,) = tmp_path.glob(f"shard-*/{name}")

@@ -101,7 +101,7 @@ def test_what_is_no_array_is_refused(content: bytes, tmp_path: Path) -> None:
         map_npy(path)
 
 
-def test_a_header_that_is_no_python_is_told(tmp_path: Path) -> None:
+def test_a_header_that_is_not_python_is_reported(tmp_path: Path) -> None:
     header = npy_header(np.dtype(np.float32), (2, 3))
     (tmp_path / "a.npy").write_bytes(header.replace(b"(2, 3)", b"((2, 3"))
     with pytest.raises(ValueError, match=r"^a damaged header: \('.*EOF in multi-line statement', \(\d+, \d+\)\)$"):

@@ -21,7 +21,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.formats import sealed
 from hypensearch.formats.door import MAX_BYTES
-from hypensearch.formats.json_files import digest_of_facts, signed_json
+from hypensearch.formats.json_files import compact_signed_json, signed_json
 from hypensearch.formats.q_nets import open_q_nets
 from hypensearch.graph.store import GraphIndex
 from hypensearch.rerank.vector_cache import VectorCache
@@ -245,7 +245,7 @@ def test_every_byte_of_a_manifest_counts(name: str, folder: Path) -> None:
 
 def _signed(facts: dict[str, Any], compact: bool) -> bytes:
     facts = {name: fact for name, fact in facts.items() if name != "checksum"}
-    return json.dumps({**facts, "checksum": digest_of_facts(facts)}).encode() if compact else signed_json(facts)
+    return compact_signed_json(facts) if compact else signed_json(facts)
 
 
 @pytest.mark.parametrize(

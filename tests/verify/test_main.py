@@ -197,6 +197,6 @@ def test_checkpoints(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert "999: is not there" in damaged(tmp_path / "own")[0]
 
 
-def test_what_cannot_be_told(tmp_path: Path) -> None:
+def test_folders_that_are_something_else(tmp_path: Path) -> None:
     assert "no such folder" in refuse("verify", tmp_path / "nowhere")
     assert "not an index" in refuse("verify", tmp_path)
