@@ -20,7 +20,7 @@ import torch
 from hypensearch.models import DualEncoder, load_model
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.new_model import load_backbone, new_hypencoder
-from hypensearch.models.warm_start import warm_start
+from hypensearch.models.warm_start import warm_dims, warm_start
 from tests.commands import succeed
 
 QUERIES = ["w1 f1", "w2 w3 f4 f5 f6", "w7"]
@@ -60,14 +60,16 @@ def test_the_bundled_model_too(released_code: tuple[str, str], tmp_path: Path) -
 
 def make(backbone: Path, *, num_blocks: int = 2, widths: tuple[int, ...] = (), **options: Any) -> DualEncoder:
     transformer, tokenizer = load_backbone(str(backbone))
-    q_net = QNetConfig(dims=(32,) * (num_blocks + 1) + (1,), residual=not widths)
-    chance = torch.Generator().manual_seed(7)
-    model = new_hypencoder(transformer, tokenizer, q_net=q_net, widths=widths, generator=chance, **options)
-    if options["pooling"] == "mean":
+    is_warm = options["pooling"] == "mean"
+    dims = warm_dims(32, num_blocks) if is_warm else (32,) * (num_blocks + 1) + (1,)
+    rng = torch.Generator().manual_seed(7)
+    q_net = QNetConfig(dims=dims, residual=not widths)
+    model = new_hypencoder(transformer, tokenizer, q_net=q_net, widths=widths, generator=rng, **options)
+    if is_warm:
         warm_start(model)
     else:
         for parameter in model.parameters():
-            parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=chance))
+            parameter.data.add_(0.05 * torch.randn(parameter.shape, generator=rng))
     return model.eval()
 
 

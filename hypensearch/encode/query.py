@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT_KNOWS = "the checkpoint knows, and q-nets made otherwise would not fit the document vectors"
-_NO_PREFIX = "Hypencoders are trained without prefixes; put one into the topics if yours is not"
+_NO_PREFIX = "the checkpoint's own prompt is put before every query; put another one into the topics"
 _SPARSE = "it belongs to sparse encoders, whose output are weights of terms"
 
 # Flags of pyserini.encode.query -> (values that change nothing, why others are refused)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.door import is_plain
 from hypensearch.formats.json_files import read_json
-from hypensearch.models.encoder_check import check_is_encoder, check_takes_text
+from hypensearch.models.encoder_check import check_takes_text
 from hypensearch.offline import is_offline
 
 if TYPE_CHECKING:
@@ -127,12 +127,10 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
     :raises HypensearchError: When transformers does not know the architecture, or it is no encoder of text.
     """
     import torch
-    from transformers import AutoModel
 
-    check_is_encoder(config)
     try:
         with torch.random.fork_rng(devices=[]), _without_init():
-            transformer = AutoModel.from_config(config, dtype=torch.float32, trust_remote_code=False)
+            transformer = auto_class(config).from_config(config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # whatever transformers and torch raise for sizes that cannot be
         raise HypensearchError(
             f"no transformer can be built from its configuration of model_type {config.model_type!r} ({_reason(error)})"
@@ -140,6 +138,24 @@ def build_transformer(config: PretrainedConfig) -> nn.Module:
     without_pooler(transformer)
     check_takes_text(transformer)
     return transformer
+
+
+def auto_class(config: PretrainedConfig) -> Any:
+    """Return the class of transformers that loads an encoder: of T5 and its kin the encoder alone.
+
+    :raises HypensearchError: For other models of an encoder and a decoder.
+    """
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    kind, whole, encoders = type(config), AutoModel._model_mapping, AutoModelForTextEncoding._model_mapping
+    if kind in encoders and kind in whole and encoders[kind] is not whole[kind]:
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
+        raise HypensearchError(
+            f"a transformer of model_type {config.model_type!r} has an encoder and a decoder: wanted an encoder alone, "
+            "as BERT is"
+        )
+    return AutoModel
 
 
 def without_pooler(transformer: nn.Module) -> None:

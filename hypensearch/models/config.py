@@ -3,14 +3,15 @@
 """What a checkpoint's ``config.json`` says, checked once and typed.
 
 The keys are those of the released code; options at their default may be absent. Our own checkpoints add
-``backbone_configs`` (the transformers' configs), so that loading needs no other file.
+``backbone_configs`` (the transformers' configs), so that loading needs no other file, and, where the backbone wants
+them, ``prompts`` and ``final_token``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -19,7 +20,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.formats.schema import Short, checked
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu")
-POOLINGS = ("cls", "mean")
+POOLINGS = ("cls", "mean", "last")
 MAX_WIDTH = 2**16
 MAX_WIDTHS = 256
 
@@ -46,11 +47,17 @@ class _Side(msgspec.Struct):
     model_name_or_path: Short | None = None
     pooling_type: str | None = None
     base_encoder_output_dim: _Width = 768
+    final_token: Literal["cls", "last"] | None = None
     converter_kwargs: dict[str, Any] | None = None
 
 
 class _Loss(msgspec.Struct):
     matryoshka_dims: list[_Width] = []
+
+
+class _Prompts(msgspec.Struct, forbid_unknown_fields=True):
+    query: Short = ""
+    document: Short = ""
 
 
 class _Config(msgspec.Struct):
@@ -61,6 +68,7 @@ class _Config(msgspec.Struct):
     loss_type: list[str] | str | None = None
     loss_kwargs: list[dict[str, Any] | None] | dict[str, Any] | None = None
     backbone_configs: dict[str, dict[str, Any]] | None = None
+    prompts: _Prompts = msgspec.field(default_factory=_Prompts)
 
 
 @dataclass(frozen=True)
@@ -139,6 +147,9 @@ class ModelConfig:
     :param query_pooling: One of :data:`POOLINGS` for a bi-encoder's queries; without effect for a Hypencoder.
     :param document_pooling: Pooling of the document side.
     :param hidden_size: Size of the query side's token states (``base_encoder_output_dim``).
+    :param final_token: See :class:`hypensearch.models.hyper_head.HyperHead`.
+    :param query_prompt: Put before every query.
+    :param document_prompt: Put before every document.
     :param widths: Hidden widths a Matryoshka checkpoint was trained for; empty for others.
     :param backbone_configs: The transformers' own configs by side ("query", "document"), where embedded.
     :param raw: The ``config.json`` as read.
@@ -151,6 +162,9 @@ class ModelConfig:
     query_pooling: str
     document_pooling: str
     hidden_size: int
+    final_token: str | None = None
+    query_prompt: str = ""
+    document_prompt: str = ""
     widths: tuple[int, ...] = ()
     backbone_configs: Mapping[str, Any] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict)
@@ -185,6 +199,9 @@ def parse_config(raw: Mapping[str, Any], where: str) -> ModelConfig:
             query_pooling=query_pooling,
             document_pooling=query_pooling if shares_pooling else _pooling(document),
             hidden_size=query.base_encoder_output_dim,
+            final_token=query.final_token,
+            query_prompt=config.prompts.query,
+            document_prompt=config.prompts.document,
             widths=widths,
             backbone_configs=config.backbone_configs or {},
             raw=raw,

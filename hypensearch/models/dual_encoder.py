@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LENGTH = 256
 QUERY_TOKENS_MULTIPLE = 16
 PIECE_TEXTS = 16  # that one core encodes at a time
-# Numbered from pad_token_id + 1, so that many positions are never used.
+# These number positions from pad_token_id + 1.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "mpnet", "longformer")
 
 
@@ -38,7 +38,7 @@ class TextEncoder(nn.Module):
     """A transformer and a pooling: a text's tokens to one vector.
 
     :param transformer: Gives ``last_hidden_state``.
-    :param pooling: "cls", the first token's state, or "mean".
+    :param pooling: "cls", the first token's state, "last", the last one's, or "mean".
     :param count_padding: Whether mean pooling adds up the states of padding as well, as the released code does:
         vectors then depend on the longest text of the batch. Only for reproducing figures made that way.
     """
@@ -83,6 +83,8 @@ class QueryEncoder(nn.Module):
 
 class DualEncoder(nn.Module):
     """A query encoder and a document encoder, with their tokenizer. Made by :func:`load_model`.
+
+    Texts are encoded with the prompts of the configuration put before them.
 
     :param config: The checkpoint's configuration.
     :param query_encoder: :class:`QueryEncoder`, or :class:`TextEncoder` for a bi-encoder.
@@ -145,21 +147,23 @@ class DualEncoder(nn.Module):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Identifies what document vectors depend on: the document side's weights and pooling, and the vocabulary.
+        """Identifies what document vectors depend on: the document side's weights, pooling and prompt, the vocabulary.
 
         Hypencoders over one frozen document encoder have the same fingerprint, and may share an index.
         """
         pooling = f"{self.passage_encoder.pooling}{' over padding' if self.passage_encoder.count_padding else ''}"
-        return fingerprint(f"{pooling} {self._vocabulary}", self.passage_encoder.state_dict().items())
+        facts = f"{pooling} {self._vocabulary}{_shown(self.config.document_prompt)}"
+        return fingerprint(facts, self.passage_encoder.state_dict().items())
 
     @cached_property
     def query_fingerprint(self) -> str:
-        """Identifies what q-nets depend on: the query side's weights and the architecture."""
+        """Identifies what q-nets depend on: the query side's weights and prompt, and the architecture."""
         return self.query_fingerprint_at(self.width)
 
     def query_fingerprint_at(self, width: int | None) -> str:
         """Identify what q-nets cut to a width depend on; None for full width."""
-        facts = f"{self.config.q_net} {width} {self._vocabulary}"
+        of_head = _shown(self.config.query_prompt) + _shown(self.config.final_token)
+        facts = f"{self.config.q_net} {width} {self._vocabulary}{of_head}"
         return fingerprint(facts, self.query_encoder.state_dict().items())
 
     @property
@@ -191,6 +195,7 @@ class DualEncoder(nn.Module):
         return np.concatenate(map_on_cores(default_threads(), encode, pieces))
 
     def _encode_piece(self, texts: list[str], max_length: int) -> np.ndarray:
+        texts = [self.config.document_prompt + text for text in texts]
         batch = self._tokenize(texts, max_length, self.passage_encoder.transformer)
         vectors: np.ndarray = self.passage_encoder(**batch).float().cpu().numpy()
         return vectors
@@ -220,7 +225,7 @@ class DualEncoder(nn.Module):
             return [encode(query, threads) for query in queries]
 
     def _encode_query(self, query: str, threads: int | None, max_length: int) -> QNets:
-        batch = self._tokenize([query], max_length, self._query_transformer)
+        batch = self._query_tokens([query], max_length)
         if isinstance(self.query_encoder, TextEncoder):
             batch = batch if self.query_encoder.count_padding else self._padded(batch)
             return QNets.from_vectors(self.query_encoder(**batch).float())
@@ -239,7 +244,7 @@ class DualEncoder(nn.Module):
         return self._each_on_one_core(partial(self._query_states, max_length=max_length), queries)
 
     def _query_states(self, query: str, threads: int | None, max_length: int) -> Tensor:
-        batch = self._tokenize([query], max_length, self._query_transformer)
+        batch = self._query_tokens([query], max_length)
         states = token_states(self._query_transformer, **self._padded(batch))
         return states[0, : batch["input_ids"].shape[1]].float()
 
@@ -275,7 +280,11 @@ class DualEncoder(nn.Module):
 
     def count_query_tokens(self, queries: Sequence[str], *, max_length: int = DEFAULT_MAX_LENGTH) -> int:
         """Count the tokens of queries together, special ones included, each query cut to ``max_length``."""
-        return int(self._tokenize(list(queries), max_length, self._query_transformer)["attention_mask"].sum())
+        return int(self._query_tokens(queries, max_length)["attention_mask"].sum())
+
+    def _query_tokens(self, queries: Sequence[str], max_length: int) -> dict[str, Tensor]:
+        texts = [self.config.query_prompt + query for query in queries]
+        return self._tokenize(texts, max_length, self._query_transformer)
 
     @property
     def _query_transformer(self) -> nn.Module:
@@ -335,15 +344,22 @@ def pool(states: Tensor, attention_mask: Tensor, pooling: str, *, count_padding:
 
     :param states: *Shape:* ``(batch, seq_len, hidden_size)``.
     :param attention_mask: *Shape:* ``(batch, seq_len)``.
-    :param pooling: "cls" or "mean".
+    :param pooling: "cls", "mean" or "last".
     :param count_padding: See :class:`TextEncoder`.
     :return: *Shape:* ``(batch, hidden_size)``.
     """
     if pooling == "cls":
         return states[:, 0]
+    if pooling == "last":
+        return states[torch.arange(len(states), device=states.device), attention_mask.sum(dim=1) - 1]
     mask = attention_mask.unsqueeze(2).to(states.dtype)
     total = states.sum(dim=1) if count_padding else (states * mask).sum(dim=1)
     return total / mask.sum(dim=1)
+
+
+def _shown(option: str | None) -> str:
+    """Return an option as part of a fingerprint; those at their default are none, as in older versions."""
+    return f" {option!r}" if option else ""
 
 
 def _num_embeddings(transformer: nn.Module) -> int:
@@ -362,6 +378,5 @@ def max_positions(transformer: nn.Module) -> int:
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
     if positions <= 0:  # relative ones have no end; XLNet says -1
         return 1 << 20
-    # RoBERTa and its kin number positions from pad_token_id + 1
     offset = int(config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
     return positions - offset

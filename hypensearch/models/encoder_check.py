@@ -17,23 +17,11 @@ from torch import Tensor, nn
 from hypensearch.errors import HypensearchError
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 _NUM_TOKENS = 11
 _PADDED_TO = (13, 32)
 _LARGEST_DIFFERENCE = 1e-4  # of a state, relative to the largest
-
-
-def check_is_encoder(config: PretrainedConfig) -> None:
-    """Refuse models of an encoder and a decoder, such as T5.
-
-    :raises HypensearchError: Says so.
-    """
-    if getattr(config, "is_encoder_decoder", False):
-        raise HypensearchError(
-            f"a transformer of model_type {config.model_type!r} has an encoder and a decoder: wanted an encoder alone, "
-            "as BERT is"
-        )
 
 
 def check_takes_text(transformer: nn.Module) -> None:

@@ -31,12 +31,22 @@ class HyperHead(nn.Module):
 
     :param q_net: The architecture of the q-nets.
     :param hidden_size: Size of the token states.
-    :param generator: Source of chance for the start values; torch's global one when None.
+    :param generator: Random generator of the start values; torch's global one when None.
+    :param final_token: "cls" or "last" where the final weight is made of the first or the last token's state alone, as
+        of an encoder that pools so; None, as in the paper, for all tokens' states.
     """
 
-    def __init__(self, q_net: QNetConfig, hidden_size: int, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        q_net: QNetConfig,
+        hidden_size: int,
+        generator: torch.Generator | None = None,
+        *,
+        final_token: str | None = None,
+    ) -> None:
         super().__init__()
         self.q_net = q_net
+        self.final_token = final_token
         weights = q_net.weight_shapes
         widths = [out for _, out in weights[:-1]]
         slots = [into for into, _ in weights] + widths
@@ -54,7 +64,7 @@ class HyperHead(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draw the released code's start values.
 
-        :param generator: Source of chance; torch's global one when None.
+        :param generator: Torch's global one when None.
         """
         if self.hyper_base_matrices[0].is_meta:
             return
@@ -92,6 +102,8 @@ class HyperHead(nn.Module):
     def generate_weight(self, layer: int, states: Tensor, mask: Tensor) -> Tensor:
         """Generate one layer's weights, *Shape:* ``(num_queries, in, out)``; parameters as :meth:`forward`'s."""
         scale = 1 / math.sqrt(self.q_net.weight_shapes[layer][1])
+        if self.final_token is not None and layer == self.q_net.num_blocks:
+            mask = _only(self.final_token, mask)
         context = self._attend(layer, self.weight_query_embeddings[layer], states, mask, scale=scale)
         weight: Tensor = self.weight_hyper_projection[layer](context) + self.hyper_base_matrices[layer]
         return weight.transpose(1, 2).contiguous()
@@ -109,6 +121,12 @@ class HyperHead(nn.Module):
         attention = attention.masked_fill(mask.unsqueeze(1) == 0, float("-inf")).softmax(dim=-1)
         context = torch.relu(attention @ values)
         return functional.layer_norm(context, context.shape[-1:])
+
+
+def _only(token: str, mask: Tensor) -> Tensor:
+    """Mask all tokens but the first or the last."""
+    last = mask.sum(dim=1) - 1
+    return functional.one_hot(last if token == "last" else torch.zeros_like(last), mask.shape[1])
 
 
 def _parameters(shapes: list[tuple[int, ...]]) -> nn.ParameterList:

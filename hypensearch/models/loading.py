@@ -128,7 +128,8 @@ def _assemble(
     else:
         _check_sizes(config, query_transformer, document_transformer, folder)
         generator = torch.Generator().manual_seed(0)  # overwritten by the checkpoint; keeps torch's own state untouched
-        query_encoder = QueryEncoder(query_transformer, HyperHead(config.q_net, config.hidden_size, generator))
+        head = HyperHead(config.q_net, config.hidden_size, generator, final_token=config.final_token)
+        query_encoder = QueryEncoder(query_transformer, head)
     passage_encoder = TextEncoder(document_transformer, config.document_pooling, count_padding=count_padding)
     return DualEncoder(config, query_encoder, passage_encoder)
 

@@ -62,6 +62,14 @@ def _check(model: DualEncoder) -> None:
         raise HypensearchError(
             f"{model.name}: cut to width {model.width}, which the released code cannot do: convert it without --width"
         )
+    if model.config.final_token is not None or model.passage_encoder.pooling == "last":
+        raise HypensearchError(
+            f"{model.name}: the released code knows no last-token pooling, and its final weight always attends to all "
+            "tokens: use it here, or save it in our own format"
+        )
+    if model.config.query_prompt or model.config.document_prompt:
+        prompts = (model.config.query_prompt, model.config.document_prompt)
+        logger.warning("the released code knows no prompts: put %r before queries, %r before documents there", *prompts)
     if model.passage_encoder.pooling == "mean":
         logger.warning(
             "the released code's mean pooling adds up the states of padding: its vectors of documents are these only "

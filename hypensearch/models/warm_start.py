@@ -1,325 +1,251 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""A hyper head whose first ranking is a bi-encoder's: training then starts from there, not from noise.
+"""A hyper head whose scores are those of the backbone's bi-encoder: training then starts from there, not from noise.
 
-Everything stays inside the released architecture. With ``x`` a document's vector, ``q`` the pooled query and ``R`` a
-reflection:
+The paper's layers express a bi-encoder exactly when the last hidden block is a little wider than the vectors. Let ``S``
+be a matrix from ``dim`` numbers to that width, its columns orthonormal and each of sum 0. With ``x`` a document's
+vector and ``q`` the pooled query:
 
-- Final weight: values are ``R q`` plus a constant that lifts all of them over the ReLU, attention pools the tokens as
-  the bi-encoder does, the layer norm takes the constant away again and normalises, the hyper projection scales.
-- Last hidden block: its static matrix is ``R`` and its static bias such a constant, so its output is the normalised
-  ``R x``: the score is a scaled cosine. ``R`` turns the direction that the layer norm takes away, that of equal
-  numbers, into the one in which the encoder's vectors do not differ: its own last layer norm leaves one.
-- Earlier blocks: half of their units have a large bias, so that their layer norm gives an almost constant vector
-  (which the last block's bias takes away) and small random features, which training can use.
+- Last block: ``S x`` plus a constant that lifts every number over the ReLU. The layer norm takes the constant away
+  again and normalises: ``S x / |x|``, whatever the vectors are, as ``S x`` has no mean.
+- Final weight: attention pools the tokens as the bi-encoder does, values are ``S q``, lifted and normalised in the same
+  way. The product of both is the cosine of ``x`` and ``q``.
+- For a dot product, one unit that ``S`` leaves alone has a large constant, which makes the layer norm all but linear.
+- Earlier blocks add a constant vector, which the last block's bias takes away. Their weights start at zero.
+- All tensors but the final weight are the same for all queries at first.
 
-The encoder's last layer norm is scaled up, so that the residual outweighs what blocks add.
+The transformer's last norm is scaled up, so that what blocks learn to add is small beside the vectors.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hypensearch.errors import HypensearchError
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size, pool, token_states
 from hypensearch.models.hyper_head import HyperHead
 
 LOGIT_SCALE = 20.0
-COMPONENT_SIZE = 4.0  # of document vectors, root mean square, once scaled
-PERTURBATION = 0.1  # size of a block's random features, where the layer norm's constant has size 1
-LIFT = 1.5  # how far over the largest component seen the ReLU is lifted
-CALIBRATION_TEXTS, CALIBRATION_TOKENS = 512, 24
-DOT_CONSTANT = 64.0  # size of the constant that keeps the last layer norm linear, in largest components
-WEIGHT_PENALTY = 1e-5  # where attention learns to pick the first token
-LEAST_CLS_ATTENTION = 0.98
 SIMILARITIES = ("cosine", "dot")
+COMPONENT_SIZE = 4.0  # of document vectors, root mean square, once scaled
+LIFT = 8 * COMPONENT_SIZE  # of a vector that is turned at random no component is larger
+DOT_CONSTANT = 96 * COMPONENT_SIZE  # over all units; larger, the norm is closer to linear, but rounding errors grow
+CALIBRATION_TEXTS, CALIBRATION_TOKENS = 512, 24
+LARGEST_ERROR = 1e-3  # of a score, as a share of the logit scale
+_EXTRA_WIDTH = 16
+_CHECKED_QUERIES, _CHECKED_DOCUMENTS = 8, 64
 
 
-@dataclass(frozen=True)
-class LinearMaps:
-    """What a linear twin has learned: maps of both sides' pooled vectors, applied as ``vector @ matrix``.
+def warm_dims(dim: int, num_blocks: int) -> tuple[int, ...]:
+    """Return the widths of q-nets that allow a warm start; the last block is up to 16 units wider than the vectors.
 
-    The twin's score is the cosine of ``query @ queries`` and ``document @ documents``, both centred.
-
-    :param queries: *Shape:* ``(dim, dim)``.
-    :param documents: *Shape:* ``(dim, dim)``, for vectors before they are scaled.
+    :param dim: Of the document vectors.
     """
-
-    queries: Tensor
-    documents: Tensor
-
-    @classmethod
-    def identity(cls, transformer: nn.Module) -> LinearMaps:
-        """Return the maps of an untrained twin: the reflection, so that centring takes nothing away."""
-        reflection = _reflection(_dead_direction(transformer))
-        return cls(reflection, reflection.clone())
+    return (dim,) * num_blocks + ((dim + 1 + _EXTRA_WIDTH) // _EXTRA_WIDTH * _EXTRA_WIDTH, 1)
 
 
 @torch.no_grad()
 def warm_start(
     model: DualEncoder,
     *,
-    maps: LinearMaps | None = None,
     similarity: str = "cosine",
     logit_scale: float = LOGIT_SCALE,
     sample: tuple[Tensor, Tensor] | None = None,
     generator: torch.Generator | None = None,
-) -> float:
-    """Set a model's hyper head so that it ranks as its backbone's bi-encoder does.
+) -> None:
+    """Set a model's hyper head so that it scores as its backbone's bi-encoder does.
 
-    :param model: A Hypencoder with at least one hidden block, all layers as wide as the document vectors.
-    :param maps: Maps of a linear twin to fold in; none by default.
-    :param similarity: The bi-encoder's, "cosine" or "dot".
-    :param logit_scale: Score of a document whose cosine is 1 (for "dot": of one of typical length).
+    Scores are ``logit_scale`` times the cosine, or times the dot product of vectors divided by their mean lengths.
+
+    :param model: A Hypencoder whose q-nets have the widths of :func:`warm_dims`.
+    :param similarity: The bi-encoder's, one of :data:`SIMILARITIES`.
     :param sample: Token ids and mask of texts to take ranges from; random tokens by default.
-    :param generator: Source of chance.
-    :return: The factor that document vectors were scaled with, 1.0 where the transformer does not end in a layer norm.
-    :raises HypensearchError: When the architecture allows no warm start; says which part.
+    :param generator: Random generator of start values.
+    :raises HypensearchError: When the model allows no warm start, or its scores are not the bi-encoder's; says why.
     """
     head = _checked_head(model, similarity)
     generator = generator or torch.Generator().manual_seed(0)
     sample = sample or _random_tokens(model, generator)
-    query_transformer = _transformer(model.query_encoder)
-    document_transformer = model.passage_encoder.transformer
-    maps = maps or LinearMaps.identity(document_transformer)
+    query_transformer: nn.Module = model.query_encoder.transformer  # type: ignore[assignment]
+    size = float(model.passage_encoder(*sample).pow(2).mean().sqrt())
+    _scale_last_norm(model.passage_encoder.transformer, COMPONENT_SIZE / size)
     vectors = model.passage_encoder(*sample)
-    scale = _scale_last_norm(document_transformer, COMPONENT_SIZE / float(vectors.pow(2).mean().sqrt()))
-    query_scale = scale if query_transformer is document_transformer else 1.0
-    vectors = vectors * scale
-    maps = LinearMaps(maps.queries / query_scale, maps.documents / scale)
-
-    if similarity == "dot":
-        maps = _spare_least_used(maps, vectors @ maps.documents)
+    queries = pool(token_states(query_transformer, *sample), sample[1], model.passage_encoder.pooling)
 
     head.reset_parameters(generator)
-    _quiet_hidden_slots(head, generator)
-    offset = _set_earlier_blocks(head, vectors, generator)
-    gain = _set_last_block(head, maps.documents, vectors, offset, similarity)
-    _set_final_weight(head, maps.queries, logit_scale * gain, query_transformer, sample, model.config.document_pooling)
-    return scale
+    _make_static(head, generator)
+    frame = _frame(head.q_net.dims[-2], model.dim, generator)
+    constant = DOT_CONSTANT * len(frame) ** 0.5 if similarity == "dot" else 0.0
+    offset = _set_earlier_blocks(head, vectors)
+    _set_last_block(head, frame, offset, vectors, constant)
+    _set_final_weight(head, frame, queries, constant, logit_scale)
+    _check(model, (vectors, queries), sample, similarity, logit_scale)
 
 
 @torch.no_grad()
 def scale_products(model: DualEncoder, *, logit_scale: float, sample: tuple[Tensor, Tensor]) -> float:
     """Scale a bi-encoder's vectors so that its softmax is neither flat nor sharp: what a warm start does, without head.
 
-    :param model: A bi-encoder whose transformers end in a layer norm.
+    :param model: A bi-encoder whose transformers end in a norm.
     :param logit_scale: Mean inner product of a text's vector with itself.
     :param sample: Token ids and mask of texts.
     :return: The factor that document vectors were scaled with; ranks stay as they are.
-    :raises HypensearchError: When a transformer ends in no layer norm.
+    :raises HypensearchError: When a transformer ends in no norm.
     """
     factor = (logit_scale / float(model.passage_encoder(*sample).pow(2).sum(dim=1).mean())) ** 0.5
-    transformers = {id(t): t for t in (_transformer(model.query_encoder), model.passage_encoder.transformer)}
-    for transformer in transformers.values():
-        if _last_norm(transformer) is None:
-            raise HypensearchError("a warm start of a bi-encoder needs a transformer that ends in a layer norm")
-    for transformer in transformers.values():
+    query: nn.Module = model.query_encoder.transformer  # type: ignore[assignment]
+    document = model.passage_encoder.transformer
+    transformers = [document] if query is document else [query, document]
+    if None in map(_last_norm, transformers):
+        raise HypensearchError("a warm start of a bi-encoder needs a transformer that ends in a layer norm or RMS norm")
+    for transformer in transformers:
         _scale_last_norm(transformer, factor)
     return factor
 
 
-def _quiet_hidden_slots(head: HyperHead, generator: torch.Generator) -> None:
-    """Make hidden weights and all biases static at first; small attention queries let the states' scale in gently."""
-    slots = [*head.weight_hyper_projection[:-1], *head.bias_hyper_projection]
-    for projection in slots:
-        projection.weight.zero_()  # type: ignore[operator, union-attr]
-        projection.bias.zero_()  # type: ignore[operator, union-attr]
-    for query in [*head.weight_query_embeddings[:-1], *head.bias_query_embeddings]:
+def _make_static(head: HyperHead, generator: torch.Generator) -> None:
+    """Make all but the final weight the same for all queries; small attention queries let training change it gently."""
+    for projection in (*head.weight_hyper_projection[:-1], *head.bias_hyper_projection):
+        _linear(projection).weight.zero_()
+        _linear(projection).bias.zero_()
+    for query in (*head.weight_query_embeddings[:-1], *head.bias_query_embeddings):
         query.normal_(std=0.1, generator=generator)
 
 
-def _set_earlier_blocks(head: HyperHead, vectors: Tensor, generator: torch.Generator) -> Tensor:
-    """Set all blocks but the last and return the constant that they add to a document vector."""
-    states = vectors
+def _frame(width: int, dim: int, generator: torch.Generator) -> Tensor:
+    """Draw ``S``: random orthonormal columns that sum to 0; its first row is zero, for the unit of the constant.
+
+    :return: *Shape:* ``(width, dim)``.
+    """
+    columns = torch.randn(width - 1, dim, generator=generator, dtype=torch.float64)
+    frame = torch.linalg.qr(columns - columns.mean(dim=0))[0].float()
+    return functional.pad(frame, (0, 0, 1, 0))
+
+
+def _set_earlier_blocks(head: HyperHead, vectors: Tensor) -> Tensor:
+    """Let all blocks but the last add constants; return their sum, *Shape:* ``(dim,)``."""
     offset = torch.zeros(vectors.shape[1])
-    pattern = _pattern(vectors.shape[1])
     for block in range(head.q_net.num_blocks - 1):
-        matrix, bias = head.hyper_base_matrices[block][0], head.hyper_base_vectors[block][0]
-        matrix.normal_(generator=generator)
-        matrix[pattern > 0] = 0
-        spread = (states @ matrix[pattern < 0].T).std()
-        matrix.mul_(PERTURBATION * COMPONENT_SIZE / (head.q_net.num_blocks - 1) / spread)
-        bias.copy_(COMPONENT_SIZE * (1 + pattern) - matrix @ states.mean(dim=0))
-        added = nn.functional.layer_norm(torch.relu(states @ matrix.T + bias), bias.shape)
-        offset, states = offset + added.mean(dim=0), states + added
+        bias = COMPONENT_SIZE * (1 + _pattern(vectors.shape[1]) / 2)
+        head.hyper_base_matrices[block].zero_()
+        head.hyper_base_vectors[block][0].copy_(bias)
+        offset += functional.layer_norm(bias, bias.shape)
     return offset
 
 
-def _set_last_block(head: HyperHead, document_map: Tensor, vectors: Tensor, offset: Tensor, similarity: str) -> float:
-    """Make the last block normalise mapped vectors; return what makes of the final weight's product a similarity."""
-    last = head.q_net.num_blocks - 1
-    dim = vectors.shape[1]
-    mapped = vectors @ document_map
-    lift = LIFT * float(mapped.abs().max())
-    constant, gain = torch.full((dim,), lift), 1 / dim
-    if similarity == "dot":
-        size = DOT_CONSTANT * lift
-        constant = constant + size * (1 + _pattern(dim))
-        gain = size / (dim**0.5 * float(mapped.norm(dim=1).mean()))
-    head.hyper_base_matrices[last][0].copy_(document_map.T)
-    head.hyper_base_vectors[last][0].copy_(constant - offset @ document_map)
-    return gain
+def _set_last_block(head: HyperHead, frame: Tensor, offset: Tensor, vectors: Tensor, constant: float) -> None:
+    """Make the last block normalise vectors."""
+    matrix = frame * _factor(frame, vectors)
+    head.hyper_base_matrices[-2][0].copy_(matrix)
+    head.hyper_base_vectors[-1][0].copy_(_lift(frame, constant) - matrix @ offset)
 
 
-def _spare_least_used(maps: LinearMaps, mapped: Tensor) -> LinearMaps:
-    """Turn both maps so that the large constant's direction, lost to the layer norm, is the one documents use least."""
-    dim = mapped.shape[1]
-    pattern = _pattern(dim)
-    moments = torch.cov((mapped - mapped.mean(dim=1, keepdim=True)).T)
-    moments += torch.full((dim, dim), float(moments.trace()) / dim)  # keeps clear of the direction lost anyway
-    least_used = torch.linalg.eigh(moments)[1][:, 0]
-    turn = _reflection(least_used, pattern / pattern.norm())
-    return LinearMaps(maps.queries @ turn, maps.documents @ turn)
-
-
-def _set_final_weight(
-    head: HyperHead,
-    query_map: Tensor,
-    size: float,
-    transformer: nn.Module,
-    sample: tuple[Tensor, Tensor],
-    pooling: str,
-) -> None:
-    """Make the final weight the normalised, mapped and scaled pooling of the query's token states."""
-    slot = head.q_net.num_blocks
-    states, mask = token_states(transformer, *sample), sample[1]
+def _set_final_weight(head: HyperHead, frame: Tensor, queries: Tensor, constant: float, logit_scale: float) -> None:
+    """Make the final weight the normalised and scaled pooling of the query's token states."""
+    slot, width = head.q_net.num_blocks, len(frame)
     values, projection = _linear(head.value_projections[slot]), _linear(head.weight_hyper_projection[slot])
-    values.weight.copy_(query_map.T)
-    values.bias.fill_(LIFT * float((pool(states, mask, pooling) @ query_map).abs().max()))
-    projection.weight.copy_(size * torch.eye(len(projection.weight)))
+    values.weight.copy_(frame * _factor(frame, queries))
+    values.bias.copy_(_lift(frame, constant))
+    variance = 1 + (constant / COMPONENT_SIZE) ** 2 * (width - 1) / width**2
+    projection.weight.copy_(torch.eye(width) - 1 / (width - 1))  # takes the constant out
+    projection.weight[0], projection.weight[:, 0] = 0, 0
+    projection.weight.mul_(logit_scale / width * variance)
     projection.bias.zero_()
     head.hyper_base_matrices[slot].zero_()
-    head.weight_query_embeddings[slot].zero_()
-    if pooling == "cls":
-        _attend_to_first(head, slot, states, mask)
+    head.weight_query_embeddings[slot].zero_()  # attends to all tokens alike
 
 
-def _attend_to_first(head: HyperHead, slot: int, states: Tensor, mask: Tensor) -> None:
-    """Set one key so that the first token has all attention, told apart by its state, as positions are not seen."""
-    direction, attention = _first_token_direction(states, mask)
-    if attention < LEAST_CLS_ATTENTION:
-        raise HypensearchError(
-            f"the first token's states do not stand out among the others' ({attention:.2f} of the attention), so "
-            "a hyper head cannot do this encoder's cls pooling: start from a mean-pooled one, or cold"
-        )
-    keys = _linear(head.key_projections[slot])
-    keys.weight[0] = direction
-    keys.bias.zero_()
-    head.weight_query_embeddings[slot][0, 0, 0] = 1
+def _factor(frame: Tensor, vectors: Tensor) -> float:
+    """Return what makes ``COMPONENT_SIZE`` the components' size of vectors of mean length."""
+    return COMPONENT_SIZE * len(frame) ** 0.5 / float(vectors.norm(dim=1).mean())
 
 
-def _first_token_direction(states: Tensor, mask: Tensor) -> tuple[Tensor, float]:
-    """Fit the direction whose softmax over a text's tokens picks the first: a convex problem.
+def _lift(frame: Tensor, constant: float) -> Tensor:
+    return LIFT + constant * functional.one_hot(torch.tensor(0), len(frame))
 
-    :return: The direction, *Shape:* ``(hidden_size,)``, and the first token's mean share of the attention.
+
+def _check(
+    model: DualEncoder, sides: tuple[Tensor, Tensor], sample: tuple[Tensor, Tensor], similarity: str, logit_scale: float
+) -> None:
+    """Compare scores with the bi-encoder's.
+
+    :param sides: Pooled vectors of the sample as documents and as queries.
+    :raises HypensearchError: When they differ.
     """
-    size = float(states[mask.bool()].std())
-    states = states / size
-
-    def logits() -> Tensor:
-        return (states @ direction).masked_fill(mask == 0, float("-inf"))
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = -logits().log_softmax(dim=1)[:, 0].mean() + WEIGHT_PENALTY * direction.pow(2).sum()
-        value.backward()  # type: ignore[no-untyped-call]
-        return value
-
-    with torch.enable_grad():
-        direction = torch.zeros(states.shape[2], requires_grad=True)
-        optimizer = torch.optim.LBFGS([direction], max_iter=200, line_search_fn="strong_wolfe")
-        optimizer.step(loss)
-    return direction.detach() / size, float(logits().softmax(dim=1)[:, 0].mean())
+    documents, queries = sides[0][:_CHECKED_DOCUMENTS], sides[1][:_CHECKED_QUERIES]
+    found = model.query_encoder(*(part[:_CHECKED_QUERIES] for part in sample))(documents)
+    if similarity == "cosine":
+        wanted = functional.normalize(queries) @ functional.normalize(documents).T
+    else:
+        wanted = queries @ documents.T / (sides[1].norm(dim=1).mean() * sides[0].norm(dim=1).mean())
+    error = float((found / logit_scale - wanted).abs().max() / wanted.abs().max())
+    if not error <= LARGEST_ERROR:
+        raise HypensearchError(
+            f"a warm start failed: scores differ from the backbone's {similarity} by {error:.2%}, wanted at most "
+            f"{LARGEST_ERROR:.2%}; are some texts' vectors far longer than others'? Start cold"
+        )
 
 
 def _checked_head(model: DualEncoder, similarity: str) -> HyperHead:
     if similarity not in SIMILARITIES:
         raise HypensearchError(f"unknown similarity {similarity!r}: known are {', '.join(SIMILARITIES)}")
-    q_net = model.config.q_net
-    if q_net is None or q_net.num_blocks < 1:
+    q_net, encoder = model.config.q_net, model.query_encoder
+    if q_net is None or q_net.num_blocks < 1 or not isinstance(encoder, QueryEncoder):
         raise HypensearchError("a warm start needs a Hypencoder with at least one hidden block")
-    if set(q_net.dims[:-1]) != {model.dim} or model.config.hidden_size != model.dim:
+    wanted = warm_dims(model.dim, q_net.num_blocks)
+    if q_net.dims != wanted or model.config.hidden_size != model.dim:
         raise HypensearchError(
-            f"a warm start needs q-nets as wide as the encoder's states ({model.dim}), found {list(q_net.dims)}"
+            f"a warm start needs q-nets of the widths {list(wanted)} and query states of {model.dim} dimensions, found "
+            f"{list(q_net.dims)} and {model.config.hidden_size}"
         )
     if q_net.activation != "relu" or not q_net.layer_norm or q_net.residual_on_last:
         raise HypensearchError("a warm start needs relu, layer norm and no residual on the last block")
     if q_net.num_blocks > 1 and not (q_net.residual and q_net.layer_norm_before_residual):
         raise HypensearchError("a warm start of several blocks needs residuals, added after the layer norm")
-    assert isinstance(model.query_encoder, QueryEncoder)
-    return model.query_encoder.hyper_head
+    pooling, token = model.passage_encoder.pooling, encoder.hyper_head.final_token
+    if (token or "mean") != pooling:
+        raise HypensearchError(f"a warm start with {pooling} pooling needs a head with that final_token, found {token}")
+    return encoder.hyper_head
 
 
 def _random_tokens(model: DualEncoder, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw token sequences of many lengths, special tokens at their ends."""
-    transformer = model.passage_encoder.transformer
+    vocabulary = int(model.passage_encoder.transformer.config.vocab_size)  # type: ignore[union-attr, arg-type]
     shape = (CALIBRATION_TEXTS, CALIBRATION_TOKENS)
-    ids = torch.randint(0, int(transformer.config.vocab_size), shape, generator=generator)  # type: ignore
+    ids = torch.randint(0, vocabulary, shape, generator=generator)
     lengths = torch.randint(4, CALIBRATION_TOKENS + 1, (CALIBRATION_TEXTS,), generator=generator)
     mask = (torch.arange(CALIBRATION_TOKENS) < lengths.unsqueeze(1)).long()
-    first, last = _special_tokens(model)
-    ids[:, 0] = first
-    ids[torch.arange(CALIBRATION_TEXTS), lengths - 1] = last
+    if model.tokenizer is not None and (special := model.tokenizer("")["input_ids"]):
+        ids[:, 0] = special[0] % vocabulary
+        ids[torch.arange(CALIBRATION_TEXTS), lengths - 1] = special[-1] % vocabulary
     return ids * mask, mask
 
 
-def _special_tokens(model: DualEncoder) -> tuple[int, int]:
-    ids = model.tokenizer("")["input_ids"] if model.tokenizer is not None else [101, 102]
-    vocabulary = int(model.passage_encoder.transformer.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    return ids[0] % vocabulary, ids[-1] % vocabulary
+def _scale_last_norm(transformer: nn.Module, factor: float) -> None:
+    """Scale a transformer's outputs through its last norm, where it has one."""
+    if (norm := _last_norm(transformer)) is not None:
+        for parameter in norm.parameters():
+            parameter.mul_(factor)
 
 
-def _scale_last_norm(transformer: nn.Module, factor: float) -> float:
-    """Scale a transformer's outputs through its last layer norm; return the factor, 1.0 where it has none."""
-    norm = _last_norm(transformer)
-    if norm is None:
-        return 1.0
-    norm.weight.mul_(factor)
-    norm.bias.mul_(factor)
-    return factor
-
-
-@torch.no_grad()
-def _last_norm(transformer: nn.Module) -> nn.LayerNorm | None:
-    """Find the layer norm that a transformer's output comes from, by what a change of its bias does."""
-    norms = [m for m in transformer.modules() if isinstance(m, nn.LayerNorm) and m.bias is not None]
-    ids = torch.zeros(1, 2, dtype=torch.long)
+def _last_norm(transformer: nn.Module) -> nn.Module | None:
+    """Find the norm that a transformer's output comes from: twice its weight and bias gives twice the output."""
+    dim, ids = hidden_size(transformer), torch.tensor([[1, 2, 3]])
     before = token_states(transformer, ids, torch.ones_like(ids))
-    for norm in reversed(norms):
-        if norm.normalized_shape != (hidden_size(transformer),):
+    for module in reversed(list(transformer.modules())):
+        parameters = list(module.parameters())
+        if not parameters or any(parameter.shape != (dim,) for parameter in parameters):
             continue
-        norm.bias.add_(1)
-        shift = token_states(transformer, ids, torch.ones_like(ids)) - before
-        norm.bias.sub_(1)
-        if torch.allclose(shift, torch.ones_like(shift), atol=1e-4):
-            return norm
+        for parameter in parameters:
+            parameter.mul_(2)
+        after = token_states(transformer, ids, torch.ones_like(ids))
+        for parameter in parameters:
+            parameter.div_(2)
+        if torch.allclose(after, 2 * before, rtol=1e-4, atol=1e-6):
+            return module
     return None
-
-
-def _dead_direction(transformer: nn.Module) -> Tensor:
-    """Return the direction, of length 1, in which a layer norm's outputs do not differ."""
-    norm = _last_norm(transformer)
-    if norm is None:
-        return torch.full((hidden_size(transformer),), hidden_size(transformer) ** -0.5)
-    weight = norm.weight.detach().double()
-    inverse = torch.where(weight == 0, torch.inf, 1 / weight)
-    if inverse.abs().max() > 1e6 / weight.abs().max():
-        inverse = nn.functional.one_hot(weight.abs().argmin(), len(weight)).double()
-    return (inverse / inverse.norm()).float()
-
-
-def _reflection(source: Tensor, target: Tensor | None = None) -> Tensor:
-    """Return the reflection that swaps two directions of length 1; the second one is that of equal numbers."""
-    dim = len(source)
-    target = torch.full((dim,), dim**-0.5) if target is None else target
-    normal = (source - target).double()
-    if normal.norm() < 1e-6:
-        return torch.eye(dim)
-    return (torch.eye(dim, dtype=torch.float64) - 2 * torch.outer(normal, normal) / normal.dot(normal)).float()
 
 
 def _pattern(dim: int) -> Tensor:
@@ -334,8 +260,3 @@ def _pattern(dim: int) -> Tensor:
 def _linear(module: nn.Module) -> nn.Linear:
     assert isinstance(module, nn.Linear)
     return module
-
-
-def _transformer(encoder: nn.Module) -> nn.Module:
-    transformer: nn.Module = encoder.transformer  # type: ignore[assignment]
-    return transformer

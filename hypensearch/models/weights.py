@@ -53,7 +53,12 @@ def released_weights(model: nn.Module, *, shared: bool) -> dict[str, Tensor]:
     weights = {released_name(name): tensor for name, tensor in model.state_dict().items()}
     if shared:
         weights = {name: tensor for name, tensor in weights.items() if not name.startswith("passage_encoder.")}
-    return {name: tensor.contiguous() for name, tensor in weights.items()}
+    # tied ones, such as T5's embeddings, would be refused by safetensors
+    seen: set[int] = set()
+    for name, tensor in weights.items():
+        weights[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    return weights
 
 
 def fingerprint(facts: str, tensors: Iterable[tuple[str, Tensor]]) -> str:

@@ -33,7 +33,10 @@ _NO_BPR = "it belongs to binary passage retrieval, whose vectors a q-net cannot 
 # flag -> (values that change nothing, why others are refused)
 _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {
     "--tokenizer": ((None,), "the checkpoint has its own tokenizer"),
-    "--query-prefix": ((None, ""), "Hypencoders are trained without prefixes; put one into the topics if yours is not"),
+    "--query-prefix": (
+        (None, ""),
+        "the checkpoint's own prompt is put before every query",
+    ),
     "--l2-norm": ((False,), _CHECKPOINT_KNOWS),
     "--faiss-device": ((None,), "nothing is searched by Faiss; use --device"),
     "--ef-search": ((None,), "this is not an HNSW index"),

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
+from hypensearch.models.tokenizer import tokenize
 from hypensearch.train.data import Item, RecordFile
 
 if TYPE_CHECKING:
@@ -105,24 +106,29 @@ class Tokens:
 
     :param query_length: Tokens kept of a query, special ones included.
     :param document_length: Tokens kept of a document.
+    :param prompts: Put before every query and every document.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, query_length: int, document_length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        query_length: int,
+        document_length: int,
+        prompts: tuple[str, str] = ("", ""),
+    ) -> None:
         self.tokenizer = tokenizer
         self.query_length = query_length
         self.document_length = document_length
+        self.prompts = prompts
 
     def queries(self, texts: Sequence[str]) -> Batch:
         """Return ``input_ids`` and ``attention_mask`` of queries."""
-        return self._tokens(texts, self.query_length)
+        return tokenize(self.tokenizer, [self.prompts[0] + text for text in texts], self.query_length)
 
     def documents(self, texts: Sequence[str]) -> Batch:
         """Return ``input_ids`` and ``attention_mask`` of documents."""
-        return self._tokens(texts, self.document_length)
-
-    def _tokens(self, texts: Sequence[str], max_length: int) -> Batch:
-        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=max_length, return_tensors="pt")
-        return {key: batch[key] for key in ("input_ids", "attention_mask")}
+        return tokenize(self.tokenizer, [self.prompts[1] + text for text in texts], self.document_length)
 
 
 class Collator:

@@ -19,6 +19,7 @@ from hypensearch.options import Options, flag_of, from_mapping, option
 RECIPES = Path(hypensearch.__file__).parent / "resources" / "recipes"
 LOSS_NAMES = ("margin_mse", "cross_entropy", "cross_entropy_positives", "cross_entropy_own", "kl", "distil")
 OWN_BACKBONE = "backbone"
+AUTO = "auto"
 
 _MAX_YAML_BYTES = 2**20
 _MAY_CHANGE = frozenset(
@@ -66,18 +67,28 @@ class TrainingConfig(Options):
     )
     num_blocks: int = option("hidden blocks of the q-net", 6, at_least=1)
     residual: bool = option("add each hidden block's input to its output; not with widths", True)
-    pooling: str = option("cls or mean", "cls", choices=("cls", "mean"))
+    pooling: str = option(
+        f"cls, mean or last; {AUTO}: what the backbone's files say, else cls",
+        AUTO,
+        choices=(AUTO, "cls", "mean", "last"),
+    )
+    query_prompt: str = option("put before every query; the backbone's by default", "")
+    document_prompt: str = option("put before every document; the backbone's by default", "")
     shared_encoder: bool = option("one transformer for both sides", True)
     dropout: float = option("dropout inside the q-net while training", 0.0, at_least=0)
     widths: list[int] = option("hidden widths to train jointly, widest last (Matryoshka)", [])
 
     start: str = option(
-        "cold: the released code's initial values; warm: rank like the backbone's bi-encoder from the first step",
+        "cold: the released code's initial values; warm: score like the backbone's bi-encoder from the first step",
         "cold",
         choices=("cold", "warm"),
         group="where it starts",
     )
-    similarity: str = option("the bi-encoder's, for a warm start: cosine or dot", "cosine", choices=("cosine", "dot"))
+    similarity: str = option(
+        f"the bi-encoder's, for a warm start: cosine or dot; {AUTO}: what the backbone's files say, else cosine",
+        AUTO,
+        choices=(AUTO, "cosine", "dot"),
+    )
     logit_scale: float = option(
         "after a warm start, the score of a cosine of 1; for a bi-encoder, of a text with itself", 20.0
     )

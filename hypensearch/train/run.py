@@ -147,7 +147,12 @@ def _open_files(config: TrainingConfig) -> list[RecordFile]:
 
 def _tokens(model: DualEncoder, config: TrainingConfig) -> Tokens:
     assert model.tokenizer is not None
-    return Tokens(model.tokenizer, query_length=config.query_length, document_length=config.document_length)
+    return Tokens(
+        model.tokenizer,
+        query_length=config.query_length,
+        document_length=config.document_length,
+        prompts=(model.config.query_prompt, model.config.document_prompt),
+    )
 
 
 def _log_validation(config: TrainingConfig) -> None:

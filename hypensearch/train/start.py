@@ -6,6 +6,7 @@ transformer), and the bi-encoder that guides it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,12 +19,16 @@ from hypensearch.models.config import QNetConfig
 from hypensearch.models.dual_encoder import DualEncoder, QueryEncoder, hidden_size
 from hypensearch.models.loading import load_model
 from hypensearch.models.new_model import load_backbone, new_biencoder, new_hypencoder
-from hypensearch.models.warm_start import scale_products, warm_start
-from hypensearch.train.config import OWN_BACKBONE, TrainingConfig, backbone_name
+from hypensearch.models.recipe import Recipe, read_recipe
+from hypensearch.models.tokenizer import tokenize
+from hypensearch.models.warm_start import scale_products, warm_dims, warm_start
+from hypensearch.train.config import AUTO, OWN_BACKBONE, TrainingConfig, backbone_name
 from hypensearch.train.data import RecordFile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 _SAMPLE_TEXTS, _SAMPLE_TOKENS = 128, 48
 
@@ -51,7 +56,9 @@ def guiding_model(config: TrainingConfig) -> DualEncoder:
     :raises HypensearchError: When it is no bi-encoder.
     """
     if config.distil_from == OWN_BACKBONE:
-        return new_biencoder(*load_backbone(config.backbone), pooling=config.pooling)
+        transformer, tokenizer = load_backbone(config.backbone)
+        recipe = _recipe(config, tokenizer)
+        return new_biencoder(transformer, tokenizer, pooling=recipe.pooling, prompts=recipe.prompts)
     model = load_model(config.distil_from)
     if model.kind != "biencoder":
         raise HypensearchError(
@@ -77,12 +84,14 @@ def _settings_of(model: DualEncoder, config: TrainingConfig) -> TrainingConfig:
 
 def _new_biencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> DualEncoder:
     transformer, tokenizer = load_backbone(config.backbone)
+    recipe = _recipe(config, tokenizer)
     model = new_biencoder(
         transformer,
         tokenizer,
-        pooling=config.pooling,
+        pooling=recipe.pooling,
         shared_encoder=config.shared_encoder,
         backbone_name=backbone_name(config),
+        prompts=recipe.prompts,
     )
     if config.start == "warm":
         scale_products(model, logit_scale=config.logit_scale, sample=_sample(files, tokenizer))
@@ -91,8 +100,11 @@ def _new_biencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> DualE
 
 def _new_hypencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> DualEncoder:
     transformer, tokenizer = load_backbone(config.backbone)
+    recipe, is_warm, dim = _recipe(config, tokenizer), config.start == "warm", hidden_size(transformer)
+    if is_warm:
+        recipe.check_supported(config.backbone)
     q_net = QNetConfig(
-        dims=(hidden_size(transformer),) * (config.num_blocks + 1) + (1,),
+        dims=warm_dims(dim, config.num_blocks) if is_warm else (dim,) * (config.num_blocks + 1) + (1,),
         dropout=config.dropout,
         residual=config.residual and not config.widths,  # a residual cannot be cut narrower than its input
     )
@@ -100,21 +112,37 @@ def _new_hypencoder(config: TrainingConfig, files: Sequence[RecordFile]) -> Dual
         transformer,
         tokenizer,
         q_net=q_net,
-        pooling=config.pooling,
+        pooling=recipe.pooling,
         shared_encoder=config.shared_encoder,
         backbone_name=backbone_name(config),
         widths=tuple(config.widths),
+        final_token=recipe.pooling if is_warm and recipe.pooling != "mean" else None,
+        prompts=recipe.prompts,
         generator=torch.Generator().manual_seed(config.seed),
     )
-    if config.start == "warm":
+    if is_warm:
         warm_start(
             model,
-            similarity=config.similarity,
+            similarity=recipe.similarity,
             logit_scale=config.logit_scale,
             sample=_sample(files, tokenizer),
             generator=torch.Generator().manual_seed(config.seed),
         )
     return model
+
+
+def _recipe(config: TrainingConfig, tokenizer: PreTrainedTokenizerBase) -> Recipe:
+    """Return how the backbone makes vectors, as its files say or as the settings do."""
+    found = read_recipe(config.backbone, tokenizer) or Recipe()
+    recipe = replace(
+        found,
+        pooling=found.pooling or "cls" if config.pooling == AUTO else config.pooling,
+        similarity=found.similarity if config.similarity == AUTO else config.similarity,
+        query_prompt=config.query_prompt or found.query_prompt,
+        document_prompt=config.document_prompt or found.document_prompt,
+    )
+    logger.info("%s pooling, prompts %r and %r", recipe.pooling, *recipe.prompts)
+    return recipe
 
 
 def _sample(files: Sequence[RecordFile], tokenizer: PreTrainedTokenizerBase) -> tuple[Tensor, Tensor]:
@@ -123,7 +151,5 @@ def _sample(files: Sequence[RecordFile], tokenizer: PreTrainedTokenizerBase) -> 
     for file in files:
         for row in range(0, len(file), max(1, len(file) // _SAMPLE_TEXTS)):
             texts += [file[row].query, file[row].positives[0].text]
-    batch = tokenizer(
-        texts[: 4 * _SAMPLE_TEXTS], padding=True, truncation=True, max_length=_SAMPLE_TOKENS, return_tensors="pt"
-    )
+    batch = tokenize(tokenizer, texts[: 4 * _SAMPLE_TEXTS], _SAMPLE_TOKENS)
     return batch["input_ids"], batch["attention_mask"]

@@ -90,6 +90,39 @@ def test_mean_pooling_counts_real_tokens_only(save: Callable[..., Path]) -> None
     assert released.fingerprint != load_model(folder).fingerprint
 
 
+def test_prompts_are_put_before_every_text(save: Callable[..., Path], tmp_path: Path) -> None:
+    folder = save(hypencoder_config())
+    plain = load_model(str(folder))
+    raw = hypencoder_config() | {"prompts": {"query": "query: ", "document": "passage: "}}
+    (folder / "config.json").write_text(json.dumps(raw))
+    prompted = load_model(str(folder))
+    queries, documents = [f"query: {text}" for text in TEXTS], [f"passage: {text}" for text in TEXTS]
+    np.testing.assert_array_equal(prompted.encode_documents(TEXTS), plain.encode_documents(documents))
+    wanted = plain.encode_queries(queries)
+    from_states = prompted.generate_q_nets(prompted.encode_query_states(TEXTS))
+    for found in (prompted.encode_queries(TEXTS), from_states):
+        torch.testing.assert_close(found.weights, wanted.weights, rtol=0, atol=0)
+        torch.testing.assert_close(found.biases, wanted.biases, rtol=0, atol=0)
+    assert prompted.count_query_tokens(TEXTS) == plain.count_query_tokens(queries)
+    assert prompted.fingerprint != plain.fingerprint
+    assert prompted.query_fingerprint != plain.query_fingerprint
+    prompted.save_pretrained(tmp_path / "saved")
+    assert load_model(str(tmp_path / "saved")).fingerprint == prompted.fingerprint
+
+
+@pytest.mark.parametrize("token", ["cls", "last"])
+def test_a_final_weight_of_one_token(save: Callable[..., Path], token: str) -> None:
+    raw = hypencoder_config()
+    raw["query_encoder_kwargs"]["final_token"] = token
+    model = load_model(str(save(raw)))
+    head, ids = model.query_encoder.hyper_head, _ids(model.tokenizer, TEXTS[1])
+    with torch.inference_mode():
+        states = model.query_encoder.transformer(**ids).last_hidden_state
+        alone = states[:, :1] if token == "cls" else states[:, -1:]
+        wanted = head.generate_weight(2, alone, torch.ones(1, 1).long())
+    torch.testing.assert_close(model.encode_queries(TEXTS)[1].weights[2], wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_own_format_needs_no_other_file(save: Callable[..., Path], tmp_path: Path) -> None:
     folder = save(hypencoder_config() | {"shared_encoder": True})
     model = load_model(str(folder))

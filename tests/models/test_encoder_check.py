@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.models import load_model
@@ -19,6 +20,7 @@ from tests.models.checkpoints import DIM, biencoder_config, save_checkpoint
 
 SIZES = {"hidden_size": DIM, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
 SMALL = {**SIZES, "vocab_size": 2000}
+T5 = {"d_model": DIM, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "vocab_size": 2000}
 GROUPS = [f"{part}_groups" for part in ("q", "k", "v", "post_attention", "intermediate", "output")]
 TEXTS = ["water", "the river and the stone, and all that is north of the church in a storm", "a stone"]
 
@@ -53,6 +55,7 @@ def change(folder: Path, **facts: Any) -> None:
         {"model_type": "electra", **SMALL, "embedding_size": 8},
         {"model_type": "squeezebert", **SMALL, "embedding_size": DIM, **dict.fromkeys(GROUPS, 2)},
         {"model_type": "layoutlm", **SMALL},
+        {"model_type": "t5", **T5},
         {"model_type": "xlnet", "d_model": DIM, "n_layer": 1, "n_head": 2, "d_inner": 32, "vocab_size": 2000},
     ],
     ids=lambda backbone: backbone["model_type"],
@@ -77,8 +80,8 @@ def test_vectors_are_those_of_the_text_alone(save: Save, backbone: dict[str, Any
         ({"model_type": "nystromformer", **SMALL}, "see padding: its states change"),
         ({"model_type": "fnet", **SMALL}, "model_type 'fnet' takes no attention_mask"),
         (
-            {"model_type": "t5", "d_model": DIM, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2},
-            "model_type 't5' has an encoder and a decoder: wanted an encoder alone",
+            {"model_type": "bart", "d_model": DIM, "encoder_layers": 1, "decoder_layers": 1},
+            "model_type 'bart' has an encoder and a decoder: wanted an encoder alone",
         ),
         ({"model_type": "vit", **SIZES}, "model_type 'vit' takes no input_ids"),
         ({"model_type": "clip"}, "model_type 'clip' has no .*hidden_size"),
@@ -93,6 +96,23 @@ def test_what_is_no_such_encoder_is_refused_in_one_line(save: Save, backbone: di
     with pytest.raises(HypensearchError, match=reason) as caught:
         load_model(str(save(backbone)))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["bert", "qwen2", "t5"])
+def test_the_last_tokens_state_whatever_the_padding(save: Save, kind: str) -> None:
+    sizes = T5 if kind == "t5" else {**SMALL, "num_key_value_heads": 2}
+    folder = save({"model_type": kind, **sizes}, pooling="last")
+    model = load_model(str(folder))
+    together = model.encode_documents(TEXTS, max_length=64)
+    assert model.tokenizer is not None
+    for text, vector in zip(TEXTS, together, strict=True):
+        ids = model.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            states = model.passage_encoder.transformer(input_ids=ids).last_hidden_state
+        np.testing.assert_allclose(vector, states[0, -1], rtol=1e-4, atol=1e-4)
+    model.save_pretrained(folder.parent / "saved")
+    saved = load_model(str(folder.parent / "saved"))
+    np.testing.assert_array_equal(saved.encode_documents(TEXTS, max_length=64), together)
 
 
 def test_a_tokenizer_without_a_pad_token_is_refused(save: Save) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +46,17 @@ def test_documents(encoders: ModuleType, tiny_checkpoint: Path) -> None:
     np.testing.assert_array_equal(vectors, model.encode_documents(["north: water", "north: storm stone"], max_length=8))
     half = encoder.encode(["north water"], fp16=True)
     np.testing.assert_allclose(half, model.encode_documents(["north: north water"]), atol=0.05)
+
+
+def test_prompts_of_the_checkpoint(encoders: ModuleType, tmp_path: Path, tiny_checkpoint: Path) -> None:
+    folder = save_checkpoint(tmp_path, biencoder_config(), tiny_checkpoint)
+    plain = load_model(str(folder))
+    raw = biencoder_config() | {"prompts": {"query": "the ", "document": "a "}}
+    (folder / "config.json").write_text(json.dumps(raw))
+    documents = encoders.HypencoderDocumentEncoder(str(folder), device="cpu").encode(["stone"])
+    np.testing.assert_array_equal(documents, plain.encode_documents(["a stone"]))
+    query = encoders.HypencoderQueryEncoder(str(folder), device="cpu").encode("stone")
+    np.testing.assert_array_equal(query, plain.encode_queries(["the stone"]).weights[0][0, :, 0])
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_our_own_flags_take_no_abbreviation_away() -> None:
     ("words", "reason"),
     [
         (["--tokenizer", "bert"], "has its own tokenizer"),
-        (["--query-prefix", "query: "], "trained without prefixes"),
+        (["--query-prefix", "query: "], "own prompt is put before every query"),
         (["--l2-norm"], "the checkpoint knows"),
         (["--faiss-device", "cuda"], "use --device"),
         (["--ef-search", "100"], "not an HNSW index"),
