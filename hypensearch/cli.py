@@ -27,8 +27,6 @@ _MANY_FLAGS = 12
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -48,7 +46,7 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
 
     def format_help(self) -> str:
-        """Give the help; of many flags, the usage names those that must be given."""
+        """Return the help; of many flags, the usage names the required ones."""
         usage, flags = self.usage, [action for action in self._actions if action.help != argparse.SUPPRESS]
         if usage is None and len(flags) > _MANY_FLAGS:
             needed = [action for action in flags if action.required]
@@ -71,16 +69,20 @@ def _as_used(action: argparse.Action) -> str:
 
 
 def run(body: Callable[[], None], *, threads: int | None = None) -> int:
-    """Run a command's body and turn what users can mend into one line on stderr.
+    """Run a command's body and turn what users can fix into one line on stderr.
 
     :param body: The command, its arguments already parsed.
     :param threads: The value of ``--threads``; see :func:`add_threads_flag`.
     :return: The exit code: 0, 2 for bad input, 130 when interrupted (Ctrl-C), 143 when asked to end (SIGTERM).
     """
     _open_standard_streams()
-    _log_to_stderr()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Visible("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     quiet_libraries()
-    _print_whatever_comes()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal cannot show
     try:
         with _ended_by_sigterm(), limited(threads):
             body()
@@ -91,25 +93,23 @@ def run(body: Callable[[], None], *, threads: int | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        return _fail(_describe(error))
-    except _Terminated:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt as stopped:
+        said, code = ("terminated", 143) if isinstance(stopped, _Terminated) else ("interrupted", 130)
         close_bars()
-        print("terminated", file=sys.stderr)
-        return _end_soon(EXIT_TERMINATED)
-    except KeyboardInterrupt:
-        close_bars()
-        print("interrupted", file=sys.stderr)
-        return _end_soon(EXIT_INTERRUPTED)
+        print(said, file=sys.stderr)
+        return _end_soon(code)
     return EXIT_OK
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM has come: what an interrupt tidies up is tidied up."""
+    """SIGTERM has come, which is handled as Ctrl-C is."""
 
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what runs within as Ctrl-C does, where nobody else has a say in it."""
+    """Let SIGTERM end what runs inside as Ctrl-C does, unless the process already handles it otherwise."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -125,10 +125,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _end_soon(code: int) -> int:
-    """Let the process end as soon as it has this exit code: taking torch apart takes longer than a user waits.
-
-    Where a command runs in the process of somebody else, nothing is changed.
-    """
+    """Let a process of ours end as soon as it has this exit code: unloading torch takes longer than a user waits."""
     program = getattr(sys.modules["__main__"], "__spec__", None)
     if os.path.basename(sys.argv[0]) == "hypensearch" or (program and program.name.startswith("hypensearch.")):
         atexit.register(_end_at_once, code)
@@ -245,22 +242,16 @@ def positive_int(text: str) -> int:
 
 
 class _Visible(logging.Formatter):
-    """Messages hold names and texts of others."""
+    """Shows control characters: messages may contain any file names and texts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the message without control characters."""
+        """Return the message without control characters."""
         text = super().format(record)
         return visible(text) if record.exc_info else visible_line(text)
 
 
-def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Visible("%(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-
-
 def _open_standard_streams() -> None:
-    """Open what the caller has closed: the next file that is opened would take its number, and get what is printed."""
+    """Open streams that the caller has closed: the next opened file would take their number and what is printed."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is not None:
             continue
@@ -274,19 +265,7 @@ def _open_standard_streams() -> None:
         setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
-def _print_whatever_comes() -> None:
-    """Keep a file name or a text that the terminal cannot show from ending a command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
 def _fail(message: str) -> int:
     close_bars()
     print(visible_line(f"error: {message}"), file=sys.stderr)
     return EXIT_BAD_INPUT
-
-
-def _describe(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{error.strerror or error}"

@@ -20,12 +20,12 @@ class HypensearchError(Exception):
     """
 
     def __str__(self) -> str:
-        """Give the message: one line without control characters, whatever names of others are in it."""
+        """Return the message: one line without control characters, whatever file names are in it."""
         return visible_line(super().__str__())
 
 
 def as_typed(module: str, *words: str | os.PathLike[str]) -> str:
-    """Give the command line that runs a module, quoted for the shell: names may hold spaces and quotes.
+    """Return the command line that runs a module, quoted for the shell.
 
     :param words: Its arguments; placeholders are words in capitals, which need no quotes.
     """

@@ -17,7 +17,7 @@ OF_THE_HUB = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 def is_offline() -> bool:
-    """Tell whether the hub may not be asked."""
+    """Return whether the hub may not be reached."""
     return any(map(_is_set, (VARIABLE, *OF_THE_HUB)))
 
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Text of others on a terminal: shown, never obeyed."""
+"""Untrusted text on a terminal: shown, never obeyed."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def visible(text: object) -> str:
 
 
 def visible_line(text: object) -> str:
-    """Do what :func:`visible` does, and turn line ends into spaces: text of others cannot pose as a line of ours."""
+    """Do what :func:`visible` does, and turn line ends into spaces: untrusted text cannot look like a line of ours."""
     return visible(" ".join(str(text).splitlines()))

@@ -107,7 +107,7 @@ def _blocks(model: DualEncoder, texts: list[str], max_length: int, form: str) ->
 
 
 def _needed_to_finish(args: argparse.Namespace, model: DualEncoder) -> dict[str, Any]:
-    """Give what finds the model again, from any folder, and tells it from others."""
+    """Return what finds the model again, from any folder, and identifies it."""
     config = args.backbone_config
     return {
         "name": os.path.abspath(model.name) if os.path.isdir(model.name) else model.name,
@@ -143,7 +143,7 @@ def _sizes(num_bytes: int, num_topics: int) -> tuple[str, str]:
 
 
 def readable_size(num_bytes: float) -> str:
-    """Give a size in the unit that people would use, three digits of it."""
+    """Return a size in the unit that people would use, with three digits."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if num_bytes >= factor:
             return f"{float(f'{num_bytes / factor:.3g}'):,g} {unit}"

@@ -9,7 +9,8 @@ scored so far, those of the best documents first. The budget is the same as with
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -25,66 +26,43 @@ def adaptive_rerank(
     """Choose and score the documents of one query.
 
     :param initial: Rows of the first stage's ranking, best first, each once.
-    :param neighbours: Gives a row's nearest rows, nearest first.
-    :param score: Gives the scores of rows, *Shape:* ``(n,)``.
+    :param neighbours: Returns a row's nearest rows, nearest first.
+    :param score: Returns the scores of rows, *Shape:* ``(n,)``.
     :param budget: Documents scored, at most (the paper's c).
     :param batch: Documents scored at a time (the paper's b).
     :return: The rows that were scored, int64, in that order, and their scores.
     """
     taken: set[int] = set()
-    pools: list[_Ranking | _Frontier] = [_Ranking(initial), frontier := _Frontier()]
+    best: dict[int, float] = {}  # of rows in the frontier: the best score of a document whose neighbour they are
+    found_at: dict[int, int] = {}  # of equal ones, the row that was found first comes first
+    heap: list[tuple[float, int, int]] = []
+
+    def frontier() -> Iterator[int]:
+        while heap:
+            yield heapq.heappop(heap)[2]
+
+    def untaken(pool: Iterable[int]) -> Iterator[int]:
+        for row in pool:
+            if row not in taken:
+                taken.add(row)
+                yield row
+
+    ranking = iter(initial)
     rows: list[int] = []
     scores: list[float] = []
     turn = empty = 0
-    while len(rows) < budget and empty < len(pools):
-        chosen = _take(pools[turn % 2], min(batch, budget - len(rows)), taken)
-        turn += 1
-        empty = 0 if chosen else empty + 1
-        if chosen:
-            found = score(np.array(chosen, dtype=np.int64))
-            rows += chosen
-            scores += found.tolist()
-            for place in np.argsort(-found, kind="stable").tolist():
-                frontier.add(neighbours(chosen[place]), float(found[place]))
+    while len(rows) < budget and empty < 2:
+        pool = untaken(frontier() if turn % 2 else ranking)
+        chosen = list(islice(pool, min(batch, budget - len(rows))))
+        turn, empty = turn + 1, 0 if chosen else empty + 1
+        if not chosen:
+            continue
+        found = score(np.array(chosen, dtype=np.int64))
+        rows += chosen
+        scores += found.tolist()
+        for place in np.argsort(-found, kind="stable").tolist():
+            for row in neighbours(chosen[place]).tolist():
+                if row not in best or found[place] > best[row]:
+                    best[row] = float(found[place])
+                    heapq.heappush(heap, (-best[row], found_at.setdefault(row, len(found_at)), row))
     return np.array(rows, dtype=np.int64), np.array(scores, dtype=np.float64)
-
-
-def _take(pool: _Ranking | _Frontier, count: int, taken: set[int]) -> list[int]:
-    """Take a pool's best rows that were not taken before, and mark them."""
-    chosen: list[int] = []
-    while len(chosen) < count and (row := pool.pop()) is not None:
-        if row not in taken:
-            taken.add(row)
-            chosen.append(row)
-    return chosen
-
-
-class _Ranking:
-    """The first stage's ranking."""
-
-    def __init__(self, rows: Sequence[int]) -> None:
-        self._rows = iter(rows)
-
-    def pop(self) -> int | None:
-        """Take the best row that is left."""
-        return next(self._rows, None)
-
-
-class _Frontier:
-    """Rows with the best score of a document whose neighbour they are; of equal ones, the first that was found."""
-
-    def __init__(self) -> None:
-        self._best: dict[int, float] = {}
-        self._order: dict[int, int] = {}
-        self._heap: list[tuple[float, int, int]] = []
-
-    def add(self, rows: np.ndarray, score: float) -> None:
-        """Add the neighbours of a scored document."""
-        for row in rows.tolist():
-            if row not in self._best or score > self._best[row]:
-                self._best[row] = score
-                heapq.heappush(self._heap, (-score, self._order.setdefault(row, len(self._order)), row))
-
-    def pop(self) -> int | None:
-        """Take the best row; one that was added again may come again."""
-        return heapq.heappop(self._heap)[2] if self._heap else None
