@@ -428,18 +428,16 @@ class _ShardFiles:
 
     def __init__(self, folder: str, progress: Progress, held: ExitStack) -> None:
         self.folder = folder
-        self._held = held
-        rows = progress.num_docs
+        self._all: list[GrowingFile] = []
+        held.callback(self._close)
+        rows, documents = progress.num_docs, progress.documents
         with _changes_reported():
             self._vectors = self._array(VECTORS, progress.dtype, rows, width=progress.dim, digested=False)
             self._docid = self._file(DOCID, progress.docid_bytes)
             self._offsets = self._array(DOCID_OFFSETS, np.uint64, rows + 1 if rows else 0)
-            self._positions: GrowingArray | None = None
-            self._documents: GrowingFile | None = None
-            if progress.documents is not None:
-                self._positions = self._array(DOCUMENT_POSITIONS, POSITION_DTYPE, rows)
-                if progress.documents["files"] == [{"path": DOCUMENTS}]:
-                    self._documents = self._file(DOCUMENTS, progress.documents_bytes)
+            self._positions = self._array(DOCUMENT_POSITIONS, POSITION_DTYPE, rows) if documents is not None else None
+            stored = documents is not None and documents["files"] == [{"path": DOCUMENTS}]
+            self._documents = self._file(DOCUMENTS, progress.documents_bytes) if stored else None
         if not rows:
             self._offsets.append_rows(np.zeros(1, np.uint64))
         self._blocks = list(progress.blocks)
@@ -481,7 +479,7 @@ class _ShardFiles:
             if positions is None:
                 raise ValueError("the index knows its corpus, so positions are wanted")
             self._positions.append_rows(positions)
-        for file in self._all():
+        for file in self._all:
             file.sync()
         return replace(
             progress,
@@ -506,7 +504,7 @@ class _ShardFiles:
             blocks.append(self._open_block.hexdigest())
         records = {VECTORS: FileRecord(self._vectors.size, blocks)}
         with _changes_reported():
-            for file in self._all():
+            for file in self._all:
                 if file is not self._vectors:
                     records[os.path.basename(file.path)] = FileRecord(file.size, file.whole_digest())
         records[DOCID_RANK] = FileRecord(os.path.getsize(rank), sha256_of(rank))
@@ -515,7 +513,7 @@ class _ShardFiles:
 
     def _digests(self) -> dict[str, str]:
         """Give digests of all that is written, complete blocks of vectors left out."""
-        digests = {os.path.basename(file.path): file.digest for file in self._all() if file.digest}
+        digests = {os.path.basename(file.path): file.digest for file in self._all if file.digest}
         return {**digests, VECTORS: self._open_block.hexdigest()}
 
     def _digest(self, vectors: np.ndarray) -> None:
@@ -531,21 +529,17 @@ class _ShardFiles:
                 self._blocks.append(self._open_block.hexdigest())
                 self._open_block, filled = hashlib.sha256(), 0
 
-    def _all(self) -> list[GrowingFile]:
-        files = (self._vectors, self._docid, self._offsets, self._positions, self._documents)
-        return [file for file in files if file is not None]
-
     def _file(self, name: str, size: int) -> GrowingFile:
-        file = GrowingFile(self._path(name), size, digested=True)
-        self._held.callback(file.close)
+        self._all.append(file := GrowingFile(self._path(name), size, digested=True))
         return file
 
-    def _array(
-        self, name: str, dtype: Any, num_rows: int, *, width: int | None = None, digested: bool = True
-    ) -> GrowingArray:
-        array = GrowingArray(self._path(name), dtype, width=width, num_rows=num_rows, digested=digested)
-        self._held.callback(array.close)
+    def _array(self, name: str, dtype: Any, num_rows: int, *, digested: bool = True, **shape: int) -> GrowingArray:
+        self._all.append(array := GrowingArray(self._path(name), dtype, num_rows=num_rows, digested=digested, **shape))
         return array
+
+    def _close(self) -> None:
+        for file in self._all:
+            file.close()
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)
