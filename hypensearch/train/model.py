@@ -31,10 +31,12 @@ class Guide:
     @torch.no_grad()
     def scores(self, queries: Batch, documents: Batch) -> Tensor:
         """Score all processes' documents, *Shape:* ``(num_queries, all_items)``."""
-        self.model.to(queries["input_ids"].device)
+        device = queries["input_ids"].device
+        self.model.to(device)
         encoded = self.model.query_encoder(**queries), _gathered(self.model.passage_encoder(**documents))
         query_vectors, vectors = (functional.normalize(side.float()) for side in encoded)
-        return query_vectors @ vectors.T / self.temperature
+        with torch.autocast(device.type, enabled=False):  # bfloat16 would round cosines to 1/256
+            return query_vectors @ vectors.T / self.temperature
 
 
 class TrainingModel(nn.Module):
