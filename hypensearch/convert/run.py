@@ -43,9 +43,9 @@ def _convert(args: argparse.Namespace) -> None:
 
     topics = hits = 0
     with open_run_writer(args.output, args.output_format, tag=args.run_tag, max_hits=args.hits) as writer:
-        for found in read_retrieved_items(args.input):
-            kept = separate_ties(found.hits[: args.hits])
-            writer.write(found.topic, kept)
+        for topic, found in read_retrieved_items(args.input):
+            kept = separate_ties(found[: args.hits])
+            writer.write(topic, kept)
             topics, hits = topics + 1, hits + len(kept)
         if not hits:
             raise HypensearchError(f"{args.input}: holds no items")

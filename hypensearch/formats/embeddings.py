@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -52,15 +52,15 @@ class VectorSource:
 
     :param kind: "embeddings.jsonl", "faiss" or "encoded_items".
     :param files: Its files, in reading order.
-    :param has_text: Whether it knows the documents' texts.
-    :param num_docs: How many there are, None when only reading shows it.
     """
 
     kind: str
     files: list[str]
-    has_text: bool
-    num_docs: int | None
-    _read: Callable[[int, int], Iterator[VectorBlock]]
+
+    @property
+    def has_text(self) -> bool:
+        """Whether it knows the documents' texts."""
+        return self.kind != "faiss"
 
     def blocks(self, block_rows: int, skip: int = 0) -> Iterator[VectorBlock]:
         """Stream the documents, ``block_rows`` at a time.
@@ -68,7 +68,10 @@ class VectorSource:
         :param skip: Leave out this many from the beginning.
         :raises HypensearchError: With file and line (or item number) for what cannot be read.
         """
-        return self._read(block_rows, skip)
+        if self.kind == "faiss":
+            return _read_faiss(map_faiss_flat(self.files[0]), self.files[1], block_rows, skip)
+        items = _read_jsonl(self.files, skip) if self.kind == EMBEDDINGS else _read_items(self.files[0], skip)
+        return _blocks(items, block_rows)
 
 
 def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
@@ -86,11 +89,9 @@ def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
     if os.path.isdir(path):
         return _open_folder(path)
     if path.endswith((".jsonl", ".jsonl.gz", ".json", ".json.gz")):
-        return _jsonl_source([path])
+        return VectorSource(EMBEDDINGS, [path])
     if path.endswith(".docs"):
-        return VectorSource(
-            "encoded_items", [path], True, None, lambda rows, skip: _blocks(_read_items(path, skip), rows)
-        )
+        return VectorSource("encoded_items", [path])
     if os.path.basename(path) == FAISS_INDEX:
         return _open_folder(os.path.dirname(path) or ".")
     raise HypensearchError(f"{path}: vectors of unknown form; {_UNKNOWN}")
@@ -99,10 +100,12 @@ def open_vectors(path: str | os.PathLike[str]) -> VectorSource:
 def _open_folder(folder: str) -> VectorSource:
     names = sorted(os.listdir(folder))
     if FAISS_INDEX in names and FAISS_DOCID in names:
-        return _faiss_source(folder)
+        files = [os.path.join(folder, name) for name in (FAISS_INDEX, FAISS_DOCID)]
+        map_faiss_flat(files[0])  # its error now, not when it is read
+        return VectorSource("faiss", files)
     jsonl = [name for name in names if name.endswith((".jsonl", ".jsonl.gz")) and not name.startswith(".")]
     if jsonl:
-        return _jsonl_source([os.path.join(folder, name) for name in jsonl])
+        return VectorSource(EMBEDDINGS, [os.path.join(folder, name) for name in jsonl])
     raise HypensearchError(f"{folder}: a folder without vectors of a known form; {_UNKNOWN}")
 
 
@@ -134,10 +137,6 @@ def _blocks(items: Iterator[_Item], rows: int) -> Iterator[VectorBlock]:
 
 
 # Pyserini's embeddings.jsonl: {"id", "contents", "vector"} a line.
-
-
-def _jsonl_source(files: list[str]) -> VectorSource:
-    return VectorSource(EMBEDDINGS, files, True, None, lambda rows, skip: _blocks(_read_jsonl(files, skip), rows))
 
 
 def _read_jsonl(files: list[str], skip: int) -> Iterator[_Item]:
@@ -221,19 +220,6 @@ def map_faiss_flat(path: str) -> np.ndarray:
             f"{dim:,} dimensions ({wanted:,} bytes); copy it again"
         )
     return np.memmap(path, "<f4", "r", start, (num_docs, dim))
-
-
-def _faiss_source(folder: str) -> VectorSource:
-    index, docid = os.path.join(folder, FAISS_INDEX), os.path.join(folder, FAISS_DOCID)
-    num_docs = len(map_faiss_flat(index))
-
-    return VectorSource(
-        "faiss",
-        [index, docid],
-        False,
-        num_docs,
-        lambda rows, skip: _read_faiss(map_faiss_flat(index), docid, rows, skip),
-    )
 
 
 def _read_faiss(vectors: np.ndarray, docid_path: str, rows: int, skip: int) -> Iterator[VectorBlock]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from hypensearch.formats.files import PathLike
@@ -15,22 +14,6 @@ from hypensearch.formats.schema import Id, checked
 from hypensearch.hits import Hit
 
 _WANTED = '{"query": {"id": ..., "content": ...}, "items": [{"id": ..., "score": ...}, ...]}'
-
-
-@dataclass(frozen=True, slots=True)
-class RetrievedItems:
-    """What was found for one query.
-
-    :param line: Where it stands in the file, from 1.
-    :param topic: The query's id.
-    :param query: Its text, empty where the file has none.
-    :param hits: What was found, in the order of the file.
-    """
-
-    line: int
-    topic: str
-    query: str
-    hits: list[Hit]
 
 
 class _Query(TypedDict):
@@ -47,17 +30,17 @@ class _Line(TypedDict):
     items: list[_Item]
 
 
-def read_retrieved_items(path: PathLike) -> Iterator[RetrievedItems]:
+def read_retrieved_items(path: PathLike) -> Iterator[tuple[str, list[Hit]]]:
     """Stream a run, plain or ``.gz``; blank lines are skipped.
 
+    :return: Pairs of a query's id and its hits.
     :raises HypensearchError: When there is no such file, a line is something else, a score is no finite number or
         higher than the one before it, or a query has a document twice; naming file and line.
     """
-    for number, (topic, query, hits) in read_json_lines(path, _parse):
-        yield RetrievedItems(number, topic, query, hits)
+    return (found for _, found in read_json_lines(path, _parse))
 
 
-def _parse(record: dict[str, Any]) -> tuple[str, str, list[Hit]]:
+def _parse(record: dict[str, Any]) -> tuple[str, list[Hit]]:
     try:
         line = checked(record, _Line)
     except ValueError as error:
@@ -76,5 +59,4 @@ def _parse(record: dict[str, Any]) -> tuple[str, str, list[Hit]]:
             )
         seen.add(hit.docid)
         above = hit.score
-    text = record["query"].get("content")
-    return str(line["query"]["id"]), text if isinstance(text, str) else "", hits
+    return str(line["query"]["id"]), hits

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from hypensearch.errors import HypensearchError
-from hypensearch.formats.retrieved_items import RetrievedItems, read_retrieved_items
+from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.hits import Hit
 
 
-def test_ids_texts_and_lines(tmp_path: Path) -> None:
+def test_ids_and_hits(tmp_path: Path) -> None:
     path = tmp_path / "retrieved_items.jsonl.gz"
     one = (
         '{"query": {"id": "1", "content": "a\u2028b"}, "items": [{"id": "d", "score": 2, "content": "x", "type": "y"}]}'
@@ -20,8 +20,8 @@ def test_ids_texts_and_lines(tmp_path: Path) -> None:
     two = '{"query": {"id": 7}, "items": [{"id": 3, "score": -1.5}, {"id": "e", "score": -1.5}]}'
     path.write_bytes(gzip.compress(f"{one}\n\n{two}".encode()))
     assert list(read_retrieved_items(path)) == [
-        RetrievedItems(1, "1", "a\u2028b", [Hit("d", 2.0)]),
-        RetrievedItems(3, "7", "", [Hit("3", -1.5), Hit("e", -1.5)]),
+        ("1", [Hit("d", 2.0)]),
+        ("7", [Hit("3", -1.5), Hit("e", -1.5)]),
     ]
 
 
