@@ -18,8 +18,8 @@ FORMS = "TREC's form (topic, iteration, docid, grade) or BEIR's (query-id, corpu
 # trec_eval counts documents by grade in an array of that length.
 MAX_GRADE = 1_000_000
 
-_MAX_BYTES = 4 * 2**30
-_MAX_LINE_BYTES = 2**16
+MAX_BYTES = 4 * 2**30
+MAX_LINE_BYTES = 2**16
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,20}")
 
 
@@ -85,7 +85,7 @@ def _checked_grade(topic: str, docid: str, grade: int, path: PathLike) -> int:
 
 def _judgements(path: PathLike) -> Iterator[tuple[int, str, str, int]]:
     width = 0
-    for number, line in numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES):
+    for number, line in numbered_lines(path, max_line_bytes=MAX_LINE_BYTES, max_bytes=MAX_BYTES):
         columns = columns_of(line)
         if not columns:
             continue

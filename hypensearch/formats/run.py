@@ -34,8 +34,8 @@ PARTIAL = ".partial"
 logger = logging.getLogger(__name__)
 
 _Ranked = list[tuple[str, int, float]]  # docids, ranks, scores
-_MAX_BYTES = 32 * 2**30
-_MAX_LINE_BYTES = 2**16
+MAX_BYTES = 32 * 2**30
+MAX_LINE_BYTES = 2**16
 
 
 def open_run_writer(
@@ -249,7 +249,7 @@ def topics_of_run(path: PathLike) -> list[str]:
 
     :raises HypensearchError: When there is no such file, or it is no text.
     """
-    lines = numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES)
+    lines = numbered_lines(path, max_line_bytes=MAX_LINE_BYTES, max_bytes=MAX_BYTES)
     return list(dict.fromkeys(columns[0] for _, line in lines if (columns := columns_of(line))))
 
 
@@ -275,7 +275,7 @@ def read_run(path: PathLike) -> dict[str, list[Hit]]:
 
 def _run_lines(path: PathLike) -> Iterator[tuple[int, str, str, float]]:
     is_trec: bool | None = None
-    for number, line in numbered_lines(path, max_line_bytes=_MAX_LINE_BYTES, max_bytes=_MAX_BYTES):
+    for number, line in numbered_lines(path, max_line_bytes=MAX_LINE_BYTES, max_bytes=MAX_BYTES):
         columns = columns_of(line)
         if not columns:
             continue

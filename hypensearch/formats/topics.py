@@ -35,7 +35,7 @@ FORMS = (
     "raw_jsonl (id, query)"
 )
 
-_MAX_BYTES = 2**30
+MAX_BYTES = 2**30
 _JSONL_IDS = ("id", "qid", "query_id", "_id")
 _JAVA_INT = re.compile(r"[+-]?\d+")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -89,7 +89,7 @@ def read_kilt_topics(path: PathLike) -> dict[str, dict[str, Any]]:
     :return: The data points by topic id, in the order of the file.
     :raises HypensearchError: As :func:`read_topics`.
     """
-    datapoints = dict(read_json_lines(path, dict, _MAX_BYTES))
+    datapoints = dict(read_json_lines(path, dict, MAX_BYTES))
     return {topic.topic_id: datapoints[topic.line] for topic in _checked(path, _kilt_topics(path))}
 
 
@@ -225,7 +225,7 @@ def _is_java_int(text: str) -> bool:
 
 
 def _lines(path: PathLike) -> Iterator[tuple[int, str]]:
-    return numbered_lines(path, max_bytes=_MAX_BYTES)
+    return numbered_lines(path, max_bytes=MAX_BYTES)
 
 
 def _tsv_topics(path: PathLike) -> Iterator[_Topic]:
@@ -253,7 +253,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _json_topics(path: PathLike) -> Iterator[_Topic]:
-    text = decode_whole(read_whole(path, _MAX_BYTES), path)
+    text = decode_whole(read_whole(path, MAX_BYTES), path)
     try:
         pairs = json.loads(text, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError) as error:
@@ -288,7 +288,7 @@ def _topics_of_lines(path: PathLike, ids: tuple[str, ...], queries: tuple[str, .
     def parse(record: dict[str, Any]) -> tuple[str, str]:
         return id_of(record, *ids), _query_of(record, queries)
 
-    for number, (topic_id, query) in read_json_lines(path, parse, _MAX_BYTES):
+    for number, (topic_id, query) in read_json_lines(path, parse, MAX_BYTES):
         yield _Topic(number, topic_id, query)
 
 

@@ -94,7 +94,7 @@ def find_jdk(minimum: int = MINIMUM_VERSION) -> Jdk:
     """
     fitting: list[Jdk] = []
     reasons: list[str] = []
-    for home, found_by in _candidates().items():
+    for home, found_by in candidates().items():
         jdk = read_release(home, found_by)
         reason = jdk.reason_against(minimum) if jdk else None
         if jdk and not reason:
@@ -185,7 +185,7 @@ def read_release(home: Path, found_by: str = "") -> Jdk | None:
     return Jdk(home, facts["JAVA_VERSION"], frozenset(facts.get("MODULES", "").split()), found_by)
 
 
-def _candidates() -> dict[Path, str]:
+def candidates() -> dict[Path, str]:
     """Return where JDKs may lie, most deliberate choice first, and what led there."""
     found: dict[Path, str] = {}
     for found_by, home in _places():

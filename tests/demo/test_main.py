@@ -217,7 +217,7 @@ def test_encoding_that_was_begun_with_another_model_starts_anew(
 def test_bm25_is_left_out_with_a_reason_where_there_is_no_java(
     copy: Path, tiny_checkpoint: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(java, "_candidates", lambda: {})
+    monkeypatch.setattr(java, "candidates", dict)
     assert main(flags(copy, tiny_checkpoint)) == 0
     output = capfd.readouterr().out
     (line,) = [line for line in output.splitlines() if line.startswith("BM25 is left out: ")]

@@ -55,7 +55,7 @@ def test_any_bytes_give_qrels_or_one_line_of_error(content: bytes, name: str) ->
     assert qrels is None or all(isinstance(g, int) for grades in qrels.values() for g in grades.values())  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_LINE_BYTES"])
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "MAX_LINE_BYTES"])
 def test_larger_qrels_than_there_are_get_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(qrels, limit, 30)
     (tmp_path / "q").write_text("topic 0 a-docid-of-many-letters 1\n")

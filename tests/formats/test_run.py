@@ -289,7 +289,7 @@ def test_the_last_rank_that_is_read(tmp_path: Path) -> None:
     assert read_run(tmp_path / "run") == {"1": [Hit("d", 1 / 999_999_999)]}
 
 
-@pytest.mark.parametrize("limit", ["_MAX_BYTES", "_MAX_LINE_BYTES"])
+@pytest.mark.parametrize("limit", ["MAX_BYTES", "MAX_LINE_BYTES"])
 def test_larger_runs_than_there_are_get_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
     monkeypatch.setattr(run, limit, 30)
     (tmp_path / "run").write_text("1 Q0 d 1 2.5 a-tag-of-many-letters\n")

@@ -172,7 +172,7 @@ def test_blanks_are_those_of_java(tmp_path: Path) -> None:
 def test_larger_files_than_topics_ever_are_get_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(topics, "_MAX_BYTES", 20)
+    monkeypatch.setattr(topics, "MAX_BYTES", 20)
     with pytest.raises(HypensearchError, match="20 bytes"):
         read_topics(write(tmp_path, name, " \n" * 11))
 

