@@ -108,38 +108,35 @@ class StoredQNets:
         from safetensors.numpy import load
 
         name, digest = self.files[block]
-        path = self.folder / name
-        try:
-            content = read_plain(path, MAX_BLOCK_BYTES, self.folder)
-        except ValueError as error:
-            raise HypensearchError(f"{path}: {error}; encode the topics again") from None
-        except OSError as error:
-            raise HypensearchError(f"{path}: {error.strerror}; encode the topics again") from None
-        if hashlib.sha256(content).hexdigest() != digest:
-            raise HypensearchError(f"{path}: its content has changed since it was written; encode the topics again")
-        try:
-            tensors: dict[str, np.ndarray] = load(content)
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise HypensearchError(f"{path}: not a safetensors file ({error}); encode the topics again") from None
         rows = min(len(self.topics) - block * BLOCK_QUERIES, BLOCK_QUERIES)
-        if self.form == COMPACT:
-            if (states := _divided(tensors, rows)) is None:
-                raise HypensearchError(f"{path}: not the token states of {rows} topics; encode the topics again")
-            return {STATES: states}
-        if any(array.shape[:1] != (rows,) for array in tensors.values()):
-            raise HypensearchError(f"{path}: not the q-nets of {rows} topics; encode the topics again")
-        return tensors
+        try:
+            content = read_plain(self.folder / name, MAX_BLOCK_BYTES, self.folder)
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise ValueError("its content has changed since it was written")
+            tensors: dict[str, np.ndarray] = load(content)
+            if self.form == COMPACT:
+                return {STATES: _divided(tensors, rows)}
+            if any(array.shape[:1] != (rows,) for array in tensors.values()):
+                raise ValueError(f"not the q-nets of {rows} topics")
+            return tensors
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise HypensearchError(f"{self.folder / name}: {reason}; encode the topics again") from None
 
 
-def _divided(tensors: Mapping[str, np.ndarray], rows: int) -> list[np.ndarray] | None:
-    """Return each query's token states, None where the tensors are something else."""
+def _divided(tensors: Mapping[str, np.ndarray], rows: int) -> list[np.ndarray]:
+    """Return each query's token states."""
     states, num_tokens = tensors.get(STATES), tensors.get(NUM_TOKENS)
-    if states is None or num_tokens is None or states.ndim != 2 or num_tokens.shape != (rows,):
-        return None
-    counts = num_tokens.tolist()
-    if states.dtype != np.float32 or num_tokens.dtype != np.int64 or min(counts) < 1 or sum(counts) != len(states):
-        return None
-    return np.split(states, np.cumsum(counts)[:-1])
+    if states is not None and num_tokens is not None and states.ndim == 2 and num_tokens.shape == (rows,):
+        counts = num_tokens.tolist()
+        if (
+            states.dtype == np.float32
+            and num_tokens.dtype == np.int64
+            and min(counts) > 0
+            and sum(counts) == len(states)
+        ):
+            return np.split(states, np.cumsum(counts)[:-1])
+    raise ValueError(f"not the token states of {rows} topics")
 
 
 def write_q_nets(

