@@ -212,7 +212,8 @@ class _Kernel:
             given = [value for value in tensors if isinstance(value, torch.Tensor)]
             if not all(isinstance(value, PretendedTensor) and value.is_contiguous() for value in given):
                 raise RuntimeError("a kernel takes contiguous tensors on the GPU")
-            constants["WIDEN"] = given[0].dtype == torch.bfloat16
+            if "WIDEN" in constants:
+                constants["WIDEN"] = given[0].dtype == torch.bfloat16
             numbers = [value.numbers if isinstance(value, PretendedTensor) else value for value in tensors]
             with torch.utils._python_dispatch._disable_current_modes():
                 self._kernel[grid](*numbers, **constants)
@@ -239,7 +240,8 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int] 
     with contextlib.suppress(ImportError):
         from hypensearch.scoring.gpu import kernels
 
-        monkeypatch.setattr(kernels, "score_tiles", _Kernel(kernels.score_tiles))
+        for name in ("score_tiles", "finish_rows"):
+            monkeypatch.setattr(kernels, name, _Kernel(getattr(kernels, name)))
     COUNTS.clear()
     # Parameters that move to the GPU are new ones: the memory of old ones cannot become a wrapper's.
     before = torch.__future__.get_overwrite_module_params_on_conversion()

@@ -35,6 +35,12 @@ class ExhaustiveSearch:
     In fp32 an exact scorer's scores are the hits' scores. Elsewhere the scan picks twice as many candidates as are
     wanted, and of these are scored again in fp32 as many as its errors ask for: every hit has its exact score.
 
+    On a GPU that has the vectors already, a search of one shard waits for the best candidates once, and for each query
+    once for every time that some are scored again; with the Triton kernel once more, to see whether candidates were
+    lost. To the GPU go the q-nets twice, for the scan and to score again, and 8 bytes for each candidate that is scored
+    again (its vector where the GPU has no room for the file's values). From it come 8 bytes for each candidate, and 4
+    for each exact score.
+
     :param index: The document vectors.
     :param device: Where to score.
     :param precision: One of :data:`hypensearch.scoring.options.PRECISIONS`.
@@ -179,7 +185,7 @@ class ExhaustiveSearch:
         :return: float32, *Shape:* ``(n,)``.
         """
         order = np.sort(rows)
-        scores = scorer.score(shard.vectors[order])[0].cpu().numpy()
+        scores = scorer.score(self._vectors.gather(shard, order))[0].cpu().numpy()
         result: np.ndarray = scores[np.searchsorted(order, rows)]
         return result
 

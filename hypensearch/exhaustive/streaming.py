@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,17 +28,19 @@ _RESIDENT_SHARE = 0.6  # of a GPU's free memory that vectors may take up for goo
 class DeviceVectors:
     """Gives the vectors of shards on a device.
 
-    Vectors that do not fit go from the memory-mapped file through two pinned buffers: while one block is scored, the
-    next one is copied by a stream of its own. On a CPU, buffers are ordinary and nothing overlaps.
+    On a GPU they stay there if they fit, in the type of the scan, and beside it in the type of the file if that has
+    other values and fits as well: candidates are scored again from it. Those that do not fit go from the memory-mapped
+    file through two pinned buffers: while one block is scored, the next one is copied by a stream of its own. On a CPU,
+    buffers are ordinary and nothing overlaps.
 
     :param device: Where the vectors are wanted.
-    :param dtype: Type that vectors are kept in on a GPU; None for that of the file.
+    :param dtype: Type of the scan; None for that of the file.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
         self.device = device
         self._dtype = dtype
-        self._resident: dict[int, Tensor] = {}
+        self._kept: dict[int, _Kept | None] = {}  # by the shard's first row
 
     def blocks(
         self, shard: FlatShard, rows: range, block_rows: int, keep: range | None = None
@@ -48,13 +51,26 @@ class DeviceVectors:
         :param block_rows: Rows of a block.
         :param keep: The rows that will be wanted again, ``rows`` among them; they stay on a GPU if they fit.
         """
-        keep = keep or rows
-        resident = self._kept(shard, keep, block_rows)
-        if resident is None:
+        if self.device.type == "cuda" and self._kept.get(shard.start) is None:
+            self._kept[shard.start] = self._keep(shard, keep or rows, block_rows)
+        kept = self._kept.get(shard.start)
+        if kept is None:
             yield from self.streamed(shard, rows, block_rows)
             return
         for first in range(rows.start, rows.stop, block_rows):
-            yield first, resident[first - keep.start : min(first + block_rows, rows.stop) - keep.start]
+            end = min(first + block_rows, rows.stop)
+            yield first, kept.of_scan[first - kept.first_row : end - kept.first_row]
+
+    def gather(self, shard: FlatShard, rows: np.ndarray) -> Tensor:
+        """Return the vectors of some rows, with the values of the file: from the GPU if they are there.
+
+        :param rows: In ascending order, *Shape:* ``(n,)``.
+        :return: *Shape:* ``(n, dim)``, on the device or in memory.
+        """
+        kept = self._kept.get(shard.start)
+        if kept is None or kept.of_file is None:
+            return as_tensor(shard.vectors[rows])
+        return kept.of_file[torch.from_numpy(rows - kept.first_row).to(self.device)]
 
     def streamed(self, shard: FlatShard, rows: range, block_rows: int) -> Iterator[tuple[int, Tensor]]:
         """As :meth:`blocks`, always from disk."""
@@ -71,26 +87,43 @@ class DeviceVectors:
             yield part.start, slots[number % 2].receive()
             slots[number % 2].release()
 
-    def _kept(self, shard: FlatShard, rows: range, block_rows: int) -> Tensor | None:
-        """Return vectors on the GPU, put there once, or None when they do not fit or this is a CPU."""
-        if self.device.type != "cuda":
-            return None
-        if shard.start not in self._resident:
-            free, _ = torch.cuda.mem_get_info(self.device)
-            shape = (len(rows), shard.vectors.shape[1])
-            dtype = self._dtype or as_tensor(shard.vectors[:0]).dtype
-            if shape[0] * shape[1] * dtype.itemsize > _RESIDENT_SHARE * free:
-                return None
+    def _keep(self, shard: FlatShard, rows: range, block_rows: int) -> _Kept | None:
+        """Put vectors on the GPU; None when they do not fit."""
+        shape, of_file = (len(rows), shard.vectors.shape[1]), as_tensor(shard.vectors[:0]).dtype
+        of_scan = self._dtype or of_file
+        is_exact = torch.promote_types(of_scan, of_file) == of_scan
+        free, _ = torch.cuda.mem_get_info(self.device)
+        room, copies = _RESIDENT_SHARE * free, []
+        for dtype in [of_scan] if is_exact else [of_scan, of_file]:
+            room -= shape[0] * shape[1] * dtype.itemsize
+            if room < 0:
+                break
             try:
-                resident = torch.empty(shape, dtype=dtype, device=self.device)
+                copies.append(torch.empty(shape, dtype=dtype, device=self.device))
             except torch.OutOfMemoryError as error:  # free, but in pieces, or taken meanwhile
-                logger.warning("The vectors do not fit on %s and are streamed: %s", self.device, error)
-                return None
-            for first, block in self.streamed(shard, rows, block_rows):
-                resident[first - rows.start : first - rows.start + len(block)].copy_(block)
-            self._resident[shard.start] = resident
-            logger.info("%d document vectors are kept on %s", len(rows), self.device)
-        return self._resident[shard.start]
+                logger.warning("%d document vectors in %s do not fit on %s: %s", len(rows), dtype, self.device, error)
+                break
+        if not copies:
+            return None
+        for first, block in self.streamed(shard, rows, block_rows):
+            for copy in copies:
+                copy[first - rows.start : first - rows.start + len(block)].copy_(block)
+        logger.info("%d document vectors are kept on %s", len(rows), self.device)
+        return _Kept(rows.start, copies[0], copies[-1] if is_exact or len(copies) == 2 else None)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Vectors on a GPU.
+
+    :param first_row: The row of the first one.
+    :param of_scan: In the type of the scan.
+    :param of_file: In a type that has the file's values; None where that did not fit.
+    """
+
+    first_row: int
+    of_scan: Tensor
+    of_file: Tensor | None
 
 
 class _Slot:
@@ -177,7 +210,7 @@ def _halved(block_rows: int, problem: str) -> int:
             "(--batch-size) or a lower precision (--bf16), or free memory"
         )
     half = max(LEAST_BLOCK_ROWS, block_rows // 2)
-    logger.warning("Out of memory with blocks of %d documents, going on with %d", block_rows, half)
+    logger.warning("Out of memory with blocks of %d documents, continuing with %d", block_rows, half)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     return half

@@ -118,7 +118,7 @@ SCORERS = [
     ScorerKind(
         "triton",
         _triton_unsupported,
-        "one kernel for whole q-nets, whose states never leave the GPU's cache",
+        "whole q-nets in kernels of their own, whose states stay in the GPU's cache",
         _triton,
         automatic=_triton_automatic,
     ),

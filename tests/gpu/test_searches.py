@@ -29,7 +29,7 @@ from hypensearch.surrogate import builder as surrogate_builder
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.surrogate.gradients import gradients
 from hypensearch.surrogate.search import SurrogateSearch
-from tests.pretended_cuda import CPU, CUDA, Counts, PretendedTensor, pretended_cuda
+from tests.pretended_cuda import COUNTS, CPU, CUDA, MEMORY, Counts, PretendedTensor, pretended_cuda
 from tests.search.strategies import random_q_nets, random_vectors, save_index
 
 DIM, DOCS, K = 32, 1000, 10
@@ -102,11 +102,17 @@ def test_exhaustive_search(
 
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
-def test_graph_search(gpu: Counts, index: FlatIndex, q_nets: QNets, variant: str) -> None:
+def test_graph_search_waits_at_its_end(gpu: Counts, index: FlatIndex, q_nets: QNets, variant: str) -> None:
     options = {"num_entry_points": 50, "ncandidates": 8, "variant": variant}
     graph = build_graph(index, CPU, degree=12)
     wanted = GraphSearch(index, graph, CPU, **options).search(q_nets, K)
-    assert_same(GraphSearch(index, graph, CUDA, **options).search(q_nets, K), wanted)
+    search = GraphSearch(index, graph, CUDA, **options)
+    gpu.clear()
+    assert_same(search.search(q_nets, K), wanted)
+    assert gpu.waits.total() == 4  # rows, scores, counts, and whether a score was not finite
+    assert gpu.from_device == len(q_nets) * K * (8 + 4)
+    of_q_nets = 4 * sum(tensor.numel() for tensor in (*q_nets.weights, *q_nets.biases))
+    assert gpu.to_device == 2 * of_q_nets
 
 
 def test_a_graph_is_built(gpu: Counts, index: FlatIndex) -> None:
@@ -146,14 +152,31 @@ def test_a_gpu_is_searched_exhaustively_in_bf16_unless_said_otherwise(
     assert make_strategy(index, CUDA, SearchOptions(target_recall=0.9)).name == "surrogate"
 
 
-def test_vectors_stay_on_the_gpu_in_the_type_of_the_scan(gpu: Counts, index: FlatIndex, q_nets: QNets) -> None:
-    search = ExhaustiveSearch(index, CUDA, "bf16", scorer="fused")
+@pytest.mark.parametrize("scorer", ["fused", "triton"])
+@pytest.mark.parametrize("room", ["for both", "for the scan's type", "for none"])
+def test_what_a_search_moves(
+    gpu: Counts, index: FlatIndex, q_nets: QNets, wanted: list, monkeypatch: pytest.MonkeyPatch, scorer: str, room: str
+) -> None:
+    """As :class:`ExhaustiveSearch` states it."""
+    if scorer == "triton":
+        pytest.importorskip("triton", reason="triton is not installed")
+    bytes_of_all = DOCS * DIM * 4
+    free = {"for both": 3 * bytes_of_all, "for the scan's type": bytes_of_all, "for none": 0}[room]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, MEMORY))
+    search = ExhaustiveSearch(index, CUDA, "bf16", scorer=scorer)
     search.search(q_nets, K)
-    first = gpu.to_device
     gpu.clear()
-    search.search(q_nets, K)
-    assert first - gpu.to_device >= DOCS * DIM * 4  # the second search sends no vectors
-    assert gpu.to_device < DOCS * DIM * 4 + sum(weight.nbytes for weight in q_nets.weights) * 3
+    assert_same(search.search(q_nets, K), wanted)
+    candidates, again = 3 * (2 * K + 256), 3 * (K + 128)
+    assert gpu.from_device == 8 * candidates + 4 * again
+    of_q_nets = 4 * sum(tensor.numel() for tensor in (*q_nets.weights, *q_nets.biases))
+    of_vectors = {
+        "for both": 8 * again,
+        "for the scan's type": 4 * DIM * again,
+        "for none": 4 * DIM * again + bytes_of_all,
+    }
+    few = 4 * len(CONFIG.dims)  # the kernel's widths
+    assert 0 <= gpu.to_device - 2 * of_q_nets - of_vectors[room] <= few
 
 
 def test_vectors_are_streamed_where_memory_ends(
@@ -228,12 +251,49 @@ def test_a_tiling_that_does_not_fit_is_left_out(
     assert ("does not fit this GPU, trying another" in caplog.text) == (num_docs == 20)
 
 
-def test_no_tiling_fits(launched: Launched, q_nets: QNets) -> None:
+@pytest.mark.parametrize("num_docs", [20, DOCS])
+def test_where_no_tiling_fits_q_nets_are_computed_layer_by_layer(
+    launched: Launched, q_nets: QNets, num_docs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hypensearch.scoring.gpu import kernels
+
     launched._most_rows = 0
+    vectors = torch.from_numpy(random_vectors(num_docs, DIM)).to(CUDA)
     scorer = triton_scorer.TritonScorer(q_nets, CUDA, "fp16")
-    for num_docs in (20, DOCS):
-        with pytest.raises(HypensearchError, match=r"no tiling of the kernel fits Pretended .*; use --scorer fused"):
-            scorer.score(torch.from_numpy(random_vectors(num_docs, DIM)).to(CUDA))
+    for _ in range(2):
+        found = scorer.score(vectors)
+        torch.testing.assert_close(found.cpu(), q_nets(vectors.cpu()), rtol=0.01, atol=0.01)
+    assert len(launched.tilings) == len(triton_scorer.tilings(CONFIG, torch.float16))  # not tried again
+    monkeypatch.setattr(triton_scorer, "_tuned", {})
+    monkeypatch.setattr(kernels, "finish_rows", Launched(kernels.finish_rows, most_rows=0))
+    with pytest.raises(HypensearchError, match=r"none of its kernels fits Pretended .*; use --scorer fused"):
+        triton_scorer.TritonScorer(q_nets, CUDA, "fp16").score(vectors)
+
+
+class Clock:
+    """A GPU's clock by which some ways take longer."""
+
+    def __init__(self, milliseconds: dict[str, float]) -> None:
+        self._milliseconds = milliseconds
+
+    def __call__(self, run: Any) -> float:
+        run()
+        way = run.args[0]
+        return self._milliseconds.get(way if isinstance(way, str) else "tilings", 1.0)
+
+
+@pytest.mark.parametrize("fastest", ["layer by layer", "tilings"])
+def test_the_fastest_way_is_taken(
+    launched: Launched, index: FlatIndex, q_nets: QNets, wanted: list, monkeypatch: pytest.MonkeyPatch, fastest: str
+) -> None:
+    monkeypatch.setattr(triton_scorer, "_milliseconds", Clock({fastest: 0.5}))
+    search = ExhaustiveSearch(index, CUDA, "bf16", scorer="triton")
+    search.search(q_nets, K)
+    launched.tilings.clear()
+    gpu_counts = COUNTS.waits.copy()
+    assert_same(search.search(q_nets, K), wanted)
+    assert len(launched.tilings) == (0 if fastest == "layer by layer" else 1)
+    assert (COUNTS.waits - gpu_counts).total() == len(q_nets) + 2  # as with one kernel
 
 
 @pytest.mark.parametrize("multiprocessors", [132, 142, 148, 188])  # H200, L40S, B200, RTX PRO 6000

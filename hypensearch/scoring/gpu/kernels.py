@@ -47,6 +47,7 @@ def score_tiles(
     RESIDUAL_ON_LAST: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,  # the interpreter cannot multiply bfloat16: multiply float32 instead
+    PADDED: tl.constexpr,  # whether a block is narrower than WIDTH
     APPEND: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
@@ -79,16 +80,23 @@ def score_tiles(
                 RESIDUAL_ON_LAST,
                 PRECISION,
                 WIDEN,
+                PADDED,
                 ROWS,
                 COLUMNS,
                 INNER,
             )
-            if APPEND:
-                keys = _keys(found, tl.load(docid_rank + rows, mask=there, other=0))
-                chosen = there & ((found >= tl.load(bars + query)) | (tl.abs(found) == float("inf")) | (found != found))
-                _append(keys, chosen, counts + query, candidates + wide * room, room)
-            else:
-                tl.store(scores + wide * num_docs + rows, found, mask=there)
+            _keep(
+                found,
+                there,
+                rows,
+                scores + wide * num_docs,
+                bars + query,
+                counts + query,
+                candidates + wide * room,
+                docid_rank,
+                room,
+                APPEND,
+            )
 
 
 @triton.jit
@@ -109,6 +117,7 @@ def _score_tile(
     RESIDUAL_ON_LAST: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,
+    PADDED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
@@ -122,7 +131,7 @@ def _score_tile(
             width = tl.load(widths)
             _block(
                 documents, first_weights, biases, own, width,
-                DIM, WIDTH, ACTIVATION, NORM, RESIDUAL, PRECISION, WIDEN, ROWS, COLUMNS, INNER,
+                DIM, WIDTH, ACTIVATION, NORM, RESIDUAL, PRECISION, WIDEN, PADDED, ROWS, COLUMNS, INNER,
             )  # fmt: skip
         for block in range(1, BLOCKS - 1):
             width = tl.load(widths + block)
@@ -132,13 +141,13 @@ def _score_tile(
                 biases + block * WIDTH,
                 own + (block % 2) * (ROWS * WIDTH),
                 width,
-                WIDTH, WIDTH, ACTIVATION, NORM, RESIDUAL, PRECISION, WIDEN, ROWS, COLUMNS, INNER,
+                WIDTH, WIDTH, ACTIVATION, NORM, RESIDUAL, PRECISION, WIDEN, PADDED, ROWS, COLUMNS, INNER,
             )  # fmt: skip
         width = tl.load(widths + BLOCKS - 1)
         if BLOCKS == 1:
             found = _last_block(
                 documents, first_weights, biases, output_weights, width,
-                DIM, WIDTH, ACTIVATION, NORM, RESIDUAL_ON_LAST, PRECISION, WIDEN, ROWS, COLUMNS, INNER,
+                DIM, WIDTH, ACTIVATION, NORM, RESIDUAL_ON_LAST, PRECISION, WIDEN, PADDED, ROWS, COLUMNS, INNER,
             )  # fmt: skip
         else:
             found = _last_block(
@@ -147,7 +156,7 @@ def _score_tile(
                 biases + (BLOCKS - 1) * WIDTH,
                 output_weights,
                 width,
-                WIDTH, WIDTH, ACTIVATION, NORM, RESIDUAL_ON_LAST, PRECISION, WIDEN, ROWS, COLUMNS, INNER,
+                WIDTH, WIDTH, ACTIVATION, NORM, RESIDUAL_ON_LAST, PRECISION, WIDEN, PADDED, ROWS, COLUMNS, INNER,
             )  # fmt: skip
             tl.debug_barrier()  # the next query writes where this one has read
     return found
@@ -167,12 +176,13 @@ def _block(
     RESIDUAL: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,
+    PADDED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
 ) -> None:
     """Compute a hidden block and store its output."""
-    seen, mean, squares = _no_moments(ROWS)
+    seen, mean, squares = 0.0, tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     for first in range(0, WIDTH, COLUMNS):
         columns = first + tl.arange(0, COLUMNS)
         there = (columns < width)[None, :]
@@ -180,15 +190,17 @@ def _block(
             inputs, weights, biases, columns, DIM, WIDTH, ACTIVATION, PRECISION, WIDEN, ROWS, COLUMNS, INNER
         )
         if RESIDUAL and NORM != "first":
-            h += _columns_of(inputs, columns, DIM)
-        h = tl.where(there, h, 0.0)
+            h += _columns_of(inputs, columns, DIM, WIDTH)
+        if PADDED:
+            h = tl.where(there, h, 0.0)
         if NORM != "none":
-            seen, mean, squares = _add_moments(seen, mean, squares, h, there)
+            seen, mean, squares = _add_moments(seen, mean, squares, h, there, PADDED)
         if NORM != "none" and WIDTH == COLUMNS:  # the whole row is here
             h = (h - mean[:, None]) / tl.sqrt(squares / seen + EPS)[:, None]
             if RESIDUAL and NORM == "first":
-                h += _columns_of(inputs, columns, DIM)
-            h = tl.where(there, h, 0.0)
+                h += _columns_of(inputs, columns, DIM, WIDTH)
+            if PADDED:
+                h = tl.where(there, h, 0.0)
         tl.store(outputs + columns[None, :], h.to(outputs.dtype.element_ty))
     tl.debug_barrier()
     if NORM != "none" and WIDTH != COLUMNS:
@@ -199,8 +211,9 @@ def _block(
             h = tl.load(outputs + columns[None, :]).to(tl.float32)
             h = (h - mean[:, None]) * scale[:, None]
             if RESIDUAL and NORM == "first":
-                h += _columns_of(inputs, columns, DIM)
-            h = tl.where((columns < width)[None, :], h, 0.0)
+                h += _columns_of(inputs, columns, DIM, WIDTH)
+            if PADDED:
+                h = tl.where((columns < width)[None, :], h, 0.0)
             tl.store(outputs + columns[None, :], h.to(outputs.dtype.element_ty))
         tl.debug_barrier()
 
@@ -219,12 +232,13 @@ def _last_block(
     RESIDUAL: tl.constexpr,
     PRECISION: tl.constexpr,
     WIDEN: tl.constexpr,
+    PADDED: tl.constexpr,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     INNER: tl.constexpr,
 ) -> "Any":
     """Compute the last block and the output layer, nothing stored: the sums of each row give its score, (ROWS,)."""
-    seen, mean, squares = _no_moments(ROWS)
+    seen, mean, squares = 0.0, tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
     weighted = tl.zeros((ROWS,), tl.float32)
     added = tl.zeros((ROWS,), tl.float32)
     for first in range(0, WIDTH, COLUMNS):
@@ -234,14 +248,15 @@ def _last_block(
             inputs, weights, biases, columns, DIM, WIDTH, ACTIVATION, PRECISION, WIDEN, ROWS, COLUMNS, INNER
         )
         if RESIDUAL:
-            before = _columns_of(inputs, columns, DIM)
+            before = _columns_of(inputs, columns, DIM, WIDTH)
             if NORM == "first":
                 added += tl.sum(before * tl.load(output_weights + WIDTH + columns)[None, :], axis=1)
             else:
                 h += before
-        h = tl.where(there, h, 0.0)
+        if PADDED:
+            h = tl.where(there, h, 0.0)
         if NORM != "none":
-            seen, mean, squares = _add_moments(seen, mean, squares, h, there)
+            seen, mean, squares = _add_moments(seen, mean, squares, h, there, PADDED)
         weighted += tl.sum(h * tl.load(output_weights + columns)[None, :], axis=1)
     if NORM != "none":
         weighted /= tl.sqrt(squares / seen + EPS)
@@ -296,23 +311,29 @@ def _activate(x: "Any", ACTIVATION: tl.constexpr) -> "Any":
 
 
 @triton.jit
-def _columns_of(inputs: "Any", columns: "Any", DIM: tl.constexpr) -> "Any":
-    """Read some columns of the block's input, zero beyond its width: float32, (ROWS, COLUMNS)."""
-    return tl.load(inputs + columns[None, :], mask=(columns < DIM)[None, :], other=0.0).to(tl.float32)
+def _columns_of(inputs: "Any", columns: "Any", DIM: tl.constexpr, WIDTH: tl.constexpr) -> "Any":
+    """Read some columns below WIDTH of the block's input, zero beyond its own width: float32, (ROWS, COLUMNS)."""
+    if DIM >= WIDTH:
+        found = tl.load(inputs + columns[None, :])
+    else:
+        found = tl.load(inputs + columns[None, :], mask=(columns < DIM)[None, :], other=0.0)
+    return found.to(tl.float32)
 
 
 @triton.jit
-def _no_moments(ROWS: tl.constexpr) -> "Any":
-    """Return the number, mean and sum of squared differences of nothing."""
-    return tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32), tl.zeros((ROWS,), tl.float32)
+def _add_moments(seen: "Any", mean: "Any", squares: "Any", h: "Any", there: "Any", PADDED: tl.constexpr) -> "Any":
+    """Update each row's moments with some of its columns (Chan, Golub, LeVeque), which cancels nothing.
 
-
-@triton.jit
-def _add_moments(seen: "Any", mean: "Any", squares: "Any", h: "Any", there: "Any") -> "Any":
-    """Update each row's moments with some of its columns (Chan, Golub, LeVeque), which cancels nothing."""
-    more = tl.sum(there.to(tl.float32), axis=1)
-    of_these = tl.sum(h, axis=1) / tl.maximum(more, 1)
-    apart = tl.where(there, h - of_these[:, None], 0.0)
+    ``seen`` is the number of columns so far, the same for all rows.
+    """
+    if PADDED:
+        more = tl.sum(tl.sum(there.to(tl.float32), axis=1), axis=0)
+        of_these = tl.sum(h, axis=1) / tl.maximum(more, 1)
+        apart = tl.where(there, h - of_these[:, None], 0.0)
+    else:
+        more = h.shape[1] + 0.0
+        of_these = tl.sum(h, axis=1) / more
+        apart = h - of_these[:, None]
     distance = of_these - mean
     total = seen + more
     share = more / total
@@ -329,7 +350,7 @@ def _inner_products(
     for first in range(0, DIM, INNER):
         inner = first + tl.arange(0, INNER)
         w = tl.load(output_weights + inner)
-        sums += tl.sum(_columns_of(documents, inner, DIM) * w[None, :], axis=1)
+        sums += tl.sum(_columns_of(documents, inner, DIM, tl.cdiv(DIM, INNER) * INNER) * w[None, :], axis=1)
     return sums
 
 
@@ -350,3 +371,68 @@ def _append(keys: "Any", chosen: "Any", count: "Any", candidates: "Any", room: "
     if number > 0:
         place = tl.atomic_add(count, number) + tl.cumsum(chosen.to(tl.int32)) - 1
         tl.store(candidates + place, keys, mask=chosen & (place < room))
+
+
+@triton.jit(do_not_specialize=["num_docs", "room"])
+def finish_rows(
+    outputs: "Any",  # of a block's linear map, (num_docs, WIDTH); its states lie there afterwards, unless LAST
+    inputs: "Any",  # of the block, (num_docs, WIDTH) with RESIDUAL
+    output_weights: "Any",  # (WIDTH,), float32; used with LAST
+    scores: "Any",  # (num_docs,), float32; used with LAST, unless APPEND
+    bars: "Any",  # of the query; these four as in score_tiles
+    counts: "Any",
+    candidates: "Any",
+    docid_rank: "Any",
+    num_docs: "int",
+    room: "int",
+    WIDTH: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    NORM: tl.constexpr,
+    RESIDUAL: tl.constexpr,
+    LAST: tl.constexpr,
+    APPEND: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,  # a power of two, WIDTH at least
+) -> None:
+    """Finish a block after its matrix product; a program takes some whole rows."""
+    rows, columns = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, COLUMNS)
+    there, inside = rows < num_docs, (columns < WIDTH)[None, :]
+    places = rows.to(tl.int64)[:, None] * WIDTH + columns[None, :]
+    mask = there[:, None] & inside
+    h = _activate(tl.load(outputs + places, mask=mask, other=0.0).to(tl.float32), ACTIVATION)
+    if RESIDUAL and NORM != "first":
+        h += tl.load(inputs + places, mask=mask, other=0.0).to(tl.float32)
+    h = tl.where(inside, h, 0.0)
+    if NORM != "none":
+        mean = tl.sum(h, axis=1) / WIDTH
+        h = tl.where(inside, h - mean[:, None], 0.0)
+        h /= tl.sqrt(tl.sum(h * h, axis=1) / WIDTH + EPS)[:, None]
+    if RESIDUAL and NORM == "first":
+        h += tl.load(inputs + places, mask=mask, other=0.0).to(tl.float32)
+    if LAST:
+        found = tl.sum(h * tl.load(output_weights + columns, mask=columns < WIDTH, other=0.0)[None, :], axis=1)
+        _keep(found, there, rows, scores, bars, counts, candidates, docid_rank, room, APPEND)
+    else:
+        tl.store(outputs + places, h.to(outputs.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def _keep(
+    found: "Any",
+    there: "Any",
+    rows: "Any",
+    scores: "Any",
+    bars: "Any",
+    counts: "Any",
+    candidates: "Any",
+    docid_rank: "Any",
+    room: "int",
+    APPEND: tl.constexpr,
+) -> None:
+    """Store one query's scores of some rows, or append those that reach its bar."""
+    if APPEND:
+        keys = _keys(found, tl.load(docid_rank + rows, mask=there, other=0))
+        chosen = there & ((found >= tl.load(bars)) | (tl.abs(found) == float("inf")) | (found != found))
+        _append(keys, chosen, counts, candidates, room)
+    else:
+        tl.store(scores + rows, found, mask=there)

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scores documents by the Triton kernel of :mod:`hypensearch.scoring.gpu.kernels`: one launch for a whole block.
+"""Scores documents on a GPU: by one launch of a Triton kernel for a whole block, or layer by layer, whatever is faster.
 
 On a CPU the kernel runs in Triton's interpreter (TRITON_INTERPRET=1), which is for tests.
 """
@@ -23,6 +23,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.models.config import QNetConfig
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.gpu.candidates import Candidates
+from hypensearch.scoring.gpu.layers import Layers
 from hypensearch.scoring.scorer import DTYPES, as_tensor
 from hypensearch.scoring.top_k import TopK
 
@@ -60,6 +61,11 @@ class Tiling:
     warps: int = 8
     stages: int = 3
 
+    @property
+    def programs(self) -> int:
+        """Programs that a multiprocessor has registers for, where each thread takes 255."""
+        return max(1, 8 // self.warps)
+
 
 def missing_triton(device: torch.device) -> str | None:
     """Tell why Triton cannot be used on a device, None when it can."""
@@ -75,7 +81,7 @@ def missing_triton(device: torch.device) -> str | None:
 def tilings(config: QNetConfig, dtype: torch.dtype, capability: tuple[int, int] = _HOPPER) -> list[Tiling]:
     """Return the tilings worth trying for an architecture, the likely best one first, those that need least last.
 
-    :param capability: The GPU's compute capability; its shared memory bounds them.
+    :param capability: The GPU's compute capability; its shared memory and registers bound them.
     """
     widest = max(config.dims[1:-1], default=_LEAST)
     # Little padding, but tensor cores want many columns at a time.
@@ -83,7 +89,10 @@ def tilings(config: QNetConfig, dtype: torch.dtype, capability: tuple[int, int] 
     inner = min(64 if dtype.itemsize == 2 else 32, columns)
     shapes = [(128, columns, 8, 3), (64, columns, 8, 3), (64, min(columns, 128), 4, 3)]
     if columns == 256:
-        shapes.insert(1, (128, 128, 8, 3))
+        # What does not fit into the registers of an RTX 50 would be stored and loaded in every step.
+        shapes = (
+            [(128, 128, 8, 3), *shapes[1:]] if capability >= (12, 0) else [shapes[0], (128, 128, 8, 3), *shapes[1:]]
+        )
     found = [Tiling(rows, across, min(inner, across), warps, stages) for rows, across, warps, stages in shapes]
     limit = SHARED_MEMORY.get(capability, _SMALL)
     return [tiling for tiling in found if shared_memory(tiling, dtype, capability) <= limit]
@@ -102,14 +111,20 @@ def shared_memory(tiling: Tiling, dtype: torch.dtype, capability: tuple[int, int
     return pieces * tiling.inner * (tiling.rows + tiling.columns) * dtype.itemsize + barrier
 
 
+LAYER_BY_LAYER = "layer by layer"
+Way = Tiling | str
+
+
 class TritonScorer:
-    """Scores blocks of document vectors with a batch of q-nets.
+    """Scores blocks of document vectors with a batch of q-nets, by one kernel in a tiling or layer by layer.
+
+    The ways are timed on the first large block, and those that the GPU does not take are left out.
 
     :param q_nets: The q-nets.
     :param device: A CUDA device, or the CPU under Triton's interpreter.
     :param precision: "fp32" (products of three TF32 parts), "bf16" or "fp16"; sums are in float32.
-    :param tiling: How to cut the work; None to measure on the first large block. What does not fit the GPU is left out.
-    :param programs: Programs of a launch; None for as many as the GPU has multiprocessors.
+    :param way: A tiling or :data:`LAYER_BY_LAYER`; None for the fastest.
+    :param programs: Multiprocessors to use; None for all.
     """
 
     def __init__(
@@ -118,17 +133,20 @@ class TritonScorer:
         device: torch.device,
         precision: str = "bf16",
         *,
-        tiling: Tiling | None = None,
+        way: Way | None = None,
         programs: int | None = None,
     ) -> None:
         self.config = q_nets.config
         self.dtype = DTYPES[precision]
         self.device = device
         self._q_nets = q_nets
-        self._tilings = [tiling] if tiling else tilings(self.config, self.dtype, _capability_of(device))
-        self._is_tuned = tiling is not None or device.type != "cuda"
+        self._ways: list[Way] = [way] if way else list(tilings(self.config, self.dtype, _capability_of(device)))
+        if not way and self.config.num_blocks:
+            self._ways.append(LAYER_BY_LAYER)
+        self._is_tuned = way is not None or device.type != "cuda"
         self._programs = programs or _programs_of(device)
         self._packed: dict[tuple[int, int], _Packed] = {}
+        self._layers: Layers | None = None
         self._states = torch.empty(0, dtype=self.dtype, device=device)
 
     def score(self, vectors: Tensor | np.ndarray) -> Tensor:
@@ -164,60 +182,67 @@ class TritonScorer:
 
     @property
     def rows_to_tune(self) -> int:
-        """Documents of the first block that tilings are timed on; with fewer the likely best one is taken."""
-        return _TUNING_TILES * self._programs * max(tiling.rows for tiling in self._tilings)
+        """Documents of the first block that ways are timed on; with fewer the likely best one is taken."""
+        most = max((way.rows * way.programs for way in self._ways if isinstance(way, Tiling)), default=0)
+        return _TUNING_TILES * self._programs * most
 
     def _tune(self, vectors: Tensor, **what: Any) -> None:
-        """Put the fastest tiling first; measured once for each architecture, type and GPU, on a large enough block."""
-        if self._is_tuned:
+        """Put the fastest way first; measured once for each architecture, type and GPU, on a large enough block."""
+        if self._is_tuned or len(self._ways) == 1:
             return
         key = (self.config, self.dtype, torch.cuda.get_device_name(self.device))
         if key not in _tuned:
             if len(vectors) < self.rows_to_tune:
                 return
             _tuned[key] = self._by_time(vectors[: self.rows_to_tune], what)
-        self._tilings, self._is_tuned = _tuned[key], True
-        best = self._tilings[0]
-        self._packed = {key: packed for key, packed in self._packed.items() if key == (best.columns, best.inner)}
+        self._ways, self._is_tuned = _tuned[key], True
+        best = self._ways[0]
+        if isinstance(best, Tiling):
+            self._layers = None
+        self._packed = {
+            key: packed
+            for key, packed in self._packed.items()
+            if isinstance(best, Tiling) and key == (best.columns, best.inner)
+        }
 
-    def _by_time(self, vectors: Tensor, what: Mapping[str, Any]) -> list[Tiling]:
-        """Return the tilings that this GPU takes, the fastest first."""
-        times = {}
-        for tiling in self._tilings:
+    def _by_time(self, vectors: Tensor, what: Mapping[str, Any]) -> list[Way]:
+        """Return the ways that this GPU takes, the fastest first."""
+        times: dict[Way, float] = {}
+        for way in self._ways:
             try:
                 with _on(self.device):  # events are made on the current GPU
-                    times[tiling] = _milliseconds(functools.partial(self._launch, tiling, vectors, **what))
+                    times[way] = _milliseconds(functools.partial(self._launch, way, vectors, **what))
             except _does_not_fit() as error:
-                logger.debug("%s does not fit this GPU: %s", tiling, error)
-        logger.debug("milliseconds of tilings: %s", times)
+                logger.debug("%s does not fit this GPU: %s", way, error)
+        logger.debug("milliseconds of each way: %s", times)
         if not times:
             raise self._nothing_fits()
         return sorted(times, key=times.__getitem__)
 
     def _launch_what_fits(self, vectors: Tensor, **what: Any) -> None:
-        """Launch the first tiling that the GPU takes, and leave out those that it does not.
+        """Launch the first way that the GPU takes, and leave out those that it does not.
 
         :raises HypensearchError: When it takes none.
         """
-        for number, tiling in enumerate(self._tilings):
+        for number, way in enumerate(self._ways):
             try:
-                self._launch(tiling, vectors, **what)
+                self._launch(way, vectors, **what)
             except _does_not_fit() as error:  # nothing has run
-                logger.warning("%s does not fit this GPU, trying another: %s", tiling, error)
+                logger.warning("%s does not fit this GPU, trying another: %s", way, error)
             else:
-                self._tilings = self._tilings[number:]
+                self._ways = self._ways[number:]
                 return
         raise self._nothing_fits()
 
     def _nothing_fits(self) -> HypensearchError:
         return HypensearchError(
-            f"--scorer triton: no tiling of the kernel fits {torch.cuda.get_device_name(self.device)} for q-nets of "
-            f"widths {list(self.config.dims)}; use --scorer fused"
+            f"--scorer triton: none of its kernels fits {torch.cuda.get_device_name(self.device)} for q-nets of widths "
+            f"{list(self.config.dims)}; use --scorer fused"
         )
 
     def _launch(
         self,
-        tiling: Tiling,
+        way: Way,
         vectors: Tensor,
         *,
         scores: Tensor | None = None,
@@ -228,10 +253,16 @@ class TritonScorer:
 
         if not len(vectors):
             return
+        if not isinstance(way, Tiling):
+            self._layers = self._layers or Layers(self._q_nets, self.device, self.dtype)
+            with _on(self.device):
+                self._layers.launch(vectors, scores=scores, candidates=candidates, docid_rank=docid_rank)
+            return
+        tiling = way
         packed = self._pack(tiling)
         config, nothing = self.config, packed.biases
-        tiles = -(-len(vectors) // tiling.rows)
-        grid = (min(tiles, self._programs), min(len(self._q_nets), max(1, self._programs // tiles)))
+        tiles, programs = -(-len(vectors) // tiling.rows), self._programs * tiling.programs
+        grid = (min(tiles, programs), min(len(self._q_nets), max(1, programs // tiles)))
         states = self._states_of(grid[0] * grid[1] * 2 * tiling.rows * packed.width if config.num_blocks > 1 else 0)
         with _on(self.device):
             score_tiles[grid](
@@ -314,6 +345,7 @@ def constants(
         "RESIDUAL_ON_LAST": config.residual and config.residual_on_last,
         "PRECISION": "tf32x3" if dtype == torch.float32 else "tf32",
         "WIDEN": interpreted and dtype == torch.bfloat16,
+        "PADDED": set(config.dims[1:-1]) != {padded_width(config, tiling)},
         "APPEND": append,
         "ROWS": tiling.rows,
         "COLUMNS": tiling.columns,
@@ -330,7 +362,7 @@ def _up(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-_tuned: dict[tuple[QNetConfig, torch.dtype, str], list[Tiling]] = {}
+_tuned: dict[tuple[QNetConfig, torch.dtype, str], list[Way]] = {}
 
 
 def _programs_of(device: torch.device) -> int:

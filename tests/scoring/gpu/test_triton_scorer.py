@@ -17,7 +17,7 @@ from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.models import QNetConfig
 from hypensearch.scoring.choice import Case, choose_scorer
 from hypensearch.scoring.gpu.candidates import Candidates
-from hypensearch.scoring.gpu.triton_scorer import MAX_WIDTH, Tiling, TritonScorer, tilings
+from hypensearch.scoring.gpu.triton_scorer import LAYER_BY_LAYER, MAX_WIDTH, Tiling, TritonScorer, Way, tilings
 from hypensearch.scoring.top_k import TopK, pack
 from tests.search.strategies import q_net_configs, random_q_nets, random_vectors, save_index
 
@@ -45,9 +45,12 @@ def assert_close(found: torch.Tensor, plain: torch.Tensor, share: float) -> None
 
 @pytest.mark.parametrize("config", OPTIONS, ids=str)
 @pytest.mark.parametrize(("precision", "share"), [("fp32", 1e-5), ("bf16", 0.04), ("fp16", 0.005)])
-def test_every_option_equals_the_plain_way(config: QNetConfig, precision: str, share: float) -> None:
+@pytest.mark.parametrize("way", [SMALL, LAYER_BY_LAYER], ids=["one kernel", "layers"])
+def test_every_option_equals_the_plain_way(config: QNetConfig, precision: str, share: float, way: Way) -> None:
+    if way == LAYER_BY_LAYER and not config.num_blocks:
+        pytest.skip("there are no layers")
     q_nets, vectors = random_q_nets(config, 2), random_vectors(37, config.dims[0])
-    found = TritonScorer(q_nets, DEVICE, precision, tiling=SMALL, programs=2).score(vectors)
+    found = TritonScorer(q_nets, DEVICE, precision, way=way, programs=2).score(vectors)
     assert found.dtype == torch.float32
     assert_close(found, q_nets(torch.from_numpy(vectors)), share)
 
@@ -58,14 +61,14 @@ def test_random_q_nets_equal_the_plain_way(
     config: QNetConfig, num_queries: int, num_docs: int, programs: int, seed: int
 ) -> None:
     q_nets, vectors = random_q_nets(config, num_queries, seed), random_vectors(num_docs, config.dims[0], seed)
-    found = TritonScorer(q_nets, DEVICE, "fp32", tiling=SMALL, programs=programs).score(vectors)
+    found = TritonScorer(q_nets, DEVICE, "fp32", way=SMALL, programs=programs).score(vectors)
     assert_close(found, q_nets(torch.from_numpy(vectors)), 2e-3)
 
 
 @pytest.mark.parametrize("tiling", tilings(OPTIONS[0], torch.float16)[1:3], ids=str)
 def test_tilings_give_the_same_scores(tiling: Tiling) -> None:
     q_nets, vectors = random_q_nets(OPTIONS[1], 2), random_vectors(20, 40)
-    found = TritonScorer(q_nets, DEVICE, "fp16", tiling=tiling, programs=1).score(vectors)
+    found = TritonScorer(q_nets, DEVICE, "fp16", way=tiling, programs=1).score(vectors)
     assert_close(found, q_nets(torch.from_numpy(vectors)), 0.01)
 
 
@@ -76,14 +79,15 @@ def test_columns_are_whole_and_padding_is_little() -> None:
 
 
 def test_no_documents() -> None:
-    scorer = TritonScorer(random_q_nets(OPTIONS[0], 2), DEVICE, "fp16", tiling=SMALL)
+    scorer = TritonScorer(random_q_nets(OPTIONS[0], 2), DEVICE, "fp16", way=SMALL)
     assert scorer.score(np.empty((0, 40), dtype=np.float32)).shape == (2, 0)
 
 
-def test_the_kernel_packs_and_appends_what_reaches_the_bar() -> None:
+@pytest.mark.parametrize("way", [SMALL, LAYER_BY_LAYER], ids=["one kernel", "layers"])
+def test_kernels_pack_and_append_what_reaches_the_bar(way: Way) -> None:
     q_nets, vectors = random_q_nets(OPTIONS[0], 3), random_vectors(50, 40)
     vectors[20] = vectors[3]
-    scorer = TritonScorer(q_nets, DEVICE, "fp32", tiling=SMALL)
+    scorer = TritonScorer(q_nets, DEVICE, "fp32", way=way)
     scores, order = scorer.score(vectors), torch.randperm(50, generator=torch.Generator().manual_seed(0)).int()
     found = Candidates(TopK(3, 5, order.to(DEVICE)), 50)
     found.bars.copy_(scores.median(1).values)
