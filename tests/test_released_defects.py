@@ -89,7 +89,7 @@ from hypensearch.models import QNetConfig, load_model
 from hypensearch.scoring.options import PRECISIONS
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.flags import build_parser as search_parser
-from hypensearch.search.strategy import SearchOptions
+from hypensearch.search.registry import option_defaults
 from hypensearch.train.data import RecordFile
 from hypensearch.train.losses import LOSSES, arrange
 from tests import reference
@@ -146,8 +146,7 @@ def test_last_block_smaller_than_k(tmp_path: Path, num_docs: int, block_rows: in
 
 
 def test_defaults_are_values_that_are_known(tmp_path: Path) -> None:
-    assert inspect.signature(ExhaustiveSearch.__init__).parameters["precision"].default in PRECISIONS
-    assert SearchOptions().precision in (None, *PRECISIONS)
+    assert option_defaults()["precision"] in (None, *PRECISIONS)
     parameters = inspect.signature(HypencoderSearcher.__init__).parameters
     assert parameters["device"].default == "auto"
     groups = {part.prog.split()[-1]: part for part in encode_parser().groups}

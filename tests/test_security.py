@@ -27,7 +27,7 @@ from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig
 from hypensearch.models.weights import read_weights
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.readable_hits import readable_hits
+from hypensearch.search.interactive import readable_hits
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.train.config import read_config
 from tests.commands import encode, run, succeed, write_corpus, write_topics

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.scoring.options import SCORERS
-from hypensearch.search.flags import VARIANTS
+from hypensearch.graph.options import VARIANTS
+from hypensearch.scoring.options import PRECISIONS
 
 if TYPE_CHECKING:
-    from hypensearch.bench.measure import Contender, Measurement
-    from hypensearch.hits import Hit
+    from hypensearch.bench.contenders import Contender
+    from hypensearch.bench.measure import Measurement
     from hypensearch.models.q_net import QNets
+    from hypensearch.scoring.found import Found
     from hypensearch.search.searcher import HypencoderSearcher
-
 
 SEARCHES = ("exhaustive", "surrogate", "graph", "faiss")
 
@@ -44,8 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
         "scored, latency of single queries (their q-nets given), throughput, effectiveness where there are qrels.",
     )
     what = parser.add_argument_group("what is measured")
-    what.add_argument("--index", help="index folder")
-    what.add_argument("--topics", help="topics file, or the name of a set known to Pyserini")
+    what.add_argument("--index", required=True, help="index folder")
+    what.add_argument("--topics", required=True, help="topics file, or the name of a set known to Pyserini")
     what.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     what.add_argument("--encoder", help="checkpoint; the index's own model by default")
     cli.add_offline_argument(what)
@@ -67,7 +67,9 @@ def build_parser() -> argparse.ArgumentParser:
     written.add_argument("--output", help="JSON file to write")
     written.add_argument("--picture", help="PNG file to draw: overlap against latency (needs matplotlib)")
     settings = parser.add_argument_group("settings of each search")
-    settings.add_argument("--precision", nargs="+", default=["fp32"], help="precisions of exhaustive search")
+    settings.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="precisions of exhaustive search"
+    )
     settings.add_argument("--targets", nargs="+", type=float, metavar="RECALL", help="of surrogate search")
     settings.add_argument(
         "--graph-settings",
@@ -88,29 +90,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="also score the best N of Faiss' flat scan with the q-nets",
     )
     faiss.add_argument("--no-faiss", action="store_true", help="leave the bi-encoder in Faiss out")
-    synthetic = parser.add_argument_group("exhaustive scoring of synthetic documents, instead of an index")
-    synthetic.add_argument("--exhaustive", action="store_true", help="measure scorers against the machine's limits")
-    synthetic.add_argument("--documents", type=cli.positive_int, default=50_000, help="how many")
-    synthetic.add_argument("--dim", type=cli.positive_int, default=768, help="width of documents and blocks")
-    synthetic.add_argument("--layers", nargs="+", type=cli.positive_int, default=[6, 2], help="blocks of a q-net")
-    synthetic.add_argument("--batch-size", nargs="+", type=cli.positive_int, default=[1], help="queries of a pass")
-    synthetic.add_argument("--scorers", nargs="+", choices=SCORERS, default=["auto"], help="scorers to measure")
-    synthetic.add_argument("--repeats", type=cli.positive_int, default=3, help="times that each is measured")
     return parser
 
 
 def _bench(args: argparse.Namespace) -> None:
-    if args.exhaustive:
-        from hypensearch.bench.exhaustive_command import run
-
-        run(args, lambda line: print(line, flush=True))
-    elif not args.index or not args.topics:
-        raise HypensearchError("found no --index or no --topics: wanted both, or --exhaustive for synthetic documents")
-    else:
-        _bench_index(args)
-
-
-def _bench_index(args: argparse.Namespace) -> None:
     from hypensearch.formats.files import replace_when_whole
     from hypensearch.search.searcher import HypencoderSearcher
     from hypensearch.topics import load_topics
@@ -141,45 +124,45 @@ def _measurements(
     from hypensearch.bench.measure import measure
     from hypensearch.exhaustive.search import ExhaustiveSearch
 
-    exact = ExhaustiveSearch(searcher.index, searcher.device).search(q_nets, max(args.hits))
-    effectiveness = _effectiveness(args, list(topics))
+    exact = ExhaustiveSearch(searcher.index, searcher.device).search(q_nets, min(max(args.hits), searcher.num_docs))
+    effectiveness = _effectiveness(args, list(topics), searcher)
     measures = args.metrics if args.qrels else ()
     print(_line("search", "k", "overlap", "scored", "p50 ms", "p95 ms", "p99 ms", "a second", "peak MB", *measures))
-    for contender in _contenders(args, topics, searcher):
+    for contender in _contenders(args, topics, searcher, q_nets):
         for k in args.hits:
-            found = measure(contender, q_nets, k, searcher.num_docs, [hits[:k] for hits in exact], effectiveness)
+            found = measure(contender, len(q_nets), min(k, searcher.num_docs), exact, effectiveness)
             print(_row(found), flush=True)
             yield found
 
 
 def _contenders(
-    args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher
+    args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher, q_nets: QNets
 ) -> Iterator[Contender]:
     import numpy as np
 
     from hypensearch.bench import contenders
 
-    index, device, texts = searcher.index, searcher.device, list(topics.values())
+    index, device = searcher.index, searcher.device
     wanted = set(args.searches) - ({"faiss"} if args.no_faiss else set())
     if "exhaustive" in wanted:
-        yield from contenders.exhaustive(index, device, args.precision)
+        yield from contenders.exhaustive(index, q_nets, device, args.precision)
     if "surrogate" in wanted:
-        yield from contenders.surrogates(index, device, args.targets or contenders.TARGETS)
+        yield from contenders.surrogates(index, q_nets, device, args.targets or contenders.TARGETS)
     if "graph" in wanted:
-        yield from contenders.graphs(index, device, args.graph_settings or contenders.GRAPH_SETTINGS, args.variants)
-
+        settings = args.graph_settings or contenders.GRAPH_SETTINGS
+        yield from contenders.graphs(index, q_nets, device, settings, args.variants)
     if "faiss" in wanted:
-        ef_search = contenders.EF_SEARCH if args.ef_search is None else args.ef_search
         embed, length = searcher.query_encoder.encode_documents, searcher.max_length
-        vectors = np.concatenate([embed([text], max_length=length) for text in texts])
-        yield from contenders.faiss(index, vectors, device, ef_search=ef_search, reranked=args.reranked)
+        vectors = np.concatenate([embed([text], max_length=length) for text in topics.values()])
+        ef_search = contenders.EF_SEARCH if args.ef_search is None else args.ef_search
+        yield from contenders.faiss(index, q_nets, vectors, device, ef_search=ef_search, reranked=args.reranked)
 
 
 def _effectiveness(
-    args: argparse.Namespace, topic_ids: Sequence[str]
-) -> Callable[[list[list[Hit]]], Mapping[str, float]]:
+    args: argparse.Namespace, topic_ids: Sequence[str], searcher: HypencoderSearcher
+) -> Callable[[list[Found]], Mapping[str, float]]:
     if not args.qrels:
-        return lambda hits: {}
+        return lambda found: {}
     from hypensearch.eval import evaluate
     from hypensearch.formats.ids import with_ids_of
     from hypensearch.formats.qrels import read_qrels
@@ -189,15 +172,20 @@ def _effectiveness(
     qrels = {topic: grades for topic, grades in judged.items() if topic in wanted}
     if not qrels:
         raise HypensearchError(f"--qrels {args.qrels}: judges none of the topics in {args.topics}")
-    return lambda hits: evaluate(qrels, dict(zip(topic_ids, hits, strict=True)), args.metrics).values
+
+    def measured(found: list[Found]) -> Mapping[str, float]:
+        hits = (of_topic.hits(searcher.index.docid) for of_topic in found)
+        return evaluate(qrels, dict(zip(topic_ids, hits, strict=True)), args.metrics).values
+
+    return measured
 
 
 def _row(found: Measurement) -> str:
-    overlap = "-" if found.overlap is None else f"{found.overlap:.4f}"
     times = [f"{1000 * seconds:.1f}" for seconds in (found.p50, found.p95, found.p99)]
     measures = [f"{value:.4f}" for value in found.measures.values()]
     numbers = (f"{1 / found.batched:,.0f}", found.memory["peak"], *measures)
-    return _line(found.name, found.k, overlap, f"{found.documents_scored:,.0f}", *times, *numbers)
+    scored = f"{found.documents_scored:,.0f}"
+    return _line(found.name, found.k, f"{found.overlap:.4f}", scored, *times, *numbers)
 
 
 def _line(name: str, *cells: Any) -> str:

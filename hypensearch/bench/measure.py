@@ -1,56 +1,25 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Times searches and compares their hits with those of exhaustive search."""
+"""Times searches and compares what they find with exhaustive search."""
 
 from __future__ import annotations
 
+import resource
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hypensearch.bench.memory import memory_mb, reset_peak
-from hypensearch.hits import Hit
-from hypensearch.models.q_net import QNets
+from hypensearch.bench.contenders import Contender
+from hypensearch.scoring.found import Found
 from hypensearch.stages import clocked, stage
 
-Search = Callable[[QNets, int], list[list[Hit]]]
-
-
-class Queries(Protocol):
-    """Queries that can be counted and taken apart: q-nets, vectors, or both."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice) -> Any: ...
-
-
-@runtime_checkable
-class NeedsQNets(Protocol):
-    """Queries that wait for their q-nets."""
-
-    def of(self, q_nets: QNets) -> Queries:
-        """Give the same with q-nets."""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A search to measure.
-
-    :param name: What it is called in tables and pictures; its first word is its family.
-    :param search: Q-nets (or whatever :attr:`queries` holds) and k to ranked lists.
-    :param scored: Documents scored for each query of the last call; None where that is every document.
-    :param queries: What to search with instead of q-nets: a bi-encoder's query vectors, say.
-    :param exact: Whether its hits have the q-nets' scores.
-    """
-
-    name: str
-    search: Callable[[Any, int], list[list[Hit]]]
-    scored: Callable[[], Sequence[int]] | None = None
-    queries: Queries | None = None
-    exact: bool = True
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
 
 
 @dataclass(frozen=True)
@@ -59,19 +28,19 @@ class Measurement:
 
     :param name: Which one.
     :param k: Hits of each query.
-    :param overlap: Share of exhaustive search's best k among the hits, mean over queries; None where nobody knows them.
-    :param exact: Whether its hits have the q-nets' scores.
-    :param documents_scored: Exact scores computed, mean over queries.
+    :param overlap: Share of exhaustive search's best k among the hits, mean over queries.
+    :param documents_scored: Documents scored by the q-nets, mean over queries.
     :param p50: Median seconds of a single query, its q-net given; p95 and p99 likewise.
     :param batched: Seconds a query when all are searched in one batch.
     :param measures: Effectiveness, where there are qrels.
+    :param exact: Whether its scores are those of the q-nets.
     :param stages: Mean seconds of a single query by stage, those that took any.
-    :param memory: Megabytes, see :func:`hypensearch.bench.memory.memory_mb`.
+    :param memory: Megabytes, see :func:`memory_mb`.
     """
 
     name: str
     k: int
-    overlap: float | None
+    overlap: float
     documents_scored: float
     p50: float
     p95: float
@@ -83,63 +52,77 @@ class Measurement:
     memory: Mapping[str, int] = field(default_factory=dict)
 
     def facts(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
+        """Return the fields, for JSON."""
         return {**asdict(self), "queries_per_second": 1 / self.batched}
 
 
 def measure(
     contender: Contender,
-    q_nets: QNets,
+    num_queries: int,
     k: int,
-    num_docs: int,
-    exhaustive: Sequence[Sequence[Hit]] | None,
-    effectiveness: Callable[[list[list[Hit]]], Mapping[str, float]],
+    exhaustive: Sequence[Found],
+    effectiveness: Callable[[list[Found]], Mapping[str, float]],
 ) -> Measurement:
     """Search one by one and in a batch.
 
-    :param exhaustive: The ranked lists to compare with; None where there are none.
-    :param effectiveness: Measures of ranked lists, empty without qrels.
+    :param exhaustive: What exhaustive search finds, to compare with.
+    :param effectiveness: Measures of what was found, empty without qrels.
     """
-    queries: Queries = q_nets if contender.queries is None else contender.queries
-    if isinstance(queries, NeedsQNets):
-        queries = queries.of(q_nets)
-    contender.search(queries[:1], k)  # warm up
+    contender.search(slice(0, 1), k)  # warm up
     reset_peak()
     seconds: list[float] = []
-    scored: list[int] = []
-    hits: list[list[Hit]] = []
+    found: list[Found] = []
     with clocked() as clock:
-        for number in range(len(queries)):
+        for number in range(num_queries):
             started = time.perf_counter()
             with stage("search"):
-                hits += contender.search(queries[number : number + 1], k)
+                found += contender.search(slice(number, number + 1), k)
             seconds.append(time.perf_counter() - started)
-            scored += contender.scored() if contender.scored else [num_docs if contender.exact else 0]
     memory = memory_mb()
     started = time.perf_counter()
-    contender.search(queries, k)
-    batched = (time.perf_counter() - started) / len(queries)
+    contender.search(slice(0, num_queries), k)
+    batched = (time.perf_counter() - started) / num_queries
     p50, p95, p99 = (float(np.percentile(seconds, p)) for p in (50, 95, 99))
     return Measurement(
         contender.name,
         k,
-        None if exhaustive is None else mean_overlap(hits, exhaustive, k),
-        float(np.mean(scored)),
+        mean_overlap([one.rows.tolist() for one in found], [one.rows.tolist() for one in exhaustive], k),
+        float(np.mean([of_query.scored for of_query in found])),
         p50,
         p95,
         p99,
         batched,
-        dict(effectiveness(hits)),
+        dict(effectiveness(found)),
         contender.exact,
-        {name: spent / len(queries) for name, spent in clock.seconds.items() if spent},
+        {name: spent / num_queries for name, spent in clock.seconds.items() if spent},
         memory,
     )
 
 
-def mean_overlap(found: Sequence[Sequence[Hit]], wanted: Sequence[Sequence[Hit]], k: int) -> float:
-    """Return the mean share of the wanted best k that were found."""
-    shares = [
-        len({hit.docid for hit in a[:k]} & {hit.docid for hit in b[:k]}) / max(1, len(b[:k]))
-        for a, b in zip(found, wanted, strict=True)
-    ]
+def mean_overlap(found: Iterable[Sequence[Hashable]], wanted: Iterable[Sequence[Hashable]], k: int) -> float:
+    """Return the mean share of the wanted best k that were found.
+
+    :param found: Rows or docids of each query, best first.
+    :param wanted: The same of the search to compare with.
+    """
+    shares = [len({*a[:k]} & {*b[:k]}) / max(1, len(b[:k])) for a, b in zip(found, wanted, strict=True)]
     return float(np.mean(shares))
+
+
+def reset_peak() -> None:
+    """Let the peak start at what is resident now, where the system can (Linux); elsewhere it is that of the process."""
+    try:
+        _CLEAR.write_text(_RESET_PEAK)
+    except OSError:
+        return
+
+
+def memory_mb() -> dict[str, int]:
+    """Return the resident memory in MB: ``peak`` with mapped files, and on Linux ``own`` and ``mapped`` now."""
+    try:
+        lines = _STATUS.read_text().splitlines()
+    except OSError:
+        return {"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.endswith(" kB")}
+    names = {"peak": "VmHWM", "own": "RssAnon", "mapped": "RssFile"}
+    return {name: kilobytes[field] // 1024 for name, field in names.items()}

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a benchmark: what is found against latency, and the frontier that nothing lies above and left of."""
+"""The picture of a benchmark: overlap and effectiveness against latency, with the Pareto frontier."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def draw(report: Mapping[str, Any], path: str) -> None:
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:
-    """Keep the points that no other is faster than and at least as good as.
+    """Keep the points of the Pareto frontier: no other is faster and at least as good.
 
     :param points: Seconds and quality.
     :return: Faster ones first.

@@ -185,7 +185,7 @@ def answer(folder: DemoFolder, model: DualEncoder, query: str, num_hits: int) ->
     if not query.strip():
         raise HypensearchError("--query is empty: give a question, such as --query 'how do I parse a date'")
     from hypensearch.search import HypencoderSearcher
-    from hypensearch.search.readable_hits import readable_hits
+    from hypensearch.search.interactive import readable_hits
 
     with HypencoderSearcher(folder.index, model, device="cpu") as searcher:
         hits = searcher.search(query, num_hits)

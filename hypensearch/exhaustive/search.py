@@ -4,20 +4,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.ranks import ALONE, Ranks
 from hypensearch.exhaustive.streaming import CUDA_BLOCK_ROWS, Block, DeviceVectors, go_through
 from hypensearch.flat.index import FlatIndex
 from hypensearch.flat.shard import FlatShard
-from hypensearch.hits import Hit, in_rank_order
 from hypensearch.models.q_net import QNets
-from hypensearch.scoring.choice import BlockScorer, Case, choose_scorer, make_scorer
+from hypensearch.scoring.choice import Case, choose_scorer, make_scorer, usable_precision
+from hypensearch.scoring.found import Found, in_rank_order
 from hypensearch.scoring.gpu.candidates import Candidates
 from hypensearch.scoring.gpu.triton_scorer import TritonScorer
 from hypensearch.scoring.scorer import DTYPES, Scorer, as_tensor
@@ -25,15 +25,15 @@ from hypensearch.scoring.top_k import TopK
 from hypensearch.stages import stage
 
 CPU_BLOCK_ROWS = 65536
-_AGAIN = 128  # candidates that are scored again at a time, beside the first k; an eighth of k if that is more
-_SAFETY = 2.0  # times the scan's largest error so far is how wrong it is thought to be
+_AGAIN = 128  # candidates that are rescored at a time, beside the first k; an eighth of k if that is more
+_SAFETY = 2.0  # the scan is taken to be wrong by its largest error so far times this
 
 
 class ExhaustiveSearch:
     """Scores every document of an index; what does not fit into memory is read again for each batch.
 
-    In fp32 an exact scorer's scores are the hits' scores. Elsewhere the scan picks twice as many candidates as are
-    wanted, and of these are scored again in fp32 as many as its errors ask for: every hit has its exact score.
+    In fp32 an exact scorer's scores are the hits' scores. Otherwise the scan picks twice as many candidates as are
+    wanted, and as many of them are rescored in fp32 as its errors require: every hit has its exact score.
 
     On a GPU that has the vectors already, a search of one shard waits for the best candidates once, and for each query
     once for every time that some are scored again; with the Triton kernel once more, to see whether candidates were
@@ -43,79 +43,71 @@ class ExhaustiveSearch:
 
     :param index: The document vectors.
     :param device: Where to score.
-    :param precision: One of :data:`hypensearch.scoring.options.PRECISIONS`.
-    :param block_rows: Rows read at a time; changes memory use, never hits. None for the device's default.
-    :param scorer: One of :data:`hypensearch.scoring.options.SCORERS`.
-    :param ranks: The processes that share the search: each scores a range of the documents, all get the same hits.
+    :param options: How to score.
+    :param ranks: The processes that share the search: each scores a range of the documents, all get the same results.
+    :raises HypensearchError: When the scorer does not support the precision on the device.
     """
 
     def __init__(
         self,
         index: FlatIndex,
         device: torch.device,
-        precision: str = "fp32",
-        block_rows: int | None = None,
-        scorer: str = "auto",
+        options: ExhaustiveOptions | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        kind = choose_scorer(Case(device, precision), scorer)
-        self._is_exact = precision == "fp32" and kind.exact
+        options = options or ExhaustiveOptions()
         self.index = index
         self.device = device
-        self.precision = precision
-        self.scorer = scorer
+        self.precision = usable_precision(device, options.precision)
+        self.scorer = options.scorer
+        self._is_exact = choose_scorer(Case(device, self.precision), self.scorer).exact and self.precision == "fp32"
         self._ranks = ranks
-        self._block_rows = block_rows or (CUDA_BLOCK_ROWS if device.type == "cuda" else CPU_BLOCK_ROWS)
-        self._vectors = DeviceVectors(device, None if self._is_exact else DTYPES.get(precision))
+        self._block_rows = options.block_rows or (CUDA_BLOCK_ROWS if device.type == "cuda" else CPU_BLOCK_ROWS)
+        self._vectors = DeviceVectors(device, None if self._is_exact else DTYPES.get(self.precision))
         self._docid_rank: dict[int, Tensor] = {}
 
-    def search(self, q_nets: QNets, k: int, threads: int | None = None) -> list[list[Hit]]:
+    def search(self, q_nets: QNets, k: int, starts: Sequence[np.ndarray] | None = None) -> list[Found]:
         """Find the best documents of each query; all q-nets share one pass over the vectors.
 
         :param q_nets: The queries' q-nets.
-        :param k: Hits wanted of each query; fewer where the index has fewer documents.
-        :param threads: CPU threads; None for as many as torch uses.
-        :return: A ranked list for each q-net: higher scores first, equal ones by docid.
-        :raises HypensearchError: When the q-nets take other vectors than the index holds, or a score is not finite.
+        :param k: Documents wanted of each query; fewer are found where the index has fewer.
+        :param starts: Ignored.
+        :raises HypensearchError: When a score in the scan is not finite.
         """
-        if q_nets.dim != self.index.dim:
-            raise HypensearchError(
-                f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but the q-nets take "
-                f"{q_nets.dim}: was the corpus encoded with another checkpoint?"
-            )
         mine = self._ranks.share_of(self.index.num_docs)
-        found = [
-            self._search_shard(shard, rows, q_nets, k, threads)
-            for shard in self.index.shards
-            if (rows := _overlap(shard, mine))
-        ]
-        if not found:
-            found = [[[] for _ in range(len(q_nets))]]
-        best = [in_rank_order(hit for hits in of_query for hit in hits)[:k] for of_query in zip(*found, strict=True)]
-        return self._ranks.merged(best, k)
+        shares = [(shard, rows) for shard in self.index.shards if (rows := _overlap(shard, mine))]
+        of_shards = [self._search_shard(shard, rows, q_nets, k) for shard, rows in shares]
+        found = [self._merged([of_query[query] for of_query in of_shards], k) for query in range(len(q_nets))]
+        exchanged = self._ranks.exchange([(rows.tolist(), scores.tolist()) for rows, scores in found])
+        if exchanged is not None:
+            found = [
+                self._merged([(np.array(rows), np.array(scores, np.float32)) for rows, scores in of_ranks], k)
+                for of_ranks in zip(*exchanged, strict=True)
+            ]
+        return [Found(rows, scores, self.index.num_docs) for rows, scores in found]
 
     def _search_shard(
-        self, shard: FlatShard, rows: range, q_nets: QNets, k: int, threads: int | None
-    ) -> list[list[Hit]]:
+        self, shard: FlatShard, rows: range, q_nets: QNets, k: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return index-wide rows and scores of each query."""
         wanted = min(k if self._is_exact else 2 * k + 256, len(rows))
-        scorer = make_scorer(q_nets, Case(self.device, self.precision, q_nets.config, threads), self.scorer)
+        scorer = make_scorer(q_nets, Case(self.device, self.precision, q_nets.config), self.scorer)
         if isinstance(scorer, TritonScorer):
             best = self._collect(shard, rows, scorer, len(q_nets), wanted)
         else:
-            best = self._score(shard, rows, scorer, len(q_nets), wanted)
+            best = TopK(len(q_nets), wanted, self._docid_rank_of(shard))
+
+            def use(first_row: int, vectors: Block) -> None:
+                with stage("score"):
+                    scores = scorer.score(vectors)
+                best.add(first_row, scores)
+
+            self._go_through(shard, rows, use)
         found = best.best(shard.rows_by_rank)
-        return [self._hits(shard, q_net, *of_query, k) for q_net, of_query in zip(q_nets, found, strict=True)]
-
-    def _score(self, shard: FlatShard, rows: range, scorer: BlockScorer, num_queries: int, wanted: int) -> TopK:
-        best = TopK(num_queries, wanted, self._docid_rank_of(shard))
-
-        def use(first_row: int, vectors: Block) -> None:
-            with stage("score"):
-                scores = scorer.score(vectors)
-            best.add(first_row, scores)
-
-        self._go_through(shard, rows, use)
-        return best
+        if not self._is_exact:
+            pairs = zip(q_nets, found, strict=True)
+            found = [(of_query[0], self.rescore(shard, q_net, *of_query, k)) for q_net, of_query in pairs]
+        return [(of_query[: len(scores)] + shard.start, scores) for of_query, scores in found]
 
     def _collect(self, shard: FlatShard, rows: range, scorer: TritonScorer, num_queries: int, wanted: int) -> TopK:
         """Let the GPU keep the candidates; a second time, merging after every block, where they were too many."""
@@ -133,6 +125,12 @@ class ExhaustiveSearch:
                 break
         return best
 
+    def _merged(self, parts: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.concatenate([np.empty(0, dtype=np.int64), *(rows for rows, _ in parts)])
+        scores = np.concatenate([np.empty(0, dtype=np.float32), *(scores for _, scores in parts)])
+        best = in_rank_order(scores, self.index.docid_order(rows))[:k]
+        return rows[best], scores[best]
+
     def _docid_rank_of(self, shard: FlatShard) -> Tensor:
         if shard.start not in self._docid_rank:
             ranks = shard.docid_rank.view(np.int32)  # torch computes with few unsigned types
@@ -140,7 +138,7 @@ class ExhaustiveSearch:
         return self._docid_rank[shard.start]
 
     def _go_through(self, shard: FlatShard, rows: range, use: Callable[[int, Block], None]) -> None:
-        """Use all blocks; rows of a block that were too many for the memory are not tried again."""
+        """Use all blocks; a block size that was too large for the memory is not tried again."""
 
         def blocks(some: range, block_rows: int) -> Iterator[tuple[int, Block]]:
             if self.device.type == "cuda":
@@ -150,20 +148,15 @@ class ExhaustiveSearch:
                 yield start, shard.vectors[start : min(start + block_rows, some.stop)]
 
         used = go_through(rows, self._block_rows, blocks, use)
-        self._block_rows = min(self._block_rows, used) if used < min(self._block_rows, len(rows)) else self._block_rows
+        if used < min(self._block_rows, len(rows)):
+            self._block_rows = used
 
-    def _hits(self, shard: FlatShard, q_net: QNets, rows: np.ndarray, scores: np.ndarray, k: int) -> list[Hit]:
-        if not self._is_exact:
-            scores = self.score_again(shard, q_net, rows, scores, k)
-        hits = [Hit(shard.docids[int(row)], float(score)) for row, score in zip(rows, scores, strict=False)]
-        return in_rank_order(hits)[:k]
-
-    def score_again(self, shard: FlatShard, q_net: QNets, rows: np.ndarray, rough: np.ndarray, k: int) -> np.ndarray:
-        """Score candidates again in fp32, best first, until no other can be among the best k.
+    def rescore(self, shard: FlatShard, q_net: QNets, rows: np.ndarray, rough: np.ndarray, k: int) -> np.ndarray:
+        """Score candidates in fp32, best first, until no other can be among the best k.
 
         None can where the scan would have to be wrong by more than twice its largest error so far.
 
-        :param rows: The candidates, best first, *Shape:* ``(n,)``.
+        :param rows: The candidates, rows of the shard, best first, *Shape:* ``(n,)``.
         :param rough: Their scores in the scan.
         :return: Scores of the first of them, float32, *Shape:* ``(at most n,)``.
         """
@@ -174,20 +167,11 @@ class ExhaustiveSearch:
                 reach = _SAFETY * np.abs(scores - rough[:done]).max()
                 if rough[done] + reach < np.partition(scores, done - k)[done - k]:
                     break
-            more = self.scores_of(shard, scorer, rows[done : max(done, k) + max(_AGAIN, k // 8)])
-            scores = np.concatenate([scores, more])
+            more = rows[done : max(done, k) + max(_AGAIN, k // 8)]
+            order = np.sort(more)
+            in_order = scorer.score(self._vectors.gather(shard, order))[0].cpu().numpy()
+            scores = np.concatenate([scores, in_order[np.searchsorted(order, more)]])
         return scores
-
-    def scores_of(self, shard: FlatShard, scorer: Scorer, rows: np.ndarray) -> np.ndarray:
-        """Return the scores of some documents under a scorer's first q-net.
-
-        :param rows: Rows of the shard, *Shape:* ``(n,)``.
-        :return: float32, *Shape:* ``(n,)``.
-        """
-        order = np.sort(rows)
-        scores = scorer.score(self._vectors.gather(shard, order))[0].cpu().numpy()
-        result: np.ndarray = scores[np.searchsorted(order, rows)]
-        return result
 
 
 def _overlap(shard: FlatShard, rows: range) -> range:

@@ -92,6 +92,18 @@ class FlatIndex:
         shard = self.shards[bisect_right(self._starts, row) - 1]
         return shard.docids[row - shard.start]
 
+    def docid_order(self, rows: np.ndarray) -> np.ndarray:
+        """Return numbers that are ordered as the docids of some rows are, by code point.
+
+        :return: Integers, shape ``(len(rows),)``.
+        """
+        if len(self.shards) == 1:
+            return np.asarray(self.shards[0].docid_rank[rows])
+        docids = [self.docid(row) for row in rows.tolist()]
+        order = np.empty(len(rows), dtype=np.int64)
+        order[sorted(range(len(docids)), key=docids.__getitem__)] = np.arange(len(docids))
+        return order
+
     def docids(self) -> Iterator[str]:
         """Go through all docids in the order of rows."""
         for shard in self.shards:

@@ -75,8 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _make_surrogate(args: argparse.Namespace) -> None:
     from hypensearch.device import resolve_device
     from hypensearch.flat.model import IndexModel
-    from hypensearch.surrogate.builder import build_surrogate, how_many_queries
-    from hypensearch.surrogate.typical_queries import typical_queries
+    from hypensearch.surrogate.builder import build_surrogate, how_many_queries, typical_queries
     from hypensearch.topics import load_topics
 
     device = resolve_device(args.device)

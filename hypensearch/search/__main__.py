@@ -19,11 +19,12 @@ from hypensearch.hits import Hit
 from hypensearch.printing import visible
 from hypensearch.progress import progress_bar
 from hypensearch.search.flags import build_parser, check, precision
+from hypensearch.search.registry import option_defaults
 from hypensearch.search.topics_to_run import StoredQueries, check_output, write_run
 from hypensearch.stages import clocked, stage
 
 if TYPE_CHECKING:
-    from hypensearch.search.report import QueryReport
+    from hypensearch.scoring.found import Found
     from hypensearch.search.searcher import HypencoderSearcher
 
 
@@ -46,7 +47,7 @@ def _search(args: argparse.Namespace) -> None:
     with _searcher(args) as searcher:
         if not args.encoded_queries:
             searcher.query_encoder  # noqa: B018 -- loaded here, before anything is timed
-        reports: dict[str, QueryReport] = {}
+        reports: dict[str, Found] = {}
         if os.environ.get("RANK", "0") != "0":  # torchrun's first process writes, the others share the work
             deque(_search_batches(args, topics, searcher, reports, show=False), maxlen=0)
             return
@@ -86,20 +87,10 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         "backbone_config": args.backbone_config,
         "sparse_index": args.sparse_index,
         "searcher": args.searcher,
-        "precision": precision(args),
-        "scorer": args.scorer,
-        "block_rows": args.block_rows,
-        "max_scored": args.max_scored,
-        "target_recall": args.target_recall,
-        "graph": args.graph,
-        "variant": args.variant,
-        "entry_seed": args.entry_seed,
-        "num_entry_points": args.num_entry_points,
-        "ncandidates": args.ncandidates,
-        "max_iter": args.max_iter,
-        "early_stop": not args.no_early_stop,
         "seeds": args.seeds,
         "check": not args.no_check,
+        **{name: getattr(args, name) for name in option_defaults()},
+        "precision": precision(args),
     }
     if os.path.exists(args.index) or os.sep in args.index:
         searcher = HypencoderSearcher(args.index, args.encoder, **options)
@@ -120,7 +111,7 @@ def _search_batches(
     args: argparse.Namespace,
     topics: Mapping[str, str],
     searcher: HypencoderSearcher,
-    reports: dict[str, QueryReport],
+    reports: dict[str, Found],
     *,
     show: bool = True,
 ) -> Iterator[tuple[str, list[Hit]]]:
@@ -132,14 +123,18 @@ def _search_batches(
             batch = ids[start : start + args.batch_size]
             with stage("encode"):
                 queries = [topics[topic_id] for topic_id in batch] if stored is None else stored(batch)
-            found = searcher.batch_search(queries, batch, k)
-            reports.update(zip(batch, searcher.report, strict=True))
+            found = searcher.find(queries, k, q_ids=batch)
+            reports.update(zip(batch, found, strict=True))
             bar.update(len(batch))
-            yield from found.items()
+            yield from (
+                (topic, of_topic.hits(searcher.index.docid)) for topic, of_topic in zip(batch, found, strict=True)
+            )
 
 
-def _write_report(path: str, searcher: HypencoderSearcher, reports: Mapping[str, QueryReport]) -> None:
-    topics = {topic: report.facts() for topic, report in reports.items()}
+def _write_report(path: str, searcher: HypencoderSearcher, reports: Mapping[str, Found]) -> None:
+    from hypensearch.search.report import query_facts
+
+    topics = {topic: query_facts(found) for topic, found in reports.items()}
     with replace_when_whole(path, "w") as file:
         json.dump({**searcher.stats.facts(), "device": str(searcher.device), "topics": topics}, file, indent=1)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from hypensearch.cli import (
@@ -18,13 +19,12 @@ from hypensearch.cli import (
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.ids import flaw_of_id
 from hypensearch.formats.topics import TOPICS_FORMAT_HELP, TOPICS_FORMATS
-from hypensearch.scoring.options import PRECISIONS, SCORERS
+from hypensearch.options import add_flags
+from hypensearch.search.registry import SEARCHERS, SEARCHES, option_defaults
 
 DEFAULT_TAG = "hypensearch"
 ENCODER_CLASSES = ("auto", "hypencoder", "biencoder")
 POOLINGS = ("cls", "mean", "last", "eos")  # Pyserini's
-VARIANTS = ("paper", "released")  # those of hypensearch.graph.search
-SEARCHERS = ("auto", "exhaustive", "simple", "graph", "surrogate")  # simple: Pyserini's word for exhaustive
 
 _NO_PRF = "vector feedback needs a query vector, and the query is a q-net here"
 _CHECKPOINT_KNOWS = "the checkpoint knows, and vectors made otherwise would not fit its q-nets"
@@ -87,9 +87,8 @@ def build_parser() -> argparse.ArgumentParser:
     encoder = parser.add_argument_group("the query encoder")
     add_encoder_flags(encoder)
     encoder.add_argument("--pooling", choices=POOLINGS, help="checked against the documents' pooling")
-    _add_scoring_flags(parser.add_argument_group("scoring"))
-    _add_search_flags(parser.add_argument_group("the way to search"))
-    _add_graph_flags(parser.add_argument_group("graph search"))
+    _add_search_flags(parser.add_argument_group("how to search"))
+    _add_options(parser)
     add_refused_flags(parser, _REFUSED)
     return parser
 
@@ -103,11 +102,7 @@ def check(args: argparse.Namespace) -> None:
     check_shared(args)
     if args.searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {args.searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
-    if args.target_recall is not None and not 0 < args.target_recall <= 1:
-        raise HypensearchError(f"--target-recall {args.target_recall}: wanted more than 0, at most 1")
     precision(args)
-    if args.scorer not in SCORERS:
-        raise HypensearchError(f"--scorer {args.scorer}: wanted {', '.join(SCORERS[:-1])} or {SCORERS[-1]}")
 
 
 def _check_interactive(args: argparse.Namespace) -> None:
@@ -154,18 +149,14 @@ def check_shared(args: argparse.Namespace) -> None:
 def precision(args: argparse.Namespace) -> str | None:
     """Return the precision of the scan: that of ``--precision``, or of its short forms; None for the usual one.
 
-    :raises HypensearchError: When they contradict each other, or it is unknown.
+    :raises HypensearchError: When they contradict each other.
     """
     if args.fp16 and args.bf16:
         raise HypensearchError("--fp16 and --bf16 exclude each other: give one")
     short = "fp16" if args.fp16 else "bf16" if args.bf16 else None
-    if args.precision is None:
-        return short
-    if args.precision not in PRECISIONS:
-        raise HypensearchError(f"--precision {args.precision}: wanted {', '.join(PRECISIONS[:-1])} or {PRECISIONS[-1]}")
-    if short not in (None, args.precision):
+    if args.precision and short not in (None, args.precision):
         raise HypensearchError(f"--precision {args.precision} and --{short} exclude each other: give one")
-    return str(args.precision)
+    return args.precision or short
 
 
 def add_run_flags(group: argparse._ArgumentGroup) -> None:
@@ -189,23 +180,6 @@ def add_encoder_flags(group: argparse._ArgumentGroup) -> None:
     add_model_arguments(group)
 
 
-def _add_scoring_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
-    group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
-    add_threads_flag(group)
-    group.add_argument(
-        "--precision",
-        help="of the scan over all documents: fp32, bf16, fp16 or int8; bf16 on a GPU, else fp32, by default; hits "
-        "have exact scores in each",
-    )
-    group.add_argument("--fp16", action="store_true", help="the same as --precision fp16")
-    group.add_argument("--bf16", action="store_true", help="the same as --precision bf16")
-    group.add_argument(
-        "--scorer", default="auto", help=f"what scores the documents: {', '.join(SCORERS)}; auto: the first that fits"
-    )
-    group.add_argument("--block-rows", type=positive_int, help="vectors read at a time; changes memory use only")
-
-
 def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--searcher",
@@ -213,12 +187,9 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
         help="exhaustive, or simple: score every document; graph: walk a graph; surrogate: score the highest-ranked "
         "predictions of a fit; auto: the faster of exhaustive and surrogate, where the index has codes for the latter",
     )
-    group.add_argument("--max-scored", type=positive_int, help="documents scored for a topic, at most")
-    group.add_argument(
-        "--target-recall",
-        type=float,
-        help="estimated recall that surrogate stops at (0.998 for up to 10 hits, 0.994 for 100, 0.98 for 1,000)",
-    )
+    group.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
+    group.add_argument("--batch-size", type=positive_int, default=1, help="topics that share a pass over the index")
+    add_threads_flag(group)
     group.add_argument(
         "--no-check",
         action="store_true",
@@ -226,19 +197,13 @@ def _add_search_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def _add_graph_flags(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--graph", help="name of the graph, where the index has several")
-    group.add_argument(
-        "--variant",
-        choices=VARIANTS,
-        default="released",
-        help="paper: Algorithm 1, offers --ncandidates in an iteration; released: the authors' code, at least --hits",
-    )
-    group.add_argument(
-        "--num-entry-points", type=positive_int, default=10_000, help="random documents that graph search starts from"
-    )
-    group.add_argument("--entry-seed", type=int, default=43, help="chooses random documents to start from")
-    group.add_argument("--ncandidates", type=positive_int, default=64, help="documents expanded in an iteration")
-    group.add_argument("--max-iter", type=positive_int, default=16, help="iterations, at most")
-    group.add_argument("--no-early-stop", action="store_true", help="walk on when no hit was found in an iteration")
-    group.add_argument("--seeds", metavar="RUN", help="run whose documents graph search starts from as well")
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    """Add a group of flags for each search; a flag that several searches have is in the first one's group."""
+    groups, left = {}, list(option_defaults())
+    for name, options in SEARCHES.items():
+        groups[name] = parser.add_argument_group(f"{name} search")
+        add_flags(groups[name], options, only=left)
+        left = [one for one in left if one not in {field.name for field in fields(options)}]
+    groups["exhaustive"].add_argument("--fp16", action="store_true", help="the same as --precision fp16")
+    groups["exhaustive"].add_argument("--bf16", action="store_true", help="the same as --precision bf16")
+    groups["graph"].add_argument("--seeds", metavar="RUN", help="run whose documents graph search starts from as well")

@@ -8,12 +8,14 @@ import contextlib
 import logging
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from hypensearch.errors import HypensearchError
-from hypensearch.search.readable_hits import readable_hits
+from hypensearch.hits import Hit
+from hypensearch.printing import visible
 
 if TYPE_CHECKING:
     from hypensearch.search.searcher import HypencoderSearcher
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 PROMPT = "query> "
 WIDEST = 120
+TEXT_LINES = 3
 
 
 def answers(searcher: HypencoderSearcher, hits: int) -> Iterator[str]:
@@ -36,19 +39,14 @@ def answers(searcher: HypencoderSearcher, hits: int) -> Iterator[str]:
     if sys.stdin.isatty():
         yield f"{searcher.num_docs:,} documents in {searcher.index.folder}; Ctrl-D ends"
     text_of = _Texts(searcher)
-    for query in _queries():
-        started = time.perf_counter()
-        found = searcher.search(query, hits)
-        seconds = time.perf_counter() - started
-        width = min(shutil.get_terminal_size().columns, WIDEST)
-        counts = f"{len(found)} of {searcher.num_docs:,} documents in {1000 * seconds:.0f} ms"
-        yield f"{readable_hits(found, text_of, width)}\n\n{counts}\n"
-
-
-def _queries() -> Iterator[str]:
     for line in iter(_typed, "") if sys.stdin.isatty() else sys.stdin:
         if query := line.strip():
-            yield query
+            started = time.perf_counter()
+            found = searcher.search(query, hits)
+            seconds = time.perf_counter() - started
+            width = min(shutil.get_terminal_size().columns, WIDEST)
+            counts = f"{len(found)} of {searcher.num_docs:,} documents in {1000 * seconds:.0f} ms"
+            yield f"{readable_hits(found, text_of, width)}\n\n{counts}\n"
 
 
 def _typed() -> str:
@@ -62,18 +60,40 @@ def _typed() -> str:
 
 
 class _Texts:
-    """Gives texts as long as they can be had; says once why they cannot."""
+    """Reads texts as long as that is possible, and logs the reason once when it is not."""
 
     def __init__(self, searcher: HypencoderSearcher) -> None:
-        self._doc: Callable[[str], object] | None = searcher.doc
+        self._searcher: HypencoderSearcher | None = searcher
 
     def __call__(self, docid: str) -> str:
-        if self._doc is None:
-            return ""
         try:
-            document = self._doc(docid)
+            document = self._searcher.doc(docid) if self._searcher is not None else None
         except HypensearchError as error:
             logger.info("Hits are shown without text: %s", error)
-            self._doc = None
-            return ""
-        return document.contents() if document is not None else ""  # type: ignore[attr-defined, no-any-return]
+            self._searcher = document = None
+        return document.contents() if document is not None else ""
+
+
+def readable_hits(hits: Sequence[Hit], text_of: Callable[[str], str], width: int = 80) -> str:
+    """Lay out hits: rank, score, docid, and below them the first lines of the text.
+
+    :param hits: Best first.
+    :param text_of: Gives the text of a docid.
+    :param width: Columns of the terminal.
+    """
+    scores = [f"{hit.score:.3f}" for hit in hits]
+    score_width = max((len(score) for score in scores), default=0)
+    rank_width = len(str(len(hits)))
+    indent = " " * (rank_width + score_width + 4)
+    blocks = []
+    for rank, (hit, score) in enumerate(zip(hits, scores, strict=True), 1):
+        text = textwrap.wrap(
+            " ".join(text_of(hit.docid).split()),
+            max(width, len(indent) + 20),
+            initial_indent=indent,
+            subsequent_indent=indent,
+            max_lines=TEXT_LINES,
+            placeholder=" ...",
+        )
+        blocks.append("\n".join([f"{rank:>{rank_width}}. {score:>{score_width}}  {hit.docid}", *text]))
+    return visible("\n\n".join(blocks))

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Documents of a Lucene index, through Pyserini, as the index's own documents are given."""
+"""The documents of a Lucene index, read through Pyserini."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class LuceneDocuments:
         return {docid: IndexedDocument(docid, self._json(docid, *stored)) for docid, stored in found.items()}
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self._searcher.close()
 
     def _json(self, docid: str, raw: str | None, contents: str | None) -> str:
-        """Give the document's JSON as it stands in the corpus, or its contents in that form."""
+        """Return the document's JSON as in the corpus, or its contents in that form."""
         if raw is None and contents is None:
             raise HypensearchError(
                 f"{self.where}: stores no text of document {docid!r}: index with -storeRaw or -storeContents"

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import operator
 import os
 import threading
@@ -24,16 +23,16 @@ from hypensearch.flat.model import IndexModel
 from hypensearch.hits import Hit
 from hypensearch.models.dual_encoder import DEFAULT_MAX_LENGTH, DualEncoder
 from hypensearch.models.q_net import QNets
+from hypensearch.scoring.found import Found
 from hypensearch.search.lucene_documents import LuceneDocuments
-from hypensearch.search.report import OfThisThread, QueryReport, SearchStats
-from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
+from hypensearch.search.registry import open_search, option_defaults
+from hypensearch.search.report import SearchStats
+from hypensearch.search.seeds import Seeds
 from hypensearch.stages import clocked, stage
 from hypensearch.threads import available_cpus, default_threads, torch_threads
 
 if TYPE_CHECKING:
     from hypensearch.flat import IndexedDocument
-
-logger = logging.getLogger(__name__)
 
 Query = str | QNets
 
@@ -73,28 +72,14 @@ class HypencoderSearcher:
         "surrogate" scores the highest-ranked predictions of a fit, "auto" takes the faster of exhaustive and
         surrogate search where the index has codes for the latter (:mod:`hypensearch.search.choice`). Hits have their
         exact fp32 scores in each.
-    :param precision: Of the scan in exhaustive search: "fp32", "bf16", "fp16" or "int8"; None for bf16 on a GPU and
-        fp32 on a CPU. Hits have exact scores in each.
-    :param scorer: What scores documents in exhaustive search: one of :data:`hypensearch.scoring.options.SCORERS`.
-    :param block_rows: Vectors that exhaustive search reads at a time; changes memory use only.
-    :param max_scored: Documents that graph and surrogate search score for a query, at most.
-    :param target_recall: Estimated recall that surrogate search stops at; None for .998 of up to 10 hits, .994 of 100,
-        .98 of 1,000.
-    :param graph: Name of the graph; None for the only one.
-    :param variant: Of graph search: "paper", its Algorithm 1, or "released", the authors' code.
-    :param entry_seed: Seed of the random documents that graph search starts from.
-    :param num_entry_points: Random documents that graph search starts from.
-    :param ncandidates: Documents whose neighbours an iteration of graph search looks at.
-    :param max_iter: Iterations of graph search, at most.
-    :param early_stop: Whether graph search stops when an iteration finds no hit.
     :param seeds: A run whose documents graph search starts from as well, by topic id.
     :param check: Whether to compare the index with its checksums, once after it was written or copied.
     :param shared: Whether the processes that ``torchrun`` has started share each search.
+    :param options: Options of the search, by name: those of
+        :class:`~hypensearch.exhaustive.options.ExhaustiveOptions`, :class:`~hypensearch.graph.options.GraphOptions` and
+        :class:`~hypensearch.surrogate.options.SurrogateOptions`. Those of other searches are ignored.
     :raises HypensearchError: When index and model do not fit each other, or one of them cannot be read.
     """
-
-    #: What this thread's last call did, for each of its queries.
-    report = OfThisThread[list[QueryReport]](list)
 
     def __init__(
         self,
@@ -108,53 +93,29 @@ class HypencoderSearcher:
         backbone_config: str | None = None,
         revision: str | None = None,
         sparse_index: str | os.PathLike[str] | None = None,
-        searcher: str = SearchOptions.searcher,
-        precision: str | None = SearchOptions.precision,
-        scorer: str = SearchOptions.scorer,
-        block_rows: int | None = SearchOptions.block_rows,
-        max_scored: int | None = SearchOptions.max_scored,
-        target_recall: float | None = SearchOptions.target_recall,
-        graph: str | None = SearchOptions.graph,
-        variant: str = SearchOptions.variant,
-        entry_seed: int = SearchOptions.entry_seed,
-        num_entry_points: int = SearchOptions.num_entry_points,
-        ncandidates: int = SearchOptions.ncandidates,
-        max_iter: int = SearchOptions.max_iter,
-        early_stop: bool = SearchOptions.early_stop,
-        seeds: str | None = SearchOptions.seeds,
-        check: bool = SearchOptions.check,
-        shared: bool = SearchOptions.shared,
+        searcher: str = "auto",
+        seeds: str | None = None,
+        check: bool = True,
+        shared: bool = False,
+        **options: Any,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        given = {name: value for name, value in locals().items() if name not in ("self", "options", "__class__")}
+        for name in options:
+            if name not in option_defaults():
+                raise TypeError(f"{type(self).__name__}.__init__() got an unexpected keyword argument {name!r}")
         #: What a copy in another process is made of: it opens the index by itself.
-        self._given = {**given, "index_dir": os.path.abspath(index_dir)}
+        self._given = {**given, **options, "index_dir": os.path.abspath(index_dir)}
         self.index = FlatIndex.open(os.fspath(index_dir))
         self.prebuilt_index_name = prebuilt_index_name
         self.device = resolve_device(device)
-        #: How the index is searched.
-        self.options = SearchOptions(
-            searcher=searcher,
-            precision=precision,
-            scorer=scorer,
-            block_rows=block_rows,
-            max_scored=max_scored,
-            target_recall=target_recall,
-            graph=graph,
-            variant=variant,
-            entry_seed=entry_seed,
-            num_entry_points=num_entry_points,
-            ncandidates=ncandidates,
-            max_iter=max_iter,
-            early_stop=early_stop,
-            seeds=seeds,
-            check=check,
-            shared=shared,
-        )
+        #: Options of the search that were given.
+        self.options: Mapping[str, Any] = options
         if check:
             self.index.check_once()
-        self._strategy = make_strategy(self.index, self.device, self.options)
+        self._name, self._search = open_search(self.index, self.device, searcher, options, check=check, shared=shared)
+        self._seeds = Seeds(seeds, self.index) if seeds and searcher == "graph" else None
         #: What was done since the searcher was made, time by stage.
-        self.stats = SearchStats(self._strategy.name, self.index.num_docs)
+        self.stats = SearchStats(self._name, self.index.num_docs)
         self._sparse_index = sparse_index
         self._texts: LuceneDocuments | None = None
         self._opening = threading.Lock()
@@ -178,7 +139,7 @@ class HypencoderSearcher:
     ) -> HypencoderSearcher:
         """Open an index by its registered name, downloading it once.
 
-        :param options: The searcher's own, by name, as :class:`HypencoderSearcher` takes them.
+        :param options: As :class:`HypencoderSearcher` takes them, by name.
         :raises HypensearchError: When the name is not known or the download fails; Pyserini returns None here.
         """
         from hypensearch.flat.prebuilt import find_prebuilt_index
@@ -256,8 +217,8 @@ class HypencoderSearcher:
         :return: Hits, best first.
         :raises HypensearchError: When k is less than 1.
         """
-        q_nets, (hits,) = self._search_all([query], None, k, threads)
-        return (q_nets, self._with_vectors(hits)) if return_vector else hits
+        q_nets, (found,) = self._find([query], None, k, threads)
+        return (q_nets, self._with_vectors(found)) if return_vector else found.hits(self.index.docid)
 
     @overload
     def batch_search(
@@ -302,16 +263,30 @@ class HypencoderSearcher:
         :raises HypensearchError: When there is no query, or ids are missing, repeated, or of another number.
         """
         ids = list(_one_of(q_ids, qids))
-        if len(ids) != len(queries) or len(set(ids)) != len(ids):
-            raise HypensearchError(
-                f"found {len(queries)} queries and {len(set(ids))} different ids: wanted one id for each query"
-            )
-        if not ids and not return_vector:
+        if not queries and not ids and not return_vector:
             return {}
-        q_nets, hits = self._search_all(list(queries), ids, k, threads)
+        q_nets, found = self._find(queries, ids, k, threads)
         if return_vector:
-            return q_nets, {topic: self._with_vectors(of_query) for topic, of_query in zip(ids, hits, strict=True)}
-        return dict(zip(ids, hits, strict=True))
+            return q_nets, {topic: self._with_vectors(of_query) for topic, of_query in zip(ids, found, strict=True)}
+        return {topic: of_query.hits(self.index.docid) for topic, of_query in zip(ids, found, strict=True)}
+
+    def find(
+        self,
+        queries: Sequence[str] | Sequence[QNets] | QNets,
+        k: int = 10,
+        threads: int | None = None,
+        q_ids: Sequence[str] | None = None,
+    ) -> list[Found]:
+        """Search as :meth:`batch_search` does, and report what was done for each query.
+
+        :param queries: Texts or q-nets.
+        :param k: Hits wanted of each.
+        :param threads: As in :meth:`search`.
+        :param q_ids: Their ids, for ``seeds``.
+        :return: Rows and scores of each query, documents scored, rounds and estimated recall;
+            ``found.hits(index.docid)`` are its hits.
+        """
+        return self._find(queries, q_ids, k, threads)[1]
 
     def encode(self, queries: Sequence[str]) -> QNets:
         """Return the q-nets of queries."""
@@ -336,7 +311,7 @@ class HypencoderSearcher:
         return self._texts.read(name)
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index."""
         self.index.close()
         if self._texts is not None:
             self._texts.close()
@@ -345,7 +320,7 @@ class HypencoderSearcher:
     def __repr__(self) -> str:
         return (
             f"<{type(self).__name__} of {self.index.folder}: {self.num_docs:,} documents of {self.dimension} "
-            f"dimensions, {self._strategy.name} search on {self.device}, queries by "
+            f"dimensions, {self._name} search on {self.device}, queries by "
             f"{self._model.name or 'an unknown model'}>"
         )
 
@@ -378,20 +353,34 @@ class HypencoderSearcher:
     ) -> None:
         self.close()
 
-    def _search_all(
-        self, queries: Sequence[Query], ids: Sequence[str] | None, k: int, threads: int | None
-    ) -> tuple[QNets, list[list[Hit]]]:
+    def _find(
+        self, queries: Sequence[Query] | QNets, ids: Sequence[str] | None, k: int, threads: int | None
+    ) -> tuple[QNets, list[Found]]:
         self._check_open()
+        if ids is not None and (len(ids) != len(queries) or len(set(ids)) != len(ids)):
+            raise HypensearchError(
+                f"found {len(queries)} queries and {len(set(ids))} different ids: wanted one id for each query"
+            )
         k = _whole_number(k, "k", "at least 1 hit")
-        threads = _checked_threads(threads)
-        with torch_threads(threads):
-            q_nets = self._as_q_nets(queries)
+        with torch_threads(_checked_threads(threads)):
+            q_nets = self._as_q_nets(list(queries))
+            if q_nets.dim != self.index.dim:
+                raise HypensearchError(
+                    f"document vectors in {self.index.folder} have {self.index.dim} dimensions, but the q-nets take "
+                    f"{q_nets.dim}: was the corpus encoded with another checkpoint?"
+                )
             with self._clocked(), stage("search"):
-                hits, report = self._strategy.search(Batch(q_nets, min(k, self.num_docs), ids))
-        self.report = report
+                starts = self._seeds.rows(ids) if self._seeds and ids else None
+                found = self._search.search(q_nets, min(k, self.num_docs), starts)
+        for query, of_query in enumerate(found):
+            if not np.isfinite(of_query.scores).all():
+                raise HypensearchError(
+                    f"a score under q-net {query} is not finite: the q-net overflows or has broken weights; check the "
+                    "checkpoint"
+                )
         with self._counting:
-            self.stats.add(report)
-        return q_nets, hits
+            self.stats.add(found)
+        return q_nets, found
 
     def _check_open(self) -> None:
         if not self.index.shards:
@@ -424,9 +413,9 @@ class HypencoderSearcher:
             raise HypensearchError("found a batch of q-nets as one query: give its q-nets one by one (list(q_nets))")
         return QNets.concat(list(queries))  # type: ignore[arg-type]
 
-    def _with_vectors(self, hits: list[Hit]) -> list[VectorHit]:
-        vectors = self.index.vectors(self.index.rows_of([hit.docid for hit in hits]))
-        return [VectorHit(hit.docid, hit.score, vector) for hit, vector in zip(hits, vectors, strict=True)]
+    def _with_vectors(self, found: Found) -> list[VectorHit]:
+        pairs = zip(found.hits(self.index.docid), self.index.vectors(found.rows), strict=True)
+        return [VectorHit(hit.docid, hit.score, vector) for hit, vector in pairs]
 
     def given_encoder(self) -> DualEncoder | None:
         """Return the query encoder that was named or loaded before; None where only the index names one."""
@@ -437,23 +426,23 @@ class HypencoderSearcher:
         self._model.check_made_by(model, what)
 
 
-def _signature_of_prebuilt() -> inspect.Signature:
-    """Name the searcher's options in :meth:`HypencoderSearcher.from_prebuilt_index` too, for help() and completion."""
-    function = HypencoderSearcher.from_prebuilt_index.__func__  # type: ignore[attr-defined]
-    own = [
-        parameter
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.kind != parameter.VAR_KEYWORD
-    ]
-    options = [
-        parameter
-        for parameter in inspect.signature(HypencoderSearcher).parameters.values()
-        if parameter.kind == parameter.KEYWORD_ONLY
-    ]
-    return inspect.Signature([*own, *options], return_annotation=HypencoderSearcher)
+def _name_options() -> None:
+    """Name the options of all searches in the signatures, for help() and completion."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    options = [inspect.Parameter(name, keyword, default=value) for name, value in option_defaults().items()]
+
+    def own(function: Any) -> list[inspect.Parameter]:
+        parameters = inspect.signature(function).parameters.values()
+        return [one for one in parameters if one.kind != one.VAR_KEYWORD and one.name != "self"]
+
+    of_class = [*own(HypencoderSearcher.__init__), *options]
+    HypencoderSearcher.__signature__ = inspect.Signature(of_class)  # type: ignore[attr-defined]
+    by_name = HypencoderSearcher.from_prebuilt_index.__func__  # type: ignore[attr-defined]
+    keywords = [one for one in of_class if one.kind == keyword]
+    by_name.__signature__ = inspect.Signature([*own(by_name), *keywords], return_annotation=HypencoderSearcher)
 
 
-HypencoderSearcher.from_prebuilt_index.__func__.__signature__ = _signature_of_prebuilt()  # type: ignore[attr-defined]
+_name_options()
 
 
 def _absolute(name: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:

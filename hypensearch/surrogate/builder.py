@@ -1,24 +1,23 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes the codes of a surrogate search: how an average q-net sees each document.
+"""Builds the codes of a surrogate search: how the mean q-net sees each document.
 
-A q-net's score is linear in the last hidden state. That state depends on the query, but not much: most of a q-net's
-blocks is common to all queries. So the last hidden state under the *mean* q-net of some queries is a feature in which
-any query's scores are nearly linear, more so than in the document vector, and it is computed once for all queries.
-A code holds those components of it that typical queries' scores depend on.
+A q-net's score is linear in the last hidden state. That state depends on the query, but only a little: q-nets have most
+of their hidden weights in common. So the last hidden state under the *mean* q-net of typical queries is a feature in
+which any query's scores are nearly linear, more so than in the document vector, and it is computed once for all
+queries. A code holds the components of this feature that typical queries' scores depend on.
 
-Q-nets that have little in common are another matter: typical queries' scores tell whether their gradients, each at its
-best documents, predict what lies there clearly better than fits to states. If so, codes hold components of the document
-vectors, those that gradients depend on.
+Where q-nets have little in common, their gradients at the best documents predict the scores near those better than a
+linear fit does; typical queries' scores show which case it is. Then codes hold the components of the document vectors
+that gradients depend on.
 
-A few documents with extreme features are scored quite otherwise than any linear function would (a q-net's layer norms
-bound what such a document gets). How much so is measured with the typical queries, for each of those farthest out by
-itself; every search scores the worst of them.
+A few documents with extreme features score far from any linear function of them, because layer norm bounds their
+scores. Their errors are measured with the typical queries, one by one for those of the highest leverage; every search
+scores the worst of them.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Protocol
@@ -32,31 +31,29 @@ from hypensearch.flat.index import FlatIndex
 from hypensearch.models.q_net import QNetConfig, QNets
 from hypensearch.progress import progress_bar
 from hypensearch.scoring.scorer import Scorer
-from hypensearch.surrogate.fits import TANGENT_DOCS
+from hypensearch.surrogate.fits import TANGENT_DOCS, inverse_gram, weighted_mean
 from hypensearch.surrogate.gradients import gradients
 from hypensearch.surrogate.store import Surrogate, write_surrogate
 
-logger = logging.getLogger(__name__)
-
 CODE_SIZE = 256
-CODE_MULTIPLE = 32  # what the product of 8-bit integers takes
+CODE_MULTIPLE = 32  # required by the product of 8-bit integers
 SAMPLE_ROWS = 1024
 _MAX_QUERIES, _USUAL_QUERIES, _Q_NET_BYTES = 256, 64, 2**30
+_QUERY_WORDS = 10
 _BLOCK_ROWS = 8192
 _FIT_ROWS, _SCORED_ROWS = 32768, 8192
-_WORSE = 1.2  # times the variance that the most components leave unexplained, for fewer
+_WORSE = 1.2  # fewer components may leave so many times the variance unexplained that all of them do
 _OUTLIER_CANDIDATES = 1024
 _MAX_OUTLIERS = 128
-_OUTLIER_ERROR = 6.0  # times as large as the usual document's
+_OUTLIER_ERROR = 6.0  # times the median document's
 _CALIBRATION_ROWS = 4096
 _KNOTS = 8
-_RIDGE = 0.03  # of the mean of a Gram matrix' diagonal
 _SHRINKAGE, _LEAST_MOMENT, _LEAST_NOISE = 0.1, 1e-6, 1e-4  # of fits to scores that vary by one
-_STRANGE_SHARE = 0.02  # of the documents that components are sought on, left out as they lie farthest out
+_STRANGE_SHARE = 0.02  # of the documents, those of the highest leverage, is left out when components are computed
 _MOST_HALF = 65504.0
-_HEAD = 64  # best documents that features are judged by
+_HEAD = 64  # best documents by which gradients are compared with linear fits
 _EVEN_ERRORS = {"error_growth": {"leverage": [1.0], "error": [1.0]}}
-_BETTER = 0.7  # of the error of linear fits, for gradients to be used
+_BETTER = 0.7  # gradients are used where their error is below this fraction of the linear fits' error
 
 
 def build_surrogate(
@@ -70,9 +67,9 @@ def build_surrogate(
     :param seed: Chooses the sample that every query scores first.
     :param show_progress: Whether to draw a progress bar.
     """
-    chance = np.random.default_rng(seed)
-    sample = chance.permutation(index.num_docs)[:SAMPLE_ROWS]
-    features, center, basis, spread = _components(q_nets.to(device, torch.float32), index, chance)
+    rng = np.random.default_rng(seed)
+    sample = rng.permutation(index.num_docs)[:SAMPLE_ROWS]
+    features, center, basis, spread = _components(q_nets.to(device, torch.float32), index, rng)
     facts = {"queries": len(q_nets), "seed": seed}
     empty = -basis.shape[1] % CODE_MULTIPLE
     basis, spread = torch.nn.functional.pad(basis, (0, empty)), torch.nn.functional.pad(spread, (0, empty), value=1.0)
@@ -83,7 +80,7 @@ def build_surrogate(
         def of_typical_queries() -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             if isinstance(features, Vectors):
                 return _without_fits(q_nets, basis)
-            rows = np.concatenate([sample, np.sort(chance.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
+            rows = np.concatenate([sample, np.sort(rng.permutation(index.num_docs)[:_CALIBRATION_ROWS])])
             codes = (features.of(index.vectors(rows)) - center) @ basis
             leverage = extremes.leverage(codes[: len(sample)])
             fits = _Fits(q_nets, index, sample, codes[: len(sample)], leverage, basis)
@@ -97,19 +94,32 @@ def build_surrogate(
 
 
 def how_many_queries(q_net: QNetConfig) -> int:
-    """Tell how many typical queries to take: 64, or as many more as have q-nets that fit into a gibibyte (float32)."""
+    """Return how many typical queries to use: as many as have q-nets that fit into a gibibyte, 64 to 256."""
     num_parameters = sum(rows * columns + columns for rows, columns in pairwise(q_net.dims))
     return max(_USUAL_QUERIES, min(_MAX_QUERIES, _Q_NET_BYTES // (4 * num_parameters)))
 
 
-def mean_q_net(q_nets: QNets) -> QNets:
-    """Return the q-net whose weights are the mean of some q-nets' weights."""
-    weights = [weight.mean(dim=0, keepdim=True) for weight in q_nets.weights]
-    return QNets(q_nets.config, weights, [bias.mean(dim=0, keepdim=True) for bias in q_nets.biases])
+def typical_queries(index: FlatIndex, count: int, *, seed: int = 0) -> list[str]:
+    """Take the first words of some documents as queries; a gzipped corpus is read through once for them.
+
+    :param index: Knows where the texts of its documents are.
+    :param count: Queries; fewer where there are fewer documents.
+    :param seed: Chooses the documents.
+    :raises HypensearchError: When the documents' texts cannot be read, or are empty.
+    """
+    rows = np.random.default_rng(seed).permutation(index.num_docs)[:count]
+    try:
+        documents = index.documents(np.sort(rows))
+    except HypensearchError as error:
+        raise HypensearchError(f"{error}; or give typical queries with --topics") from None
+    texts = [" ".join(document.contents().split()[:_QUERY_WORDS]) for document in documents]
+    if not any(texts):
+        raise HypensearchError(f"{index.folder}: its documents have no contents to take queries from")
+    return texts
 
 
 class Features(Protocol):
-    """What codes are made of."""
+    """What codes are components of."""
 
     #: Components of a code, at most.
     max_components: int
@@ -125,7 +135,10 @@ class States:
     max_components = CODE_SIZE
 
     def __init__(self, q_nets: QNets, device: torch.device) -> None:
-        self._scorer = Scorer(mean_q_net(q_nets), device)
+        weights, biases = (
+            [part.mean(dim=0, keepdim=True) for part in parts] for parts in (q_nets.weights, q_nets.biases)
+        )
+        self._scorer = Scorer(QNets(q_nets.config, weights, biases), device)
 
     def of(self, vectors: np.ndarray) -> Tensor:
         """See :class:`Features`."""
@@ -145,17 +158,16 @@ class Vectors:
         return torch.tensor(vectors, dtype=torch.float32, device=self._device)
 
 
-def _components(
-    q_nets: QNets, index: FlatIndex, chance: np.random.Generator
-) -> tuple[Features, Tensor, Tensor, Tensor]:
-    """Choose features, fit centre and basis on some documents, and the codes' spread; codes have a mean norm of one.
+def _components(q_nets: QNets, index: FlatIndex, rng: np.random.Generator) -> tuple[Features, Tensor, Tensor, Tensor]:
+    """Choose the features, and compute their centre, the basis of codes and the codes' spread on some documents.
 
-    Components are those of the features in the directions that typical queries' fits take, or their gradients, so that
-    few tell much of scores; there are no more than are needed to tell nearly as much as :data:`CODE_SIZE` do. A second
-    pass leaves out what lies farthest out in the first: some strange documents would make components theirs.
+    The components are principal components of the features, weighted by the directions of typical queries' fits (or
+    gradients), so that a few explain most of the scores; there are no more than are needed to explain nearly as much as
+    :data:`CODE_SIZE` would. Documents of the highest leverage are left out, as they would dominate the components.
+    Codes have a mean norm of one.
     """
     device = q_nets.weights[0].device
-    rows = np.sort(chance.permutation(index.num_docs)[:_FIT_ROWS])
+    rows = np.sort(rng.permutation(index.num_docs)[:_FIT_ROWS])
     vectors = index.vectors(rows)
     features: Features = States(q_nets, device)
     states = features.of(vectors).double()
@@ -179,9 +191,9 @@ def _components(
 
 
 def _usual(states: Tensor) -> Tensor:
-    """Return the places of features but for those that lie farthest out."""
+    """Return the places of the features without those of the highest leverage."""
     center, basis, spread = _components_of(states, torch.eye(states.shape[1], dtype=states.dtype, device=states.device))
-    leverage = leverage_of((states - center) @ basis, spread)
+    leverage = _leverage((states - center) @ basis, spread)
     return leverage.topk(len(states) - int(len(states) * _STRANGE_SHARE), largest=False).indices.sort().values
 
 
@@ -194,7 +206,7 @@ def _tangents(q_nets: QNets, vectors: Tensor, scores: Tensor) -> Tensor:
     """Predict scores by the mean gradient at each query's best documents, *Shape:* ``(num_queries, n)``.
 
     :param vectors: Documents', *Shape:* ``(n, dim)``.
-    :param scores: Theirs, standardised, *Shape:* ``(num_queries, n)``.
+    :param scores: Their scores, standardised, *Shape:* ``(num_queries, n)``.
     """
     best = scores.topk(min(TANGENT_DOCS[0], len(vectors)), dim=1).indices
     slopes = [gradients(q_nets[query], vectors[of_query]).mean(dim=0) for query, of_query in enumerate(best)]
@@ -202,9 +214,9 @@ def _tangents(q_nets: QNets, vectors: Tensor, scores: Tensor) -> Tensor:
 
 
 def _error_at_head(predictions: Tensor, scores: Tensor) -> float:
-    """Return the share of the variance of each query's best documents' scores that predictions leave unexplained.
+    """Return the share of the variance that predictions leave unexplained among each query's best documents.
 
-    Predictions may be off by a factor and a constant, as a ranking does not depend on them.
+    A factor and a constant do not count, as the ranking does not depend on them.
     """
     count = min(_HEAD, scores.shape[1])
     truth, places = scores.topk(count, dim=1)
@@ -213,7 +225,10 @@ def _error_at_head(predictions: Tensor, scores: Tensor) -> float:
 
 
 def _components_of(states: Tensor, moments: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find principal components of states as fits with such second moments see them."""
+    """Compute the principal components of states weighted by fits of these second moments.
+
+    :return: Centre, basis and the components' spread.
+    """
     center = states.mean(dim=0)
     centred, root = states - center, torch.linalg.cholesky(moments)
     _, vectors = torch.linalg.eigh(root.T @ (centred.T @ centred) @ root)
@@ -228,13 +243,13 @@ def _linear_fits(states: Tensor, scores: Tensor) -> Tensor:
 
 
 def _moments_of(fits: Tensor) -> Tensor:
-    """Return the second moments of fits, *Shape:* ``(width, width)``; half is equal in all directions."""
+    """Return the second moments of fits plus as much of the unit matrix, *Shape:* ``(width, width)``."""
     moments = fits @ fits.T
     return moments / moments.diagonal().mean().clamp(min=1e-30) + torch.eye(len(moments)).to(moments)
 
 
 def _enough(codes: Tensor, scores: Tensor) -> int:
-    """Tell how many components are enough: more would leave hardly less of typical queries' scores unexplained."""
+    """Return how many components suffice: more would hardly explain more of typical queries' scores."""
     gram, products = codes.T @ codes, codes.T @ scores.T
     sizes = [*range(CODE_MULTIPLE, codes.shape[1], CODE_MULTIPLE), codes.shape[1]]
     fits = [_ridge(gram[:size, :size], products[:size]) for size in sizes]
@@ -248,8 +263,8 @@ def _ridge(gram: Tensor, products: Tensor) -> Tensor:
     return torch.linalg.solve(raised, products)
 
 
-def leverage_of(codes: Tensor, spread: Tensor) -> Tensor:
-    """Return how far out codes lie, *Shape:* ``(len(codes),)``; 1 is usual."""
+def _leverage(codes: Tensor, spread: Tensor) -> Tensor:
+    """Return the leverage of codes, their mean squared distance in spreads, *Shape:* ``(len(codes),)``; about 1."""
     return (codes / spread).square().mean(dim=1)
 
 
@@ -281,7 +296,7 @@ def _quantised(codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
 def _without_fits(q_nets: QNets, basis: Tensor) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return what is stored beside codes of vectors, where gradients take the place of linear fits.
 
-    :param basis: What vectors become codes by, *Shape:* ``(dim, code_size)``.
+    :param basis: Maps vectors to codes, *Shape:* ``(dim, code_size)``.
     """
     none, size = np.empty(0, dtype=np.int64), basis.shape[1]
     arrays = {
@@ -296,9 +311,9 @@ def _without_fits(q_nets: QNets, basis: Tensor) -> tuple[dict[str, np.ndarray], 
 
 
 class _Extremes:
-    """The documents whose codes lie farthest out, each component measured by its spread (leverage).
+    """The documents of the highest leverage.
 
-    :param spread: Of each component, *Shape:* ``(code_size,)``.
+    :param spread: Of each component of a code, *Shape:* ``(code_size,)``.
     """
 
     def __init__(self, spread: Tensor) -> None:
@@ -307,25 +322,25 @@ class _Extremes:
         self._spread = spread
 
     def add(self, codes: Tensor, start: int) -> None:
-        """Look at documents from row ``start``."""
+        """Consider the documents from row ``start`` on."""
         codes = torch.cat([self.codes, codes])
         rows = torch.cat([self.rows, torch.arange(start, start + len(codes) - len(self.rows), device=codes.device)])
         kept = self.leverage(codes).topk(min(_OUTLIER_CANDIDATES, len(rows))).indices
         self.rows, self.codes = rows[kept], codes[kept]
 
     def leverage(self, codes: Tensor) -> Tensor:
-        """Return how far out codes lie, *Shape:* ``(len(codes),)``; 1 is usual."""
-        return leverage_of(codes, self._spread)
+        """Return the leverage of codes, *Shape:* ``(len(codes),)``."""
+        return _leverage(codes, self._spread)
 
 
 class _Fits:
-    """The linear fits of typical queries' scores to a sample, and how far they are off elsewhere.
+    """Linear fits of typical queries' scores of a sample: their errors elsewhere, and the prior of other queries' fits.
 
     :param q_nets: Those of the typical queries.
     :param sample: Rows, *Shape:* ``(n,)``.
-    :param codes: Theirs, *Shape:* ``(n, code_size)``.
-    :param leverage: Theirs, *Shape:* ``(n,)``; those far out count for less.
-    :param basis: What last hidden states become codes by, *Shape:* ``(width, code_size)``.
+    :param codes: Of the sample, *Shape:* ``(n, code_size)``.
+    :param leverage: Of the sample, *Shape:* ``(n,)``; documents of high leverage weigh less.
+    :param basis: Maps last hidden states to codes, *Shape:* ``(width, code_size)``.
     """
 
     def __init__(
@@ -338,19 +353,19 @@ class _Fits:
         shares = errors.square().reciprocal() / errors.square().reciprocal().sum()
         deviations = scores - self._mean
         spread = (deviations.square() @ shares).sqrt().clamp(min=1e-12).unsqueeze(1)
-        expected, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, basis)
-        surprise = deviations - expected @ codes.T
-        rest = inverse_gram(codes, errors) @ ((codes / errors.square().unsqueeze(1)).T @ surprise.T)
-        self._weights = expected.T + rest
+        prior_mean, output_map = _by_output_layer(q_nets, codes, shares, deviations / spread, spread, basis)
+        unexplained = deviations - prior_mean @ codes.T
+        rest = inverse_gram(codes, errors) @ ((codes / errors.square().unsqueeze(1)).T @ unexplained.T)
+        self._weights = prior_mean.T + rest
         residuals = deviations - (codes @ self._weights).T
         self.error = (residuals / errors).square().mean(dim=1, keepdim=True).sqrt().clamp(min=1e-9)
         noise = max(float((residuals / spread).square().mul(shares).sum(dim=1).mean()), _LEAST_NOISE)
         penalty = noise * torch.linalg.inv(_second_moments((rest / spread.T).T))
-        #: What is known of a fit before anything is scored, as :class:`~hypensearch.surrogate.store.Surrogate` has it.
+        #: The prior of a fit, as :class:`~hypensearch.surrogate.store.Surrogate` holds it.
         self.prior = {"output_map": output_map.cpu().numpy(), "penalty": penalty.cpu().numpy()}
 
-    def surprise(self, rows: np.ndarray, codes: Tensor) -> Tensor:
-        """Return how many errors documents score above their predictions, *Shape:* ``(num_queries, n)``."""
+    def residuals(self, rows: np.ndarray, codes: Tensor) -> Tensor:
+        """Return scores minus predictions, in standard errors, *Shape:* ``(num_queries, n)``."""
         scores = self._scorer.score(self._index.vectors(rows)).double()
         return (scores - self._mean - (codes.double() @ self._weights).T) / self.error
 
@@ -358,13 +373,13 @@ class _Fits:
 def _by_output_layer(
     q_nets: QNets, codes: Tensor, shares: Tensor, deviations: Tensor, spread: Tensor, basis: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Predict fits from the q-nets' output layers, as if their hidden blocks were those that codes were made with.
+    """Predict fits from the q-nets' output layers, as if their hidden blocks were those of the mean q-net.
 
-    Such a prediction is exact where all q-nets have the same blocks (but for the components that codes leave out), and
-    worth nothing where they have little in common: one factor, fitted to the typical queries, says how much.
+    The prediction is exact where all q-nets have the same hidden blocks (up to the components that codes leave out),
+    and useless where they have little in common; one factor, fitted to the typical queries, shrinks it accordingly.
 
     :param deviations: Scores of a sample over their ``spread``, *Shape:* ``(num_queries, n)``.
-    :return: The fits, *Shape:* ``(num_queries, code_size)``, and the map from output layers to them.
+    :return: The fits, *Shape:* ``(num_queries, code_size)``, and the map from output layers to fits.
     """
     output_map = torch.linalg.pinv(basis.double())
     outputs = q_nets.weights[-1].squeeze(2).to(codes.device).double()
@@ -376,7 +391,7 @@ def _by_output_layer(
 
 
 def _second_moments(weights: Tensor) -> Tensor:
-    """Return the second moments of fits, *Shape:* ``(n, code_size)``, shrunk towards an equal one of all directions."""
+    """Return the second moments of fits, *Shape:* ``(n, code_size)``, shrunk towards a multiple of the unit matrix."""
     moments = weights.T @ weights / len(weights)
     equal = _SHRINKAGE * moments.diagonal().mean() + _LEAST_MOMENT
     return moments + equal * torch.eye(len(moments), device=moments.device, dtype=moments.dtype)
@@ -385,23 +400,23 @@ def _second_moments(weights: Tensor) -> Tensor:
 def _errors_far_out(
     fits: _Fits, extremes: _Extremes, rows: np.ndarray, codes: Tensor
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Measure the errors of linear fits: how they grow with a document's leverage, and of each of those farthest out.
+    """Measure the errors of linear fits: how they grow with leverage, and of each document of extreme leverage.
 
     :param rows: Random documents, *Shape:* ``(n,)``.
-    :param codes: Theirs, *Shape:* ``(n, code_size)``.
-    :return: The errors upwards of those farthest out, float32, and as facts leverages, ascending, with the root mean
-        square error there. The usual random document's (the median) is 1.
+    :param codes: Of these, *Shape:* ``(n, code_size)``.
+    :return: The errors upwards of the extremes, float32, and as facts leverages, ascending, with the root mean square
+        error there. The median random document's error is 1.
     """
-    surprises = [fits.surprise(*some) for some in ((rows, codes), (extremes.rows.cpu().numpy(), extremes.codes))]
-    squares = [surprise.square().mean(dim=0) for surprise in surprises]
+    residuals = [fits.residuals(*some) for some in ((rows, codes), (extremes.rows.cpu().numpy(), extremes.codes))]
+    squares = [of_some.square().mean(dim=0) for of_some in residuals]
     usual = squares[0].median().clamp(min=1e-12)
-    upwards = (2 * surprises[1].clamp(min=0).square().mean(dim=0) / usual).sqrt().clamp(min=1.0)
+    upwards = (2 * residuals[1].clamp(min=0).square().mean(dim=0) / usual).sqrt().clamp(min=1.0)
     knots: list[tuple[float, float]] = []
     for square, some in zip(squares, (codes, extremes.codes), strict=True):
         leverage = extremes.leverage(some).clamp(max=_MOST_HALF)
         order = leverage.argsort()
         for part in order.tensor_split([int(len(order) * (1 - 0.5**halvings)) for halvings in range(1, _KNOTS)]):
-            if len(part):  # half of all, a quarter, an eighth: errors grow fast where few documents lie
+            if len(part):  # the first half, then a quarter, an eighth: errors grow fast where documents are few
                 knots.append((float(leverage[part].mean()), float((square[part].mean() / usual).sqrt())))
     knots.sort()
     errors = np.maximum.accumulate([error for _, error in knots])
@@ -410,31 +425,6 @@ def _errors_far_out(
 
 
 def _outliers(rows: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Choose the documents that linear fits tell least of, if it is little enough: every search scores them."""
+    """Choose the documents that linear fits predict worst, if the errors are large enough: every search scores them."""
     worst = np.argsort(-errors, kind="stable")[:_MAX_OUTLIERS]
     return rows[worst[errors[worst] > _OUTLIER_ERROR]]
-
-
-def inverse_gram(codes: Tensor, errors: Tensor, penalty: Tensor | None = None) -> Tensor:
-    """Return the inverse of the Gram matrix of codes over their errors, and of a penalty.
-
-    :param codes: *Shape:* ``(n, code_size)``.
-    :param errors: Of predictions, 1 for the usual document's, *Shape:* ``(n,)``.
-    :param penalty: *Shape:* ``(code_size, code_size)``; a share of the mean of the diagonal if left out.
-    :return: float64, *Shape:* ``(code_size, code_size)``.
-    """
-    codes = codes.double() / errors.double().unsqueeze(1)
-    gram = codes.T @ codes
-    if penalty is None:
-        raise_by = _RIDGE * float(gram.diagonal().mean()) + 1e-6
-        penalty = raise_by * torch.eye(len(gram), device=gram.device, dtype=gram.dtype)
-    inverse, flaw = torch.linalg.inv_ex(gram + penalty.double())
-    if flaw.any():
-        raise HypensearchError("the codes of these documents allow no fit: make them again (index --surrogate)")
-    return inverse
-
-
-def weighted_mean(scores: Tensor, errors: Tensor) -> Tensor:
-    """Return each query's mean score, documents of large errors counting for less, *Shape:* ``(num_queries, 1)``."""
-    weights = errors.to(scores.dtype).square().reciprocal()
-    return ((scores @ weights) / weights.sum()).unsqueeze(1)

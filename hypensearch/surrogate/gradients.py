@@ -1,9 +1,9 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""How q-nets' scores change with the document vector.
+"""Gradients of q-nets' scores with respect to the document vector.
 
-:func:`gradients` computes it for any documents. A :class:`Tape` spares the forward pass where a scorer has scored them:
-it keeps what their linear maps gave, and goes back from there.
+:func:`gradients` computes them for any documents. A :class:`Tape` needs no forward pass where a scorer has scored the
+documents: it records the outputs of their linear maps, and backpropagates from there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hypensearch.scoring.linear import product_with_transposed
 
 
 def differentiable(q_nets: QNets) -> QNets:
-    """Return the q-nets as gradients can be computed with them: torch refuses what was made in inference mode."""
+    """Return q-nets that gradients can be computed with: torch refuses tensors that were made in inference mode."""
     with torch.inference_mode(False):
         weights = [weight.clone() if weight.is_inference() else weight for weight in q_nets.weights]
         biases = [bias.clone() if bias.is_inference() else bias for bias in q_nets.biases]
@@ -41,12 +41,12 @@ def gradients(q_net: QNets, vectors: Tensor) -> Tensor:
 
 
 class Tape:
-    """Tells gradients at the documents that one q-net scored last.
+    """Computes gradients at the documents that one q-net scored last.
 
-    Any linear combination of gradients is computed from the same one of *traces*, and the last product with a weight
-    matrix is left until then: a mean gradient takes it once, not for each document.
+    A linear combination of gradients is computed from the same linear combination of *traces*. The last product with a
+    weight matrix is left until then: a mean gradient takes it once, not once for each document.
 
-    This one computes gradients anew, for any q-net on any device; its traces are the gradients.
+    This class supports any q-net on any device: it computes the gradients by torch, and its traces are the gradients.
 
     :param q_net: One q-net, float32.
     """
@@ -56,21 +56,21 @@ class Tape:
         self._vectors: Tensor | np.ndarray = torch.empty(0, q_net.dim)
 
     def start(self, vectors: Tensor | np.ndarray) -> None:
-        """Be told of documents that are going to be scored; those before are forgotten.
+        """Prepare for documents that are going to be scored; those before are forgotten.
 
         :param vectors: *Shape:* ``(num_docs, dim)``.
         """
         self._vectors = vectors
 
     def keep(self, block: int, start: int, outputs: Tensor) -> None:
-        """Be told what the linear map of a block gave for some documents.
+        """Record the output of a block's linear map for some of the documents.
 
         :param start: The first of the documents.
         :param outputs: *Shape:* ``(count, width)``; not valid later.
         """
 
     def traces(self, places: Tensor) -> Tensor:
-        """Go back from the scores of some of the documents, *Shape:* ``(len(places), size)``."""
+        """Return the traces of some of the documents, *Shape:* ``(len(places), size)``."""
         if isinstance(self._vectors, np.ndarray):
             vectors = torch.from_numpy(self._vectors[places.cpu().numpy()])
         else:
@@ -82,7 +82,7 @@ class Tape:
         return differentiable(self._q_net)
 
     def gradient(self, trace: Tensor) -> Tensor:
-        """Return what a linear combination of traces stands for.
+        """Return the gradient that a linear combination of traces stands for.
 
         :param trace: *Shape:* ``(size,)``.
         :return: With respect to the document vector, *Shape:* ``(dim,)``.
@@ -91,7 +91,7 @@ class Tape:
 
 
 class _KeptOutputs(Tape):
-    """Goes back by loops over rows; a trace is the gradient at the first linear map's outputs, then what passes it."""
+    """Backpropagates by compiled loops; a trace is the gradient at the first linear map's output, then its bypass."""
 
     def __init__(self, q_net: QNets) -> None:
         super().__init__(q_net)

@@ -25,15 +25,16 @@ import torch
 
 from hypensearch.bench.contenders import faiss
 from hypensearch.bench.measure import mean_overlap
-from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.flat import FlatIndex
+from hypensearch.graph.options import GraphOptions
 from hypensearch.graph.search import GraphSearch
 from hypensearch.graph.store import GraphIndex
-from hypensearch.hits import Hit
 from hypensearch.models.q_net import QNets
+from hypensearch.scoring.found import Found
 from hypensearch.search import HypencoderSearcher
+from hypensearch.surrogate.options import SurrogateOptions
 from hypensearch.surrogate.search import SurrogateSearch
-from hypensearch.surrogate.store import open_surrogate
 from hypensearch.topics import load_topics
 
 CPU = torch.device("cpu")
@@ -57,7 +58,7 @@ class AuthorsSearch:
         self.scored = 0
 
     @torch.inference_mode()
-    def search(self, q_net: QNets, k: int) -> list[list[Hit]]:
+    def search(self, q_net: QNets, k: int) -> list[Found]:
         """Search with one q-net."""
         frontier = copy.deepcopy(self.entry_points)
         explored = set(frontier)
@@ -87,7 +88,8 @@ class AuthorsSearch:
                 break
             frontier = following
         ranked = sorted(queue.queue, key=lambda item: item[0], reverse=True)
-        return [[Hit(docid, score) for score, docid in ranked]]
+        rows = np.array([self.place[docid] for _, docid in ranked])
+        return [Found(rows, np.array([score for score, _ in ranked], dtype=np.float32), self.scored)]
 
 
 def main() -> None:
@@ -97,19 +99,17 @@ def main() -> None:
         index, q_nets = searcher.index, searcher.encode(topics)
         embed = searcher.query_encoder.encode_documents
         vectors = np.concatenate([embed([topic]) for topic in topics])
-        exact = ExhaustiveSearch(index, CPU).search(q_nets, args.k)
-        codes = open_surrogate(index)
-        assert codes is not None
-        surrogate = SurrogateSearch(index, codes, CPU)
-        surrogate.search(q_nets, args.k)
-        scored = round(statistics.mean(stats.documents_scored for stats in surrogate.stats))
+        exact = [found.rows.tolist() for found in ExhaustiveOptions().open(index, CPU).search(q_nets, args.k)]
+        surrogate = SurrogateOptions().open(index, CPU)
+        scored = round(statistics.mean(found.scored for found in surrogate.search(q_nets, args.k)))
         graph = GraphIndex.open(index, args.graph)
         searches = _searches(index, graph, surrogate, vectors, q_nets, scored)
-        seconds, found, counts = _in_turn(searches, len(topics), args.k)
+        seconds, found = _in_turn(searches, len(topics), args.k)
     for name, times in seconds.items():
         facts = {f"p{p}_ms": round(1000 * float(np.percentile(times, p)), 2) for p in (50, 95)}
-        overlap = round(mean_overlap(found[name], exact, args.k), 4)
-        _print({"what": name, "k": args.k, "overlap": overlap, "scored": round(statistics.mean(counts[name])), **facts})
+        overlap = round(mean_overlap([one.rows.tolist() for one in found[name]], exact, args.k), 4)
+        count = round(statistics.mean(one.scored for one in found[name]))
+        _print({"what": name, "k": args.k, "overlap": overlap, "scored": count, **facts})
     ours = seconds["surrogate, as it comes"]
     for name, times in seconds.items():
         ratio = statistics.median(theirs / own for theirs, own in zip(times, ours, strict=True))
@@ -129,45 +129,32 @@ def _arguments() -> argparse.Namespace:
 
 def _searches(
     index: FlatIndex, graph: GraphIndex, surrogate: SurrogateSearch, vectors: np.ndarray, q_nets: QNets, scored: int
-) -> dict[str, tuple[Callable[[int, int], list[list[Hit]]], Callable[[], int]]]:
+) -> dict[str, Callable[[slice, int], list[Found]]]:
     authors = AuthorsSearch(index, graph, **EFFICIENT_1)
-    walk = GraphSearch(index, graph, CPU, **EFFICIENT_1)
-    exhaustive = ExhaustiveSearch(index, CPU)
-    searches: dict[str, Any] = {
-        "authors' algorithm, Efficient 1": (lambda i, k: authors.search(q_nets[i : i + 1], k), lambda: authors.scored),
-        "our graph search, Efficient 1": (
-            lambda i, k: walk.search(q_nets[i : i + 1], k),
-            lambda: walk.stats[0].documents_scored,
-        ),
-        "surrogate, as it comes": (
-            lambda i, k: surrogate.search(q_nets[i : i + 1], k),
-            lambda: surrogate.stats[0].documents_scored,
-        ),
-        "exhaustive fp32": (lambda i, k: exhaustive.search(q_nets[i : i + 1], k), lambda: index.num_docs),
+    walk, exhaustive = GraphSearch(index, graph, CPU, GraphOptions(**EFFICIENT_1)), ExhaustiveOptions().open(index, CPU)
+    searches: dict[str, Callable[[slice, int], list[Found]]] = {
+        "authors' algorithm, Efficient 1": lambda part, k: authors.search(q_nets[part], k),
+        "our graph search, Efficient 1": lambda part, k: walk.search(q_nets[part], k),
+        "surrogate, as it comes": lambda part, k: surrogate.search(q_nets[part], k),
+        "exhaustive fp32": lambda part, k: exhaustive.search(q_nets[part], k),
     }
-    for contender in faiss(index, vectors, CPU, ef_search=(), reranked=(scored,)):
-        queries = contender.queries
-        queries = queries.of(q_nets) if hasattr(queries, "of") else queries
-        searches[contender.name] = (
-            lambda i, k, contender=contender, queries=queries: contender.search(queries[i : i + 1], k),
-            lambda contender=contender: contender.scored()[0] if contender.scored else 0,
-        )
-    return searches
+    of_faiss = faiss(index, q_nets, vectors, CPU, ef_search=(), reranked=(scored,))
+    return searches | {contender.name: contender.search for contender in of_faiss}
 
 
-def _in_turn(searches: dict[str, Any], queries: int, k: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+def _in_turn(
+    searches: dict[str, Callable[[slice, int], list[Found]]], queries: int, k: int
+) -> tuple[dict[str, list[float]], dict[str, list[Found]]]:
     """Search with every query in every way, one after the other, so that a drifting machine hits all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in searches}
-    found: dict[str, list[list[Hit]]] = {name: [] for name in searches}
-    counts: dict[str, list[int]] = {name: [] for name in searches}
+    found: dict[str, list[Found]] = {name: [] for name in searches}
     for query in range(queries):
-        for name, (search, scored) in searches.items():
+        for name, search in searches.items():
             started = time.perf_counter()
-            hits = search(query, k)
+            of_query = search(slice(query, query + 1), k)
             seconds[name].append(time.perf_counter() - started)
-            found[name] += hits
-            counts[name].append(scored())
-    return seconds, found, counts
+            found[name] += of_query
+    return seconds, found
 
 
 def _print(facts: dict[str, Any]) -> None:

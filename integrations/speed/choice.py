@@ -32,9 +32,8 @@ from hypensearch.formats.files import replace_when_whole
 from hypensearch.models import QNets
 from hypensearch.search import HypencoderSearcher
 from hypensearch.search.choice import MILLISECONDS, exhaustive_terms, faster_search, surrogate_terms
-from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
-from hypensearch.surrogate.builder import build_surrogate, how_many_queries
-from hypensearch.surrogate.typical_queries import typical_queries
+from hypensearch.search.registry import open_search
+from hypensearch.surrogate.builder import build_surrogate, how_many_queries, typical_queries
 from hypensearch.threads import torch_threads
 from hypensearch.topics import load_topics
 
@@ -94,18 +93,17 @@ def part_of(index: FlatIndex, size: int, typical: QNets) -> Iterator[FlatIndex]:
 def timed(index: FlatIndex, q_nets: QNets, k: int, repeats: int) -> dict[str, Any]:
     """Search by both ways in turn; gives milliseconds and documents scored a query."""
     device = torch.device("cpu")
-    ways = {way: make_strategy(index, device, SearchOptions(searcher=way, check=False)) for way in WAYS}
-    batch = Batch(q_nets, min(k, index.num_docs))
+    ways = {way: open_search(index, device, way, check=False)[1] for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     scored = {}
     for repeat in range(repeats + 1):
         for way, search in ways.items():
             started = time.process_time()
             with torch_threads(1):
-                _, report = search.search(batch)
+                found = search.search(q_nets, min(k, index.num_docs))
             if repeat:  # the first one warms up
                 seconds[way].append((time.process_time() - started) / len(q_nets))
-            scored[way] = float(np.mean([query.documents_scored for query in report]))
+            scored[way] = float(np.mean([of_query.scored for of_query in found]))
     facts = {"num_docs": index.num_docs, "k": k, "batch": len(q_nets), "dims": list(q_nets.config.dims)}
     gradients = ways["surrogate"].has_gradients  # type: ignore[attr-defined]
     times = {f"{way}_ms": 1000 * min(times) for way, times in seconds.items()}

@@ -29,13 +29,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hypensearch.bench import limits
-from hypensearch.bench.exhaustive import Case, random_q_nets, synthetic_index
 from hypensearch.device import resolve_device
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.search import HypencoderSearcher
 from hypensearch.topics import load_topics
+from integrations.speed import limits
+from integrations.speed.exhaustive import Case, random_q_nets, synthetic_index
 
 BASE = Case(documents=20_000, dim=384, layers=2, queries=1, hits=100)
 CURVES: dict[str, list[int]] = {

@@ -26,9 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from hypensearch.bench.measure import mean_overlap
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphOptions
 from hypensearch.graph.search import GraphSearch
 from hypensearch.models import QNetConfig, QNets, load_model
 from hypensearch.models.checkpoint import BUNDLED
@@ -101,11 +104,9 @@ def check(args: argparse.Namespace) -> Figures:
             q_nets = random_q_nets(QNetConfig(dims=(*[args.dim] * (layers + 1), 1)), 8).to(CPU)
             wanted = ExhaustiveSearch(index, CPU).search(q_nets, 100)
             for precision, scorer in (("fp32", "fused"), ("bf16", "fused"), ("bf16", "triton"), ("fp16", "triton")):
-                found = ExhaustiveSearch(index, CUDA, precision, scorer=scorer).search(q_nets, 100)
-                pairs = zip(found, wanted, strict=True)
-                same = sum(
-                    hit.docid == other.docid for hits, others in pairs for hit, other in zip(hits, others, strict=True)
-                )
+                search = ExhaustiveSearch(index, CUDA, ExhaustiveOptions(precision, scorer))
+                pairs = zip(search.search(q_nets, 100), wanted, strict=True)
+                same = sum(int((found.rows == other.rows).sum()) for found, other in pairs)
                 share = same / (8 * min(100, index.num_docs))
                 yield {
                     "hits of": f"{scorer} {precision}",
@@ -149,7 +150,7 @@ def searchers(args: argparse.Namespace) -> Figures:
         for layers in args.layers:
             config = QNetConfig(dims=(*[args.dim] * (layers + 1), 1))
             q_nets = random_q_nets(config, 8).to(CPU)
-            exact = [{hit.docid for hit in hits} for hits in ExhaustiveSearch(index, CUDA, "fp32").search(q_nets, k)]
+            exact = ExhaustiveSearch(index, CUDA, ExhaustiveOptions("fp32")).search(q_nets, k)
             typical = random_q_nets(config, 64).to(CPU)
             seconds = clocked(lambda typical=typical: build_surrogate(index, typical, CUDA, show_progress=False))
             yield {"layers": layers, "built": "codes", "seconds": seconds}
@@ -158,8 +159,7 @@ def searchers(args: argparse.Namespace) -> Figures:
             for name, search in _searches(index):
                 found = [search(q_net, k)[0] for q_net in q_nets]
                 times = [clocked(functools.partial(search, q_net, k)) for q_net in q_nets]
-                pairs = zip(found, exact, strict=True)
-                overlap = sum(len({hit.docid for hit in hits} & wanted) for hits, wanted in pairs) / (k * len(exact))
+                overlap = mean_overlap([one.rows.tolist() for one in found], [one.rows.tolist() for one in exact], k)
                 what = {"documents": index.num_docs, "layers": layers, "search": name}
                 yield {**what, "median ms": 1000 * float(np.median(times)), "overlap@10": overlap}
 
@@ -224,9 +224,9 @@ def _searches(index: FlatIndex) -> Iterator[tuple[str, Callable[..., Any]]]:
     from hypensearch.surrogate.store import open_surrogate
 
     for precision in ("fp32", "bf16"):
-        yield f"exhaustive {precision}", ExhaustiveSearch(index, CUDA, precision).search
+        yield f"exhaustive {precision}", ExhaustiveSearch(index, CUDA, ExhaustiveOptions(precision)).search
     entries = min(1000, index.num_docs)
-    yield "graph", GraphSearch(index, GraphIndex.open(index), CUDA, num_entry_points=entries).search
+    yield "graph", GraphSearch(index, GraphIndex.open(index), CUDA, GraphOptions(num_entry_points=entries)).search
     if codes := open_surrogate(index):
         yield "surrogate", SurrogateSearch(index, codes, CUDA).search
 

@@ -19,28 +19,26 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from hypensearch.bench.measure import mean_overlap
-from hypensearch.bench.memory import memory_mb, reset_peak
-from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.bench.measure import mean_overlap, memory_mb, reset_peak
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph
 from hypensearch.graph.nearest import ExactNeighbours
-from hypensearch.graph.search import GraphSearch
-from hypensearch.graph.store import GraphIndex, GraphManifest, graph_names
-from hypensearch.hits import Hit
+from hypensearch.graph.options import GraphOptions
+from hypensearch.graph.store import GraphManifest, graph_names
 from hypensearch.models import QNetConfig, QNets, load_model
+from hypensearch.scoring.found import Search
 from hypensearch.surrogate.builder import build_surrogate, how_many_queries
-from hypensearch.surrogate.search import SurrogateSearch
-from hypensearch.surrogate.store import open_surrogate
+from hypensearch.surrogate.options import SurrogateOptions
 from hypensearch.topics import load_topics
 
 DIM, LATENT, MEANS = 768, 128, 4096
@@ -229,12 +227,11 @@ def measure(args: argparse.Namespace) -> None:
     report["build_seconds"] = json.loads(seconds_file.read_text()) if seconds_file.exists() else {}
     report["precision"] = args.precision
     searches = _searches(index, args.precision)
-    found: dict[str, list[list[Hit]]] = {}
+    found: dict[str, list[list[int]]] = {}
     report["searches"] = []
     for name in args.searches:
-        search, scored = searches[name]
         queries = q_nets[: args.exhaustive] if name == "exhaustive" and args.exhaustive else q_nets
-        found[name], facts = _measured(queries, args.k, search, scored, index.num_docs, warm=name != "exhaustive")
+        found[name], facts = _measured(queries, args.k, searches[name], index.num_docs, warm=name != "exhaustive")
         exact = found.get("exhaustive")
         if exact is not None:
             facts["overlap"] = mean_overlap(found[name][: len(exact)], exact, args.k)
@@ -253,44 +250,33 @@ def _q_nets(args: argparse.Namespace) -> QNets:
     return load_model(args.encoder).encode_queries(list(load_topics(args.topics).values())[: args.queries])
 
 
-def _searches(
-    index: FlatIndex, precision: str
-) -> dict[str, tuple[Callable[[QNets, int], list[list[Hit]]], Callable[[], list[int]]]]:
-    exhaustive = ExhaustiveSearch(index, CPU, precision)
-    searches: dict[str, Any] = {"exhaustive": (exhaustive.search, lambda: [index.num_docs])}
-    codes = open_surrogate(index)
-    assert codes is not None
-    surrogate = SurrogateSearch(index, codes, CPU)
-    searches["surrogate"] = (surrogate.search, lambda: [stats.documents_scored for stats in surrogate.stats])
-    graph = GraphSearch(index, GraphIndex.open(index, graph_names(index)[0]), CPU)
-    searches["graph"] = (graph.search, lambda: [stats.documents_scored for stats in graph.stats])
-    return searches
+def _searches(index: FlatIndex, precision: str) -> dict[str, Search]:
+    return {
+        "exhaustive": ExhaustiveOptions(precision).open(index, CPU),
+        "surrogate": SurrogateOptions().open(index, CPU, check=False),
+        "graph": GraphOptions(graph_names(index)[0]).open(index, CPU, check=False),
+    }
 
 
 def _measured(
-    q_nets: QNets,
-    k: int,
-    search: Callable[[QNets, int], list[list[Hit]]],
-    scored_by: Callable[[], list[int]],
-    num_docs: int,
-    *,
-    warm: bool,
-) -> tuple[list[list[Hit]], dict[str, Any]]:
+    q_nets: QNets, k: int, search: Search, num_docs: int, *, warm: bool
+) -> tuple[list[list[int]], dict[str, Any]]:
     started = time.perf_counter()
     if warm:
-        search(q_nets[:1], k)
+        search.search(q_nets[:1], k)
     first = time.perf_counter() - started
     reset_peak()
-    seconds, scored, hits = [], [], []
+    seconds, scored, rows = [], [], []
     for query in range(len(q_nets)):
         started = time.perf_counter()
-        hits += search(q_nets[query : query + 1], k)
+        (found,) = search.search(q_nets[query : query + 1], k)
         seconds.append(time.perf_counter() - started)
-        scored += scored_by()
+        scored.append(found.scored)
+        rows.append(found.rows.tolist())
     times = {f"p{p}": float(np.percentile(seconds, p)) for p in (50, 95)}
     share = float(np.mean(scored)) / num_docs
     facts = {"documents_scored": float(np.mean(scored)), "share": share, "first_seconds": first, **times}
-    return hits, {**facts, "memory_mb": memory_mb()}
+    return rows, {**facts, "memory_mb": memory_mb()}
 
 
 def _exact_graph(index: FlatIndex, sample: int) -> dict[str, float]:

@@ -10,11 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hypensearch.bench.__main__ import main as bench
-from hypensearch.bench.measure import mean_overlap
-from hypensearch.bench.memory import memory_mb, reset_peak
+from hypensearch.bench.measure import mean_overlap, memory_mb, reset_peak
 from hypensearch.bench.picture import frontier
 from hypensearch.encode.__main__ import main as encode
-from hypensearch.hits import Hit
 from hypensearch.index.__main__ import main as index
 from tests.commands import refuse, succeed
 
@@ -100,6 +98,5 @@ def test_peak_of_memory_begins_anew() -> None:
 
 
 def test_overlap_by_eye() -> None:
-    wanted = [[Hit("a", 3.0), Hit("b", 2.0)], [Hit("c", 1.0), Hit("d", 0.5)]]
-    found = [[Hit("b", 2.0), Hit("a", 1.0)], [Hit("c", 1.0), Hit("x", 0.9)]]
-    assert mean_overlap(found, wanted, 2) == 0.75
+    assert mean_overlap([["b", "a"], ["c", "x"]], [["a", "b"], ["c", "d"]], 2) == 0.75
+    assert mean_overlap([[1, 2, 3]], [[1, 4, 2]], 1) == 1

@@ -11,17 +11,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
+from hypensearch.flat import FlatIndex
 from hypensearch.hits import Hit
 from hypensearch.index.join import join_indexes
 from hypensearch.models import QNetConfig
 from hypensearch.scoring.scorer import Scorer
 from tests import reference
-from tests.search.strategies import random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(16, 16, 16, 1))
+
+
+def blocks_of(index: FlatIndex, block_rows: int) -> ExhaustiveSearch:
+    return ExhaustiveSearch(index, CPU, ExhaustiveOptions(block_rows=block_rows))
 
 
 def as_pairs(hits: list[Hit]) -> list[tuple[str, float]]:
@@ -32,7 +37,7 @@ def as_pairs(hits: list[Hit]) -> list[tuple[str, float]]:
 def test_equals_scoring_one_by_one(num_docs: int, k: int, block_rows: int, seed: int) -> None:
     q_nets, vectors = random_q_nets(CONFIG, 2, seed), random_vectors(num_docs, 16, seed)
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
-        found = ExhaustiveSearch(index, CPU, block_rows=block_rows).search(q_nets, k)
+        found = hits_of(index, blocks_of(index, block_rows).search(q_nets, k))
     exact = reference.score(q_nets, vectors)
     for query, hits in enumerate(found):
         by_docid = {f"d{row}": score for row, score in enumerate(exact[query])}
@@ -47,7 +52,7 @@ def test_scores_by_eye(tmp_path: Path) -> None:
     q_net = random_q_nets(QNetConfig(dims=(5, 1)), 1)
     q_net.weights[0].fill_(1)
     index = save_index(tmp_path / "index", np.tril(np.ones((5, 5), dtype=np.float32)))
-    (hits,) = ExhaustiveSearch(index, CPU).search(q_net, 3)
+    (hits,) = exact_hits(index, q_net, 3)
     assert as_pairs(hits) == [("d4", 5.0), ("d3", 4.0), ("d2", 3.0)]
 
 
@@ -55,19 +60,19 @@ def test_equal_scores_are_ordered_and_cut_by_docid(tmp_path: Path) -> None:
     q_net = random_q_nets(CONFIG, 1)
     vectors = np.tile(random_vectors(1, 16), (6, 1))
     index = save_index(tmp_path / "index", vectors, ["f", "b", "é", "a", "Z", "c"])
-    (hits,) = ExhaustiveSearch(index, CPU, block_rows=2).search(q_net, 4)
+    (hits,) = hits_of(index, blocks_of(index, 2).search(q_net, 4))
     assert [hit.docid for hit in hits] == ["Z", "a", "b", "c"]
 
 
 def test_block_batch_and_order_of_the_corpus_change_no_hit(tmp_path: Path) -> None:
     q_nets, vectors = random_q_nets(CONFIG, 3), random_vectors(1500, 16)
     index = save_index(tmp_path / "index", vectors)
-    wanted = ExhaustiveSearch(index, CPU).search(q_nets, 40)
-    assert ExhaustiveSearch(index, CPU, block_rows=7).search(q_nets, 40) == wanted
-    assert [ExhaustiveSearch(index, CPU).search(q_net, 40)[0] for q_net in q_nets] == wanted
+    wanted = exact_hits(index, q_nets, 40)
+    assert hits_of(index, blocks_of(index, 7).search(q_nets, 40)) == wanted
+    assert [exact_hits(index, q_net, 40)[0] for q_net in q_nets] == wanted
     order = np.random.default_rng(0).permutation(1500)
     permuted = save_index(tmp_path / "permuted", vectors[order], [f"d{row}" for row in order])
-    assert ExhaustiveSearch(permuted, CPU).search(q_nets, 40) == wanted
+    assert exact_hits(permuted, q_nets, 40) == wanted
 
 
 def test_shards_give_the_hits_of_the_whole(tmp_path: Path) -> None:
@@ -79,16 +84,15 @@ def test_shards_give_the_hits_of_the_whole(tmp_path: Path) -> None:
         save_index(tmp_path / name, vectors[part], docids[part]).close()
     join_indexes([tmp_path / "one", tmp_path / "two"], tmp_path / "all")
     with type(whole).open(tmp_path / "all") as joined:
-        assert ExhaustiveSearch(joined, CPU).search(q_nets, 20) == ExhaustiveSearch(whole, CPU).search(q_nets, 20)
+        assert exact_hits(joined, q_nets, 20) == exact_hits(whole, q_nets, 20)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_hits_of_lower_precisions_have_exact_scores(tmp_path: Path, precision: str) -> None:
     q_nets, vectors = random_q_nets(CONFIG, 2), random_vectors(2000, 16)
     index = save_index(tmp_path / "index", vectors)
-    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
-    found = ExhaustiveSearch(index, CPU, precision).search(q_nets, 20)
-    assert found == exact
+    search = ExhaustiveSearch(index, CPU, ExhaustiveOptions(precision=precision))
+    assert hits_of(index, search.search(q_nets, 20)) == exact_hits(index, q_nets, 20)
 
 
 @given(st.integers(1, 400), st.integers(1, 300), st.floats(0, 3), st.integers(0, 100))
@@ -97,11 +101,11 @@ def test_as_many_candidates_are_scored_again_as_the_scan_is_wrong(num: int, k: i
     q_nets, vectors = random_q_nets(CONFIG, 1, seed), random_vectors(num, 16, seed)
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
         search = ExhaustiveSearch(index, CPU)
-        exact = search.scores_of(index.shards[0], Scorer(q_nets, CPU), np.arange(num))
-        chance = np.random.default_rng(seed)
-        rough = exact + (chance.uniform(-wrong, wrong, num) * exact.std()).astype(np.float32)
+        exact = Scorer(q_nets, CPU).score(vectors)[0].numpy()
+        rng = np.random.default_rng(seed)
+        rough = exact + (rng.uniform(-wrong, wrong, num) * exact.std()).astype(np.float32)
         rows = np.argsort(-rough)
-        found = search.score_again(index.shards[0], q_nets, rows, rough[rows], k)
+        found = search.rescore(index.shards[0], q_nets, rows, rough[rows], k)
     np.testing.assert_array_equal(found, exact[rows[: len(found)]])
     assert len(found) >= min(k, num)
     if k < num:
@@ -109,23 +113,3 @@ def test_as_many_candidates_are_scored_again_as_the_scan_is_wrong(num: int, k: i
         within = rough - exact >= -2 * error  # what the scan underrates by more, no bound can know
         kth = np.sort(found)[-k]
         assert not ((exact > kth) & within)[rows[len(found) :]].any()
-
-
-def test_q_nets_of_another_size_are_refused(tmp_path: Path) -> None:
-    index = save_index(tmp_path / "index", random_vectors(3, 8))
-    with pytest.raises(HypensearchError, match="have 8 dimensions, but the q-nets take 16"):
-        ExhaustiveSearch(index, CPU).search(random_q_nets(CONFIG, 1), 1)
-
-
-def test_broken_q_nets_are_an_error(tmp_path: Path) -> None:
-    index = save_index(tmp_path / "index", random_vectors(3, 16))
-    q_net = random_q_nets(CONFIG, 1)
-    q_net.weights[-1][0, 0, 0] = float("nan")
-    with pytest.raises(HypensearchError, match="broken weights"):
-        ExhaustiveSearch(index, CPU).search(q_net, 1)
-
-
-def test_unknown_precision(tmp_path: Path) -> None:
-    index = save_index(tmp_path / "index", random_vectors(3, 16))
-    with pytest.raises(HypensearchError, match="unknown precision 'fp8'"):
-        ExhaustiveSearch(index, CPU, "fp8")

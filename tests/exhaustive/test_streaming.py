@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -12,14 +14,14 @@ import torch
 
 from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive import streaming
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.ranks import Ranks
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.exhaustive.streaming import DeviceVectors, go_through
-from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig
 from hypensearch.scoring import choice as scorers
 from hypensearch.scoring.scorer import Scorer
-from tests.search.strategies import random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(16, 16, 16, 1))
@@ -63,13 +65,13 @@ def test_out_of_memory_halves_the_block_and_changes_no_hit(
     q_nets = random_q_nets(CONFIG, 3)
     with save_index(tmp_path / "index", random_vectors(1000, 16)) as index:
         limited.limit = 1000
-        wanted = ExhaustiveSearch(index, CPU).search(q_nets, 40)
+        wanted = exact_hits(index, q_nets, 40)
         limited.limit = 70
         search = ExhaustiveSearch(index, CPU)
-        assert search.search(q_nets, 40) == wanted
+        assert hits_of(index, search.search(q_nets, 40)) == wanted
         assert [record.args for record in caplog.records] == [(1000, 500), (500, 250), (250, 125), (125, 62)]
         caplog.clear()
-        assert search.search(q_nets, 40) == wanted
+        assert hits_of(index, search.search(q_nets, 40)) == wanted
         assert not caplog.records  # it has learnt
 
 
@@ -124,17 +126,26 @@ def test_shares_are_all_rows_in_order(size: int) -> None:
         assert [row for share in shares for row in share] == list(range(num_rows))
 
 
-def test_the_hits_of_all_shares_are_those_of_the_whole(tmp_path: Path) -> None:
-    class Apart(Ranks):
-        """Merges nothing: the processes are one after the other here."""
+class Together(Ranks):
+    """Processes that search one after the other: the last one gets the parts of all."""
 
-        def merged(self, hits: list[list[Hit]], k: int) -> list[list[Hit]]:  # type: ignore[override]
-            return hits
+    parts: ClassVar[list[Any]] = []
 
-    q_nets = random_q_nets(CONFIG, 2)
-    with save_index(tmp_path / "index", random_vectors(130, 16)) as index:
-        wanted = ExhaustiveSearch(index, CPU).search(q_nets, 20)
-        parts = [ExhaustiveSearch(index, CPU, ranks=Apart(rank, 3)).search(q_nets, 20) for rank in range(3)]
-    for query in range(2):
-        found = sorted((hit for part in parts for hit in part[query]), key=lambda hit: (-hit.score, hit.docid))
-        assert found[:20] == wanted[query]
+    def exchange(self, part: Any) -> list[Any] | None:
+        self.parts.append(json.loads(json.dumps(part)))
+        return self.parts if self.rank == self.size - 1 else None
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_hits_of_all_shares_are_those_of_the_whole(tmp_path: Path, size: int, precision: str) -> None:
+    """Also where a score occurs in two shares."""
+    q_nets, vectors = random_q_nets(CONFIG, 2), random_vectors(130, 16)
+    vectors[100:] = vectors[:30]
+    options = ExhaustiveOptions(precision=precision)
+    Together.parts.clear()
+    with save_index(tmp_path / "index", vectors) as index:
+        for rank in range(size):
+            found = ExhaustiveSearch(index, CPU, options, Together(rank, size)).search(q_nets, 20)
+        assert hits_of(index, found) == exact_hits(index, q_nets, 20)
+        assert [of_query.scored for of_query in found] == [130, 130]

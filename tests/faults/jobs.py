@@ -234,11 +234,12 @@ def _hits(work: Path, **options: object) -> object:
     queries = random_q_nets(CONFIG, 5, seed=7)
     options.setdefault("searcher", "exhaustive")
     with HypencoderSearcher(work / "out", device="cpu", **options) as searcher:
-        found = searcher.batch_search(queries, list("abcde"), 7)
+        found = searcher.find(queries, 7)
+        hits = [of_query.hits(searcher.index.docid) for of_query in found]
         return (
-            [(hit.docid, hit.score) for hits in found.values() for hit in hits],
-            [report.documents_scored for report in searcher.report],
-            [searcher.index.document(hits[0].docid).raw() for hits in found.values()],  # type: ignore[union-attr]
+            [(hit.docid, hit.score) for of_query in hits for hit in of_query],
+            [of_query.scored for of_query in found],
+            [searcher.index.document(of_query[0].docid).raw() for of_query in hits],  # type: ignore[union-attr]
             _codes(searcher.index) if options["searcher"] == "surrogate" else None,
         )
 

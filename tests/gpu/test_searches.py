@@ -14,17 +14,19 @@ import torch
 
 from hypensearch.device import float32_products
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.exhaustive.streaming import CUDA_BLOCK_ROWS
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphOptions
 from hypensearch.graph.search import GraphSearch
-from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.scoring.choice import Case, choose_scorer
+from hypensearch.scoring.found import Found
 from hypensearch.scoring.gpu import triton_scorer
 from hypensearch.scoring.scorer import Scorer
-from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
+from hypensearch.search.registry import open_search
 from hypensearch.surrogate import builder as surrogate_builder
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.surrogate.gradients import gradients
@@ -48,8 +50,8 @@ def q_nets() -> QNets:
 
 
 @pytest.fixture
-def wanted(index: FlatIndex, q_nets: QNets) -> list[list[Hit]]:
-    return ExhaustiveSearch(index, CPU, scorer="eager").search(q_nets, K)
+def wanted(index: FlatIndex, q_nets: QNets) -> list[Found]:
+    return ExhaustiveSearch(index, CPU, ExhaustiveOptions(scorer="eager")).search(q_nets, K)
 
 
 @pytest.fixture
@@ -73,10 +75,10 @@ def gradients_of_numbers(q_net: QNets, vectors: torch.Tensor) -> torch.Tensor:
         return PretendedTensor(gradients(on_cpu, numbers[-1]))
 
 
-def assert_same(found: list[list[Hit]], wanted: list[list[Hit]]) -> None:
-    assert [[hit.docid for hit in hits] for hits in found] == [[hit.docid for hit in hits] for hits in wanted]
-    for hits, others in zip(found, wanted, strict=True):
-        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], rtol=1e-4, atol=1e-4)
+def assert_same(found: list[Found], wanted: list[Found]) -> None:
+    for one, other in zip(found, wanted, strict=True):
+        assert one.rows.tolist() == other.rows.tolist()
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("block_rows", [None, 256])
@@ -92,7 +94,7 @@ def test_exhaustive_search(
 ) -> None:
     if scorer == "triton":
         pytest.importorskip("triton", reason="triton is not installed")
-    search = ExhaustiveSearch(index, CUDA, precision, block_rows, scorer)
+    search = ExhaustiveSearch(index, CUDA, ExhaustiveOptions(precision, scorer, block_rows))
     assert_same(search.search(q_nets, K), wanted)
     gpu.clear()
     assert_same(search.search(q_nets, K), wanted)
@@ -103,14 +105,14 @@ def test_exhaustive_search(
 
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_graph_search_waits_at_its_end(gpu: Counts, index: FlatIndex, q_nets: QNets, variant: str) -> None:
-    options = {"num_entry_points": 50, "ncandidates": 8, "variant": variant}
+    options = GraphOptions(num_entry_points=50, ncandidates=8, variant=variant)
     graph = build_graph(index, CPU, degree=12)
-    wanted = GraphSearch(index, graph, CPU, **options).search(q_nets, K)
-    search = GraphSearch(index, graph, CUDA, **options)
+    wanted = GraphSearch(index, graph, CPU, options).search(q_nets, K)
+    search = GraphSearch(index, graph, CUDA, options)
     gpu.clear()
     assert_same(search.search(q_nets, K), wanted)
-    assert gpu.waits.total() == 4  # rows, scores, counts, and whether a score was not finite
-    assert gpu.from_device == len(q_nets) * K * (8 + 4)
+    assert gpu.waits.total() == 2  # keys and counts
+    assert gpu.from_device == len(q_nets) * K * 8
     of_q_nets = 4 * sum(tensor.numel() for tensor in (*q_nets.weights, *q_nets.biases))
     assert gpu.to_device == 2 * of_q_nets
 
@@ -143,13 +145,13 @@ def test_a_gpu_is_searched_exhaustively_in_bf16_unless_said_otherwise(
     gpu: Counts, index: FlatIndex, q_nets: QNets, wanted: list, caplog: pytest.LogCaptureFixture
 ) -> None:
     build_surrogate(index, q_nets, CPU, show_progress=False)
-    search = make_strategy(index, CUDA, SearchOptions())
+    name, search = open_search(index, CUDA)
     with caplog.at_level("INFO"):
-        hits, reports = search.search(Batch(q_nets, K))
-    assert_same(hits, wanted)
-    assert [report.documents_scored for report in reports] == [DOCS] * len(q_nets)
-    assert search.name == "exhaustive"
-    assert make_strategy(index, CUDA, SearchOptions(target_recall=0.9)).name == "surrogate"
+        found = search.search(q_nets, K)
+    assert_same(found, wanted)
+    assert [of_query.scored for of_query in found] == [DOCS] * len(q_nets)
+    assert (name, search.precision) == ("exhaustive", "bf16")  # type: ignore[attr-defined]
+    assert open_search(index, CUDA, options={"target_recall": 0.9})[0] == "surrogate"
 
 
 @pytest.mark.parametrize("scorer", ["fused", "triton"])
@@ -163,7 +165,7 @@ def test_what_a_search_moves(
     bytes_of_all = DOCS * DIM * 4
     free = {"for both": 3 * bytes_of_all, "for the scan's type": bytes_of_all, "for none": 0}[room]
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (free, MEMORY))
-    search = ExhaustiveSearch(index, CUDA, "bf16", scorer=scorer)
+    search = ExhaustiveSearch(index, CUDA, ExhaustiveOptions("bf16", scorer))
     search.search(q_nets, K)
     gpu.clear()
     assert_same(search.search(q_nets, K), wanted)
@@ -190,7 +192,7 @@ def test_vectors_are_streamed_where_memory_ends(
         return plain(*shape, **options)
 
     monkeypatch.setattr(torch, "empty", empty)
-    search = ExhaustiveSearch(index, CUDA, "bf16", 256, "fused")
+    search = ExhaustiveSearch(index, CUDA, ExhaustiveOptions("bf16", "fused", 256))
     assert_same(search.search(q_nets, K), wanted)
 
 
@@ -231,7 +233,8 @@ def test_tilings_are_timed_on_the_first_block_and_once(
     tiled = len(triton_scorer.tilings(CONFIG, torch.bfloat16))
     for timed in (4 * tiled, 0):  # one run to compile, three that count
         launched.tilings.clear()
-        assert_same(ExhaustiveSearch(index, CUDA, "bf16", scorer="triton").search(q_nets, K), wanted)
+        options = ExhaustiveOptions("bf16", "triton")
+        assert_same(ExhaustiveSearch(index, CUDA, options).search(q_nets, K), wanted)
         assert len(launched.tilings) == timed + 1
     assert len(set(launched.tilings)) == 1
 

@@ -18,17 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
-from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex
 from hypensearch.flat.join import join_indexes
 from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph, import_graph
-from hypensearch.graph.search import VARIANTS, GraphSearch, seeds_of_run
+from hypensearch.graph.options import VARIANTS, GraphOptions
+from hypensearch.graph.search import GraphSearch
 from hypensearch.graph.store import GraphIndex, GraphManifest
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
 from tests import reference
-from tests.search.strategies import random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(16, 16, 16, 1))
@@ -81,17 +81,18 @@ def read_expected(path: Path) -> Expected:
     return Expected(facts["parameters"], facts["entry_point_ids"], queries)
 
 
-def searcher_for(index: FlatIndex, variant: Path, expected: Expected) -> GraphSearch:
+def check_equals(index: FlatIndex, variant: Path, q_nets: QNets, expected: Expected, atol: float) -> None:
+    """Compare hits, and what each iteration scored: a walk of fewer iterations is the start of a longer one."""
     parameters = dict(expected.parameters)
-    distance = parameters.pop("graph")
-    parameters.pop("top_k")
+    distance, k, max_iter = parameters.pop("graph"), parameters.pop("top_k"), parameters.pop("max_iter")
     graph = import_graph(index, variant / f"neighbors_{distance}.jsonl", CPU, distance=distance)
-    return GraphSearch(index, graph, CPU, variant="released", **parameters)
-
-
-def check_equals(search: GraphSearch, found: list[list[Hit]], expected: Expected, atol: float) -> None:
-    for hits, stats, query in zip(found, search.stats, expected.queries, strict=True):
-        assert list(stats.scored_per_iteration) == query["scored_per_iteration"], query["id"]
+    for iterations in range(1, max_iter + 1):
+        found = GraphSearch(index, graph, CPU, GraphOptions(max_iter=iterations, **parameters)).search(q_nets, k)
+        for of_query, query in zip(found, expected.queries, strict=True):
+            assert of_query.scored == sum(query["scored_per_iteration"][:iterations]), query["id"]
+    for of_query, query in zip(found, expected.queries, strict=True):
+        assert of_query.rounds == len(query["scored_per_iteration"])
+        hits = of_query.hits(index.docid)
         by_id = {item["id"]: item["score"] for item in query["items"]}
         np.testing.assert_allclose([hit.score for hit in hits], list(by_id.values()), atol=atol)
         untied = [hit for hit in hits if sum(abs(hit.score - other) <= 2 * atol for other in by_id.values()) == 1]
@@ -104,13 +105,11 @@ def test_released_variant_equals_the_authors_results(variant: Path, tmp_path: Pa
     expected = read_expected(variant / "approx" / f"{name}.json")
     documents = np.load(variant / "documents.npz")
     index = save_index(tmp_path / "index", np.eye(200, dtype=np.float32), documents["ids"].tolist())
-    search = searcher_for(index, variant, expected)
-    entries = [index.docid(row) for row in search._entry_rows]
-    assert entries == expected.entry_points
+    number = expected.parameters["num_entry_points"]
+    assert [index.docid(row) for row in random.Random(43).sample(range(200), number)] == expected.entry_points
     q_nets = q_nets_with_scores(np.load(variant / "scores.npz")["scores"])
-    found = search.search(q_nets, expected.parameters["top_k"])
-    assert len(found) == 20
-    check_equals(search, found, expected, atol=3e-5)
+    assert len(q_nets) == 20
+    check_equals(index, variant, q_nets, expected, atol=3e-5)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -127,10 +126,8 @@ def test_with_the_authors_q_nets(variant: Path, tmp_path: Path, name: str) -> No
         [tensors[f"weight_{block}"] for block in range(blocks + 1)],
         [tensors[f"bias_{block}"] for block in range(blocks)],
     )
-    search = searcher_for(index, variant, expected)
-    found = search.search(q_nets, expected.parameters["top_k"])
     few = Expected(expected.parameters, expected.entry_points, expected.queries[: len(q_nets)])
-    check_equals(search, found, few, atol=3e-5)
+    check_equals(index, variant, q_nets, few, atol=3e-5)
 
 
 # The plain way
@@ -171,11 +168,12 @@ def test_equals_the_plain_walk(
     scores, neighbours, docids = given_table
     with table(scores, neighbours, docids) as (index, graph, q_nets):
         parameters: dict[str, Any] = {"ncandidates": ncandidates, "max_iter": max_iter, "early_stop": early_stop}
-        search = GraphSearch(index, graph, CPU, num_entry_points=num_entry_points, variant=variant, **parameters)
+        options = GraphOptions(num_entry_points=num_entry_points, variant=variant, **parameters)
+        search = GraphSearch(index, graph, CPU, options)
         found = search.search(q_nets, k)
         entries = random.Random(43).sample(range(len(docids)), min(num_entry_points, len(docids)))
         lists = [[row for row in rows if row >= 0] for rows in neighbours.tolist()]
-        for query, hits in enumerate(found):
+        for query, (of_query, hits) in enumerate(zip(found, hits_of(index, found), strict=True)):
             rows, scored = reference.graph_search(
                 scores[query].tolist(),
                 lists,
@@ -187,8 +185,8 @@ def test_equals_the_plain_walk(
             )
             assert [hit.docid for hit in hits] == [docids[row] for row in rows]
             assert [hit.score for hit in hits] == scores[query][rows].tolist()
-            assert list(search.stats[query].scored_per_iteration) == scored
-        assert [search.search(q_net, k)[0] for q_net in q_nets] == found
+            assert (of_query.scored, of_query.rounds) == (sum(scored), len(scored))
+        assert [hits_of(index, search.search(q_net, k))[0] for q_net in q_nets] == hits_of(index, found)
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.sampled_from(VARIANTS), st.integers(0, 100))
@@ -199,10 +197,10 @@ def test_all_documents_as_entry_points_give_the_hits_of_exhaustive_search(
     vectors[num_docs // 2 :] = vectors[: num_docs - num_docs // 2]  # duplicates
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
         graph = build_graph(index, CPU, degree=3)
-        search = GraphSearch(
-            index, graph, CPU, num_entry_points=num_docs, ncandidates=k if variant == "paper" else 2, variant=variant
-        )
-        assert search.search(q_nets, k) == ExhaustiveSearch(index, CPU).search(q_nets, k)
+        ncandidates = k if variant == "paper" else 2
+        options = GraphOptions(num_entry_points=num_docs, ncandidates=ncandidates, variant=variant)
+        found = GraphSearch(index, graph, CPU, options).search(q_nets, k)
+        assert hits_of(index, found) == exact_hits(index, q_nets, k)
 
 
 @given(st.integers(2, 200), st.integers(1, 30), st.sampled_from(VARIANTS), st.integers(1, 3), st.integers(0, 100))
@@ -212,13 +210,14 @@ def test_hits_have_the_scores_of_exhaustive_search(num_docs: int, k: int, varian
     with tempfile.TemporaryDirectory() as folder:
         index = save_in_shards(Path(folder), vectors, shards)
         graph = build_graph(index, CPU, degree=8)
-        search = GraphSearch(index, graph, CPU, num_entry_points=5, ncandidates=4, variant=variant)
-        found = search.search(q_nets, k)
-        for hits, every in zip(found, ExhaustiveSearch(index, CPU).search(q_nets, num_docs), strict=True):
+        options = GraphOptions(num_entry_points=5, ncandidates=4, variant=variant)
+        search = GraphSearch(index, graph, CPU, options)
+        found = hits_of(index, search.search(q_nets, k))
+        for hits, every in zip(found, exact_hits(index, q_nets, num_docs), strict=True):
             exact = {hit.docid: hit.score for hit in every}
             assert [hit.score for hit in hits] == [exact[hit.docid] for hit in hits]
             assert sorted(hits, key=lambda hit: (-hit.score, hit.docid)) == hits
-        assert [search.search(q_net, k)[0] for q_net in q_nets] == found
+        assert [hits_of(index, search.search(q_net, k))[0] for q_net in q_nets] == found
 
 
 def save_in_shards(folder: Path, vectors: np.ndarray, shards: int) -> FlatIndex:
@@ -233,8 +232,8 @@ def test_ties_over_shards_go_by_docid(tmp_path: Path) -> None:
     index = save_in_shards(tmp_path, np.tile(random_vectors(1, 16), (30, 1)), 3)
     graph = build_graph(index, CPU, degree=2)
     q_nets = random_q_nets(CONFIG, 1)
-    search = GraphSearch(index, graph, CPU, num_entry_points=30)
-    assert search.search(q_nets, 12) == ExhaustiveSearch(index, CPU).search(q_nets, 12)
+    found = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=30)).search(q_nets, 12)
+    assert hits_of(index, found) == exact_hits(index, q_nets, 12)
 
 
 # Bounds and seeds
@@ -245,22 +244,25 @@ def chain(num_docs: int) -> np.ndarray:
     return np.append(np.arange(1, num_docs), -1).astype(np.int32)[:, None]
 
 
+def rows(*of_queries: list[int]) -> list[np.ndarray]:
+    return [np.array(of_query, dtype=np.int64) for of_query in of_queries]
+
+
 def test_walk_by_eye() -> None:
     """A chain whose scores rise: each iteration scores one more document."""
     with table(np.arange(6, dtype=np.float32)[None], chain(6)) as (index, graph, q_net):
-        search = GraphSearch(index, graph, CPU, num_entry_points=0, max_iter=4)
-        (hits,) = search.search(q_net, 2, seed_rows=[[1]])
-        assert hits == [Hit("d4", 4.0), Hit("d3", 3.0)]
-        assert search.stats[0].scored_per_iteration == (1, 1, 1, 1)
-        assert (search.stats[0].iterations, search.stats[0].documents_scored) == (4, 4)
+        search = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=0, max_iter=4))
+        (found,) = search.search(q_net, 2, starts=rows([1]))
+        assert found.hits(index.docid) == [Hit("d4", 4.0), Hit("d3", 3.0)]
+        assert (found.rounds, found.scored, found.recall) == (4, 4, None)
 
 
 def test_part_of_the_graph_that_no_edge_leads_to_is_not_found() -> None:
     neighbours = np.array([[1], [0], [3], [2]], dtype=np.int32)
     with table(np.array([[1, 2, 3, 4]], dtype=np.float32), neighbours) as (index, graph, q_net):
-        search = GraphSearch(index, graph, CPU, num_entry_points=0)
-        assert [hit.docid for hit in search.search(q_net, 4, seed_rows=[[0]])[0]] == ["d1", "d0"]
-        assert [hit.docid for hit in search.search(q_net, 4, seed_rows=[[0, 2]])[0]] == ["d3", "d2", "d1", "d0"]
+        search = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=0))
+        assert search.search(q_net, 4, starts=rows([0]))[0].rows.tolist() == [1, 0]
+        assert search.search(q_net, 4, starts=rows([0, 2]))[0].rows.tolist() == [3, 2, 1, 0]
 
 
 @pytest.mark.parametrize("max_scored", [1, 3, 5, 100])
@@ -268,51 +270,38 @@ def test_no_more_than_max_scored_are_scored(max_scored: int) -> None:
     index_scores = np.random.default_rng(0).random((2, 50), dtype=np.float32)
     near = np.array([np.delete(np.arange(50), row)[:7] for row in range(50)], dtype=np.int32)
     with table(index_scores, near) as (index, graph, q_nets):
-        search = GraphSearch(index, graph, CPU, num_entry_points=4, max_scored=max_scored, early_stop=False)
-        search.search(q_nets, 10)
-        assert all(stats.documents_scored <= max_scored for stats in search.stats)
-        search.search(q_nets, 10, seed_rows=[[1, 2, 3, 4, 5, 6], []])
-        assert all(stats.documents_scored <= max_scored for stats in search.stats)
+        options = GraphOptions(num_entry_points=4, max_scored=max_scored, early_stop=False)
+        search = GraphSearch(index, graph, CPU, options)
+        for starts in (None, rows([1, 2, 3, 4, 5, 6], [])):
+            assert all(found.scored <= max_scored for found in search.search(q_nets, 10, starts))
 
 
 def test_better_documents_spend_the_last_of_the_bound() -> None:
     """Row 1 is better than row 0, so its neighbours come first, its nearest before others."""
     neighbours = np.array([[2, 3], [5, 4], *[[-1, -1]] * 4], dtype=np.int32)
     with table(np.array([[1, 2, 0, 0, 0, 0]], dtype=np.float32), neighbours) as (index, graph, q_net):
-        search = GraphSearch(index, graph, CPU, num_entry_points=0, max_scored=3, early_stop=False)
-        (hits,) = search.search(q_net, 6, seed_rows=[[0, 1]])
-        assert [hit.docid for hit in hits] == ["d1", "d0", "d5"]
+        search = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=0, max_scored=3, early_stop=False))
+        (found,) = search.search(q_net, 6, starts=rows([0, 1]))
+        assert found.rows.tolist() == [1, 0, 5]
 
 
-def test_seeds_of_a_run(tmp_path: Path) -> None:
-    run = tmp_path / "bm25.txt"
-    run.write_text("q1 Q0 d4 1 9.0 bm25\nq1 Q0 d1 2 8.0 bm25\nq2 Q0 d2 1 7.0 bm25\n")
-    assert seeds_of_run(run, 1) == {"q1": ["d4"], "q2": ["d2"]}
-    with table(np.tile(np.arange(6, dtype=np.float32), (2, 1)), chain(6)) as (index, graph, q_nets):
-        search = GraphSearch(index, graph, CPU, num_entry_points=0, seeds=seeds_of_run(run))
-        first, second = search.search(q_nets, 6, ["q1", "q2"])
-        assert [hit.docid for hit in first] == ["d5", "d4", "d3", "d2", "d1"]
-        assert [hit.docid for hit in second] == ["d5", "d4", "d3", "d2"]
-        with pytest.raises(HypensearchError, match=r"topic 'q3' has no seeds, and there are no random entry points"):
-            search.search(q_nets, 6, ["q1", "q3"])
-
-
-def test_random_entry_points_come_besides_seeds() -> None:
+def test_random_entry_points_come_besides_starts() -> None:
     with table(np.arange(6, dtype=np.float32)[None], np.full((6, 1), -1, dtype=np.int32)) as (index, graph, q_net):
-        search = GraphSearch(index, graph, CPU, num_entry_points=2)
+        search = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=2))
         entries = random.Random(43).sample(range(6), 2)
-        seed = min(set(range(6)) - set(entries))
-        (hits,) = search.search(q_net, 6, seed_rows=[[seed, entries[0], seed]])
-        assert sorted(hit.docid for hit in hits) == sorted(f"d{row}" for row in {seed, *entries})
+        start = min(set(range(6)) - set(entries))
+        (found,) = search.search(q_net, 6, starts=rows([start, entries[0]]))
+        assert set(found.rows.tolist()) == {start, *entries}
 
 
-def test_seeds_that_are_no_documents_are_refused() -> None:
-    with table(np.zeros((1, 3), dtype=np.float32), chain(3)) as (index, graph, q_net):
-        search = GraphSearch(index, graph, CPU, seeds={"q": ["nowhere"]})
-        with pytest.raises(HypensearchError, match="seed 'nowhere' of topic 'q' is not in"):
-            search.search(q_net, 1, ["q"])
-        with pytest.raises(HypensearchError, match="seed 3 is no row"):
-            search.search(q_net, 1, seed_rows=[[3]])
+def test_starts_that_are_not_rows_are_refused() -> None:
+    with table(np.zeros((2, 3), dtype=np.float32), chain(3)) as (index, graph, q_nets):
+        search = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=0))
+        for wrong in (-1, 3):
+            with pytest.raises(HypensearchError, match=f"query 1 starts at rows {wrong} to {wrong}; .* rows 0 to 2"):
+                search.search(q_nets, 1, starts=rows([0], [wrong]))
+        with pytest.raises(HypensearchError, match="query 1 has no documents to start from: set --num-entry-points"):
+            search.search(q_nets, 1, starts=rows([0], []))
 
 
 def test_world_is_not_seeded() -> None:
@@ -328,12 +317,13 @@ def test_world_is_not_seeded() -> None:
 
 def test_one_document_and_more_wanted_than_there_are() -> None:
     with table(np.ones((2, 1), dtype=np.float32), np.full((1, 4), -1, dtype=np.int32)) as (index, graph, q_nets):
-        assert GraphSearch(index, graph, CPU).search(q_nets, 10) == [[Hit("d0", 1.0)]] * 2
+        assert hits_of(index, GraphSearch(index, graph, CPU).search(q_nets, 10)) == [[Hit("d0", 1.0)]] * 2
 
 
 def test_equal_scores_go_by_docid() -> None:
     with table(np.zeros((1, 5), dtype=np.float32), chain(5), ["e", "b", "a", "d", "c"]) as (index, graph, q_net):
-        (hits,) = GraphSearch(index, graph, CPU, num_entry_points=5).search(q_net, 3)
+        (found,) = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=5)).search(q_net, 3)
+        hits = found.hits(index.docid)
         assert [hit.docid for hit in hits] == ["a", "b", "c"]
 
 
@@ -345,26 +335,27 @@ def test_graph_of_other_vectors_is_refused(tmp_path: Path) -> None:
         GraphSearch(other, graph, CPU)
 
 
-def test_q_nets_of_another_size_are_refused(tmp_path: Path) -> None:
-    index = save_index(tmp_path / "index", random_vectors(5, 8))
-    search = GraphSearch(index, build_graph(index, CPU, degree=2), CPU)
-    with pytest.raises(HypensearchError, match="have 8 dimensions, but the q-nets take 16"):
-        search.search(random_q_nets(CONFIG, 1), 1)
-
-
-def test_broken_q_nets_are_an_error(tmp_path: Path) -> None:
-    index = save_index(tmp_path / "index", random_vectors(5, 16))
-    search = GraphSearch(index, build_graph(index, CPU, degree=2), CPU)
-    q_nets = random_q_nets(CONFIG, 2)
-    q_nets.weights[-1][1, 0, 0] = float("nan")
-    with pytest.raises(HypensearchError, match="under q-net 1 is not finite"):
-        search.search(q_nets, 1)
+@pytest.mark.parametrize("score", [float("nan"), -float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_scores_that_are_not_finite_come_first(variant: str, score: float) -> None:
+    """However many documents are better."""
+    scores = np.arange(20, dtype=np.float32)[None].repeat(2, axis=0)
+    scores[1, 3] = score
+    with table(scores, chain(20)) as (index, graph, _):
+        weights = torch.from_numpy(scores)
+        q_nets = QNets.from_vectors(weights.nan_to_num(0, 0, 0))
+        broken = QNets(q_nets.config, [q_nets.weights[0].clone()], q_nets.biases)
+        broken.weights[0][1] = score
+        options = GraphOptions(variant=variant, num_entry_points=20, ncandidates=2)
+        first, second = GraphSearch(index, graph, CPU, options).search(broken, 2)
+        assert np.isfinite(first.scores).all()
+        assert np.isnan(second.scores[0])
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"variant": "best"}, "unknown variant 'best'"),
+        ({"variant": "best"}, "--variant best: wanted paper or released"),
         ({"ncandidates": 0}, "--ncandidates 0: wanted at least 1"),
         ({"max_iter": 0}, "--max-iter 0"),
         ({"max_scored": 0}, "--max-scored 0"),
@@ -372,11 +363,8 @@ def test_broken_q_nets_are_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_parameters_without_sense(parameters: dict[str, Any], message: str) -> None:
-    with (
-        table(np.zeros((1, 3), dtype=np.float32), chain(3)) as (index, graph, _),
-        pytest.raises(HypensearchError, match=message),
-    ):
-        GraphSearch(index, graph, CPU, **parameters)
+    with pytest.raises(HypensearchError, match=message):
+        GraphOptions(**parameters)
 
 
 # Nothing waits for the device
@@ -385,15 +373,16 @@ def test_parameters_without_sense(parameters: dict[str, Any], message: str) -> N
 def test_loop_asks_nothing_of_a_device(tmp_path: Path) -> None:
     """On the meta device there are shapes but no values: whatever asked for one would fail."""
     index = save_index(tmp_path / "index", random_vectors(40, 16))
-    search = GraphSearch(index, build_graph(index, CPU, degree=4), CPU, num_entry_points=10, max_scored=30)
+    options = GraphOptions(num_entry_points=10, max_scored=30)
+    search = GraphSearch(index, build_graph(index, CPU, degree=4), CPU, options)
     meta = search.device = torch.device("meta")
     for name in ("_neighbours", "_docid_rank", "_entries", "_entry_vectors"):
         setattr(search, name, getattr(search, name).to(meta))
-    search._documents._shards = [(0, 40, torch.empty(40, 16, device=meta))]
+    search._vectors._shards = [(0, 40, torch.empty(40, 16, device=meta))]
     q_nets = random_q_nets(CONFIG, 3).to(meta)
-    walked = search._walk(q_nets, 5, [np.empty(0, dtype=np.int64)] * 3)
-    assert walked.counts.shape == (16, 3)  # no early end: it cannot know
-    assert (walked.keys.shape, walked.rows.shape) == ((3, 5), (3, 5))
+    hits, counts = search._walk(q_nets, 5, [np.empty(0, dtype=np.int64)] * 3)
+    assert counts.shape == (16, 3)  # no early end: it cannot know
+    assert hits.keys.shape == (3, 5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -402,7 +391,8 @@ def test_on_a_gpu(tmp_path: Path) -> None:
     q_nets, cuda = random_q_nets(CONFIG, 3), torch.device("cuda")
     graph = build_graph(index, cuda, degree=10)
     np.testing.assert_array_equal(graph.neighbours, build_graph(index, CPU, degree=10, name="cpu").neighbours)
-    search = GraphSearch(index, graph, cuda, num_entry_points=100, ncandidates=8)
+    options = GraphOptions(num_entry_points=100, ncandidates=8)
+    search = GraphSearch(index, graph, cuda, options)
     search.search(q_nets, 20)  # libraries load
     no_seeds = [np.empty(0, dtype=np.int64)] * 3
     on_gpu = q_nets.to(cuda)
@@ -412,6 +402,6 @@ def test_on_a_gpu(tmp_path: Path) -> None:
         search._walk(on_gpu, 20, no_seeds)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    wanted = GraphSearch(index, graph, CPU, num_entry_points=100, ncandidates=8).search(q_nets, 20)
-    for hits, others in zip(search.search(q_nets, 20), wanted, strict=True):
-        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], atol=1e-4)
+    wanted = GraphSearch(index, graph, CPU, options).search(q_nets, 20)
+    for found, others in zip(search.search(q_nets, 20), wanted, strict=True):
+        np.testing.assert_allclose(found.scores, others.scores, atol=1e-4)

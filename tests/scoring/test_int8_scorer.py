@@ -10,12 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.models import QNetConfig
 from hypensearch.models.config import ACTIVATIONS
 from hypensearch.scoring import int8_scorer
 from hypensearch.scoring.int8_scorer import Int8Scorer
-from tests.search.strategies import q_net_configs, random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, q_net_configs, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(int8_scorer.unsupported(CPU) is not None, reason=str(int8_scorer.unsupported(CPU)))
@@ -46,5 +47,5 @@ def test_hits_are_those_of_fp32(tmp_path: Path) -> None:
     config = QNetConfig(dims=(64, 64, 64, 1))
     q_nets, vectors = random_q_nets(config, 2), random_vectors(3000, 64)
     index = save_index(tmp_path / "index", vectors)
-    exact = ExhaustiveSearch(index, CPU).search(q_nets, 50)
-    assert ExhaustiveSearch(index, CPU, "int8").search(q_nets, 50) == exact
+    found = ExhaustiveSearch(index, CPU, ExhaustiveOptions("int8")).search(q_nets, 50)
+    assert hits_of(index, found) == exact_hits(index, q_nets, 50)

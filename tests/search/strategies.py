@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
+from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.models.config import ACTIVATIONS
+from hypensearch.scoring.found import Found
 
 
 @st.composite
@@ -62,3 +65,13 @@ def save_index(
         writer.append(docids or [f"d{row}" for row in range(len(vectors))], vectors)
         writer.finish()
     return FlatIndex.open(folder)
+
+
+def hits_of(index: FlatIndex, found: Sequence[Found]) -> list[list[Hit]]:
+    """What a search found, as ranked lists."""
+    return [of_query.hits(index.docid) for of_query in found]
+
+
+def exact_hits(index: FlatIndex, q_nets: QNets, k: int) -> list[list[Hit]]:
+    """The hits of exhaustive search on a CPU, with which those of other searches are compared."""
+    return hits_of(index, ExhaustiveSearch(index, torch.device("cpu")).search(q_nets, k))

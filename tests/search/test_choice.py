@@ -57,9 +57,9 @@ def test_a_searcher_takes_what_is_faster(tmp_path: Path) -> None:
     ways = {way: HypencoderSearcher(index, device="cpu", searcher=way) for way in ("exhaustive", "surrogate", "auto")}
     for k in (1, 3_000):
         wanted = faster_search(3_000, k, config.dims, gradients)
-        assert ways["auto"].search(q_nets[0], k) == ways[wanted].search(q_nets[0], k)
-        assert ways["auto"].report[0].searcher == wanted
-        assert ways["auto"].report[0].documents_scored == ways[wanted].report[0].documents_scored
+        (found,), (other,) = ways["auto"].find(q_nets[:1], k), ways[wanted].find(q_nets[:1], k)
+        assert (found.rows.tolist(), found.scores.tolist()) == (other.rows.tolist(), other.scores.tolist())
+        assert (found.searcher, found.scored, other.searcher) == (wanted, other.scored, "")
     assert ways["auto"].stats.searcher == "exhaustive and surrogate"
 
 
@@ -79,9 +79,7 @@ def test_options_of_surrogate_search_ask_for_it(tmp_path: Path) -> None:
         build_surrogate(written, random_q_nets(config, 8, seed=1), torch.device("cpu"))
     (q_net,) = random_q_nets(config, 1)
     with HypencoderSearcher(tmp_path / "index", device="cpu", max_scored=70) as searcher:
-        searcher.search(q_net, 10)
-        assert searcher.report[0].documents_scored <= 70
+        assert searcher.find(q_net, 10)[0].scored <= 70
         assert searcher.stats.searcher == "surrogate"
     with HypencoderSearcher(tmp_path / "index", device="cpu", searcher="simple") as searcher:
-        searcher.search(q_net, 10)
-        assert searcher.report[0].documents_scored == 200
+        assert searcher.find(q_net, 10)[0].scored == 200

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from hypensearch.errors import HypensearchError
-from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphOptions
 from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
-from hypensearch.search.strategy import Batch, SearchOptions, make_strategy
+from hypensearch.search import HypencoderSearcher
 from hypensearch.surrogate.builder import build_surrogate
 from hypensearch.surrogate.store import open_surrogate
-from tests.search.strategies import random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(16, 16, 1))
@@ -39,19 +39,15 @@ def searches(index: FlatIndex, way: str) -> Search:
     if open_surrogate(index) is None:
         build_surrogate(index, random_q_nets(CONFIG, 8, seed=5), CPU)
         build_graph(index, CPU, degree=5)
-    strategy = make_strategy(index, CPU, SearchOptions(**WAYS[way], check=False))
-    return lambda q_nets, k: strategy.search(Batch(q_nets, min(k, index.num_docs)))[0]
-
-
-def exact(index: FlatIndex, q_nets: QNets, k: int) -> list[list[Hit]]:
-    return ExhaustiveSearch(index, CPU).search(q_nets, k)
+    searcher = HypencoderSearcher(index.folder, device="cpu", check=False, **WAYS[way])  # type: ignore[arg-type]
+    return lambda q_nets, k: [searcher.search(q_net, k) for q_net in q_nets]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("num_docs", [1, 2, 3, 17])
 def test_fewer_documents_than_entry_points_sample_neighbours_or_hits(tmp_path: Path, num_docs: int, way: str) -> None:
     index, q_nets = save_index(tmp_path / "index", random_vectors(num_docs, 16)), random_q_nets(CONFIG, 2)
-    assert searches(index, way)(q_nets, 1000) == exact(index, q_nets, num_docs)
+    assert searches(index, way)(q_nets, 1000) == exact_hits(index, q_nets, num_docs)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -59,7 +55,7 @@ def test_all_documents_alike(tmp_path: Path, way: str) -> None:
     """More than the sample of surrogate search: the fit has nothing to go by."""
     vectors = np.tile(random_vectors(1, 16), (1500, 1))
     index, q_nets = save_index(tmp_path / "index", vectors), random_q_nets(CONFIG, 2)
-    wanted = exact(index, q_nets, 1)
+    wanted = exact_hits(index, q_nets, 1)
     for hits, (best,) in zip(searches(index, way)(q_nets, 20), wanted, strict=True):
         assert [hit.score for hit in hits] == [best.score] * 20
         assert len({hit.docid for hit in hits}) == 20
@@ -82,7 +78,7 @@ def test_copies_are_all_found(tmp_path: Path, way: str) -> None:
     """Each document stands in the corpus three times, far apart."""
     vectors = np.tile(random_vectors(500, 16), (3, 1))
     index, q_nets = save_index(tmp_path / "index", vectors), random_q_nets(CONFIG, 2)
-    for hits, wanted in zip(searches(index, way)(q_nets, 9), exact(index, q_nets, 9), strict=True):
+    for hits, wanted in zip(searches(index, way)(q_nets, 9), exact_hits(index, q_nets, 9), strict=True):
         assert hits == wanted
 
 
@@ -111,8 +107,8 @@ def test_no_way_between_two_halves(tmp_path: Path) -> None:
     build_graph(index, CPU, degree=5)
     neighbours = GraphIndex.open(index).neighbours
     assert (neighbours[:100] < 100).all() and (neighbours[100:] >= 100).all()  # noqa: PT018
-    few = make_strategy(index, CPU, SearchOptions(searcher="graph", num_entry_points=40, ncandidates=200, check=False))
-    for hits, wanted in zip(few.search(Batch(q_nets, 200))[0], exact(index, q_nets, 200), strict=True):
+    few = GraphOptions(num_entry_points=40, ncandidates=200).open(index, CPU, check=False)
+    for hits, wanted in zip(hits_of(index, few.search(q_nets, 200)), exact_hits(index, q_nets, 200), strict=True):
         scores = {hit.docid: hit.score for hit in wanted}
         assert {int(hit.docid[1:]) >= 100 for hit in hits} == {True, False}
         assert all(scores[hit.docid] == hit.score for hit in hits)

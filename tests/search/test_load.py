@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from hypensearch.search.report import OfThisThread
 from tests.search import load
 
 
@@ -19,15 +18,3 @@ def test_sixteen_threads_share_a_searcher(name: str, folder: Path) -> None:
         wanted = load.one_by_one(searcher)
         load.check(load.by_threads(searcher, 16, 20), wanted)
         assert searcher.stats.queries == load.DISTINCT + 16 * 20
-
-
-def test_every_thread_has_its_own_value() -> None:
-    class Owner:
-        values = OfThisThread[list[int]](list)
-
-    one, other = Owner(), Owner()
-    one.values = [1]
-    assert (one.values, other.values) == ([1], [])
-    found = load.ThreadPoolExecutor(1).submit(lambda: one.values).result()
-    assert found == []
-    assert isinstance(Owner.values, OfThisThread)

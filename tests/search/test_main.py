@@ -356,14 +356,14 @@ def test_interrupt_keeps_what_is_done(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted = collection.run("--batch-size", 1).splitlines(keepends=True)
-    batch_search, calls = HypencoderSearcher.batch_search, iter(range(3))
+    find, calls = HypencoderSearcher.find, iter(range(3))
 
     def interrupted(*args: Any, **options: Any) -> Any:
         if next(calls) == 2:
             signal.raise_signal(number)
-        return batch_search(*args, **options)
+        return find(*args, **options)
 
-    monkeypatch.setattr(HypencoderSearcher, "batch_search", interrupted)
+    monkeypatch.setattr(HypencoderSearcher, "find", interrupted)
     done = run("search", *search(collection.index, collection.topics, tmp_path / "run", "--batch-size", 1))
     assert done.code == code
     assert word in done.err.splitlines()[-1]

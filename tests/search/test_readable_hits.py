@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hypensearch.hits import Hit
-from hypensearch.search.readable_hits import readable_hits
+from hypensearch.search.interactive import readable_hits
 
 TEXTS = {"a.parse": "Read a   date\nfrom text.", "b": "", "long": "word " * 100}
 

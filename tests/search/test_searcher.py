@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from hypensearch.graph.search import GraphSearch
 from hypensearch.hits import Hit
 from hypensearch.models import DualEncoder, QNetConfig, QNets, load_model
 from hypensearch.search import HypencoderSearcher
-from hypensearch.search.strategy import SearchOptions
+from hypensearch.search.registry import SEARCHES, option_defaults
 from hypensearch.surrogate.search import SurrogateSearch
 from tests import reference
 from tests.commands import encode, succeed, write_corpus
@@ -133,7 +134,7 @@ def test_blocks_and_precision_change_no_hit(index_dir: Path, model: DualEncoder,
 
 
 def test_unknown_precision(index_dir: Path) -> None:
-    with pytest.raises(HypensearchError, match="unknown precision 'fp8': known are fp32, bf16, fp16, int8"):
+    with pytest.raises(HypensearchError, match="--precision fp8: wanted fp32, bf16, fp16 or int8"):
         HypencoderSearcher(index_dir, precision="fp8")
 
 
@@ -174,7 +175,7 @@ def test_what_was_done_is_counted(searcher: HypencoderSearcher) -> None:
     searcher.batch_search(QUERIES, IDS)
     searcher.search("water")
     assert (searcher.stats.queries, searcher.stats.documents_scored) == (6, 6 * NUM_DOCS)
-    assert searcher.stats.encode_seconds > 0
+    assert searcher.stats.seconds["encode"] > 0
     assert searcher.stats.search_seconds > 0
 
 
@@ -413,16 +414,34 @@ def test_threads_are_those_of_every_way_to_search(
 
 
 def test_options_are_named(index_dir: Path) -> None:
-    """Every option of a search is a parameter of its own, described, with the default it has for commands."""
-    fields = {field.name: field.default for field in dataclasses.fields(SearchOptions)}
+    """help() shows every option of a search with the default that it has for commands; its class describes it."""
     for made_by in (HypencoderSearcher, HypencoderSearcher.from_prebuilt_index):
         parameters = inspect.signature(made_by).parameters
-        assert {name: parameters[name].default for name in fields} == fields
+        assert {name: parameters[name].default for name in option_defaults()} == option_defaults()
         assert not [parameter for parameter in parameters.values() if parameter.kind is parameter.VAR_KEYWORD]
     documented = re.findall(r":param (\w+):", HypencoderSearcher.__doc__ or "")
-    assert documented == list(inspect.signature(HypencoderSearcher).parameters)
+    assert documented == [name for name in inspect.signature(HypencoderSearcher.__init__).parameters if name != "self"]
+    for kind in SEARCHES.values():
+        described = re.findall(r":param (\w+):", kind.__doc__ or "")
+        assert described == [field.name for field in dataclasses.fields(kind)]
     with HypencoderSearcher(index_dir, max_scored=NUM_DOCS, block_rows=7) as searcher:
-        assert searcher.options == SearchOptions(max_scored=NUM_DOCS, block_rows=7)
+        assert searcher.options == {"max_scored": NUM_DOCS, "block_rows": 7}
+
+
+def test_an_option_means_the_same_in_every_search() -> None:
+    kinds = [{field.name: field for field in dataclasses.fields(kind)} for kind in SEARCHES.values()]
+    for one, other in combinations(kinds, 2):
+        for name in one.keys() & other.keys():
+            assert (one[name].type, one[name].default) == (other[name].type, other[name].default)
+
+
+def test_what_was_found_is_reported_by_row(searcher: HypencoderSearcher) -> None:
+    found = searcher.find(QUERIES, 7)
+    hits = searcher.batch_search(QUERIES, IDS, 7)
+    assert [of_query.hits(searcher.index.docid) for of_query in found] == list(hits.values())
+    assert [(of_query.scored, of_query.rounds, of_query.recall) for of_query in found] == [(NUM_DOCS, 1, None)] * 5
+    with pytest.raises(HypensearchError, match="wanted one id for each query"):
+        searcher.find(QUERIES, 7, q_ids=["a"])
 
 
 def test_a_misspelt_option_is_the_searchers_own_error(index_dir: Path) -> None:

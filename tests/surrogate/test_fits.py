@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate import fits
-from hypensearch.surrogate.builder import inverse_gram, weighted_mean
-from hypensearch.surrogate.fits import RidgeFit, TangentFit
+from hypensearch.surrogate.fits import RidgeFit, TangentFit, inverse_gram, weighted_mean
 from hypensearch.surrogate.gradients import gradients, tape_of
 from tests.search.strategies import random_q_nets, random_vectors
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
-from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex
 from hypensearch.formats.json_files import signed_json
 from hypensearch.models import QNetConfig, QNets
+from hypensearch.scoring.found import Found
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.search import HypencoderSearcher
-from hypensearch.surrogate import builder, product_search
+from hypensearch.surrogate import builder
+from hypensearch.surrogate import codes as codes_module
 from hypensearch.surrogate import search as module
 from hypensearch.surrogate.builder import build_surrogate
-from hypensearch.surrogate.fits import RidgeFit, TangentFit
-from hypensearch.surrogate.product_search import Codes, Proposals
-from hypensearch.surrogate.search import SurrogateOptions, SurrogateSearch
+from hypensearch.surrogate.codes import Codes
+from hypensearch.surrogate.fits import FirstRidgeFits
+from hypensearch.surrogate.options import SurrogateOptions
+from hypensearch.surrogate.search import SurrogateSearch
 from hypensearch.surrogate.store import Surrogate, open_surrogate, write_surrogate
-from tests.search.strategies import random_q_nets, random_vectors, save_index
+from tests.search.strategies import exact_hits, hits_of, random_q_nets, random_vectors, save_index
 
 CPU = torch.device("cpu")
 CONFIG = QNetConfig(dims=(32, 32, 32, 1))
 
 
-def related_q_nets(num_queries: int, seed: int = 0) -> QNets:
+def related_q_nets(num_queries: int, seed: int = 0, config: QNetConfig = CONFIG) -> QNets:
     """Q-nets as a hyper head makes them: hidden blocks much alike, output layers of their own."""
-    common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, num_queries, seed)
+    common, own = random_q_nets(config, 1, 99), random_q_nets(config, num_queries, seed)
     weights = [c + 0.1 * o for c, o in zip(common.weights[:-1], own.weights[:-1], strict=True)]
     biases = [c + 0.1 * o for c, o in zip(common.biases, own.biases, strict=True)]
-    return QNets(CONFIG, [*weights, own.weights[-1]], biases)
+    return QNets(config, [*weights, own.weights[-1]], biases)
 
 
 def surrogate_search(index: FlatIndex, **options: object) -> SurrogateSearch:
@@ -53,14 +55,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> FlatIndex:
     return save_index(tmp_path_factory.mktemp("surrogate") / "index", random_vectors(6000, 32))
 
 
+def overlap(index: FlatIndex, found: Sequence[Found], q_nets: QNets, k: int) -> float:
+    """The mean share of exhaustive search's hits that were found, with the same scores."""
+    pairs = zip(hits_of(index, found), exact_hits(index, q_nets, k), strict=True)
+    return float(np.mean([len(set(a) & set(b)) / k for a, b in pairs]))
+
+
 def test_finds_what_exhaustive_search_finds_with_a_fraction_of_the_scores(index: FlatIndex) -> None:
     q_nets = related_q_nets(8)
-    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
-    search = surrogate_search(index, sample=128, step=32, shortlist=1024)
-    found = search.search(q_nets, 20)
-    overlaps = [len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)]
-    assert np.mean(overlaps) >= 0.95
-    assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+    found = surrogate_search(index).search(q_nets, 20)
+    assert overlap(index, found, q_nets, 20) >= 0.95
+    assert np.mean([of_query.scored for of_query in found]) < 900
 
 
 def test_where_q_nets_share_their_blocks_the_output_layer_tells_the_fit(tmp_path: Path) -> None:
@@ -68,15 +73,15 @@ def test_where_q_nets_share_their_blocks_the_output_layer_tells_the_fit(tmp_path
     common, own = random_q_nets(CONFIG, 1, 99), random_q_nets(CONFIG, 24, 3)
     weights = [weight.expand(24, -1, -1) for weight in common.weights[:-1]]
     q_nets = QNets(CONFIG, [*weights, own.weights[-1]], [bias.expand(24, -1) for bias in common.biases])
-    search = SurrogateSearch(index, build_surrogate(index, q_nets[:16], CPU), CPU, SurrogateOptions(sample=1))
-    assert search.search(q_nets[16:], 10) == ExhaustiveSearch(index, CPU).search(q_nets[16:], 10)
-    assert max(stats.documents_scored for stats in search.stats) <= 1 + 32 + 64
+    found = SurrogateSearch(index, build_surrogate(index, q_nets[:16], CPU), CPU).search(q_nets[16:], 10)
+    assert hits_of(index, found) == exact_hits(index, q_nets[16:], 10)
+    assert max(of_query.scored for of_query in found) <= 64 + 48
 
 
 def test_q_nets_of_another_width_than_the_typical_ones_are_searched_with_as_well(index: FlatIndex) -> None:
     search, narrow = surrogate_search(index), random_q_nets(QNetConfig(dims=(32, 16, 1), residual=False), 2, 1)
-    exact = ExhaustiveSearch(index, CPU).search(narrow, 6000)
-    for hits, of_query in zip(search.search(narrow, 10), exact, strict=True):
+    exact = exact_hits(index, narrow, 6000)
+    for hits, of_query in zip(hits_of(index, search.search(narrow, 10)), exact, strict=True):
         scores = {hit.docid: hit.score for hit in of_query}
         assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
 
@@ -91,8 +96,10 @@ def test_typical_queries_tell_of_a_fit_what_a_sample_does_not(index: FlatIndex) 
 
     def error(surrogate: Surrogate) -> float:
         codes = Codes(surrogate, CPU)
-        start = module._Start(index, surrogate, codes, 16, None)
-        _, fitted = start.fits(Scorer(q_nets, CPU), q_nets, 10)
+        sample = surrogate.sample[:16]
+        of_sample, errors = codes.gather(torch.from_numpy(sample)), codes.errors[sample]
+        first_fits = FirstRidgeFits(surrogate, index.vectors(sample), of_sample, errors)
+        _, fitted = first_fits(Scorer(q_nets, CPU), q_nets, 10)
         predictions = torch.stack([fit.predict(codes.gather(torch.from_numpy(rows))) for fit in fitted])
         return float(((predictions - scores) / scores.std(dim=1, keepdim=True)).square().mean())
 
@@ -108,47 +115,40 @@ def test_q_nets_of_typical_queries_fit_into_a_gibibyte(dims: tuple[int, ...], co
 
 def test_scores_are_those_of_exhaustive_search(index: FlatIndex) -> None:
     q_nets = related_q_nets(3)
-    exact = [{hit.docid: hit.score for hit in hits} for hits in ExhaustiveSearch(index, CPU).search(q_nets, 6000)]
-    for hits, scores in zip(surrogate_search(index).search(q_nets, 50), exact, strict=True):
+    exact = [{hit.docid: hit.score for hit in hits} for hits in exact_hits(index, q_nets, 6000)]
+    for hits, scores in zip(hits_of(index, surrogate_search(index).search(q_nets, 50)), exact, strict=True):
         assert {hit.docid: hit.score for hit in hits} == {hit.docid: scores[hit.docid] for hit in hits}
         assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.docid))
 
 
-def test_what_a_search_did_can_be_reported(index: FlatIndex) -> None:
-    search = surrogate_search(index)
-    search.search(related_q_nets(3), 50)
-    told = json.loads(json.dumps([dataclasses.asdict(stats) for stats in search.stats]))
-    assert all(0.9 < stats["estimated_recall"] < 1 and stats["documents_scored"] < 6000 for stats in told)
+def test_what_a_search_did_is_reported(index: FlatIndex) -> None:
+    for found in surrogate_search(index).search(related_q_nets(3), 50):
+        assert found.recall is not None
+        assert 0.9 < found.recall < 1
+        assert 64 + 48 <= found.scored < 6000
+        assert found.rounds >= 1
 
 
 def test_batch_equals_one_by_one(index: FlatIndex) -> None:
     q_nets, search = related_q_nets(4), surrogate_search(index)
-    assert search.search(q_nets, 10) == [search.search(q_net, 10)[0] for q_net in q_nets]
+    alone = [hits_of(index, search.search(q_net, 10))[0] for q_net in q_nets]
+    assert hits_of(index, search.search(q_nets, 10)) == alone
 
 
-def test_bounded_work(index: FlatIndex) -> None:
-    search = surrogate_search(index, max_scored=300)
-    hits = search.search(related_q_nets(2), 100)
-    assert [len(of_query) for of_query in hits] == [100, 100]
-    assert all(stats.documents_scored <= 300 for stats in search.stats)
-
-
-@pytest.mark.parametrize("options", [{"max_scored": 5}, {"max_scored": 100}, {"shortlist": 1, "max_scored": 400}])
-def test_less_than_a_sample_or_a_step(index: FlatIndex, options: dict[str, int]) -> None:
-    search = surrogate_search(index, **options)
-    hits = search.search(related_q_nets(1), 10)[0]
-    assert len(hits) == min(10, options["max_scored"])
-    assert search.stats[0].documents_scored <= options["max_scored"]
+@pytest.mark.parametrize("max_scored", [5, 100, 300])
+def test_bounded_work(index: FlatIndex, max_scored: int) -> None:
+    """Less than a sample, less than a round, and more."""
+    for found in surrogate_search(index, max_scored=max_scored).search(related_q_nets(2), 80):
+        assert len(found.rows) == min(80, max_scored)
+        assert found.scored <= max_scored
 
 
 def test_estimated_recall_is_near_the_true_one(index: FlatIndex) -> None:
     q_nets = related_q_nets(12)
-    exact = ExhaustiveSearch(index, CPU).search(q_nets, 20)
     for target in (0.5, 0.99):
-        search = surrogate_search(index, sample=128, step=16, shortlist=1024, target_recall=target)
-        found = search.search(q_nets, 20)
-        true = np.mean([len(set(a) & set(b)) / 20 for a, b in zip(found, exact, strict=True)])
-        assert abs(true - np.mean([stats.estimated_recall for stats in search.stats])) < 0.2
+        found = surrogate_search(index, target_recall=target).search(q_nets, 20)
+        estimated = np.mean([of_query.recall for of_query in found])
+        assert abs(overlap(index, found, q_nets, 20) - estimated) < 0.2
 
 
 @settings(max_examples=25)
@@ -159,9 +159,9 @@ def test_small_indexes_are_searched_exhaustively(num_docs: int, k: int, repeated
         vectors[:] = vectors[0]
     q_nets = related_q_nets(2, seed)
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
-        search = surrogate_search(index)
-        assert search.search(q_nets, k) == ExhaustiveSearch(index, CPU).search(q_nets, k)
-        assert all(stats.estimated_recall == 1 for stats in search.stats)
+        found = surrogate_search(index).search(q_nets, k)
+        assert hits_of(index, found) == exact_hits(index, q_nets, k)
+        assert all(of_query.recall == 1 for of_query in found)
 
 
 def test_the_first_search_sees_a_changed_bit(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_arrays_of_another_kind_are_refused(tmp_path: Path, codes: tuple[np.ndar
 
 def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", random_vectors(50, 32))
-    older = surrogate_search(index).search(related_q_nets(2), 5)
+    older = hits_of(index, surrogate_search(index).search(related_q_nets(2), 5))
     folder = tmp_path / "index" / "surrogate"
     names = sorted(path.name for path in folder.iterdir())
 
@@ -307,7 +307,7 @@ def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_surrogate(index, np.arange(9), broken(), lambda: ({}, {}), {})
     assert sorted(path.name for path in folder.iterdir()) == names
-    assert surrogate_search(index).search(related_q_nets(2), 5) == older
+    assert hits_of(index, surrogate_search(index).search(related_q_nets(2), 5)) == older
     build_surrogate(index, related_q_nets(16, seed=8), CPU)
     assert len(list(folder.iterdir())) == len(names)
     assert sorted(path.name for path in folder.iterdir()) != names
@@ -315,25 +315,18 @@ def test_older_codes_stay_until_the_new_ones_are_whole(tmp_path: Path) -> None:
 
 def test_queries_in_parts_give_the_same_hits(index: FlatIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     q_nets, search = related_q_nets(5), surrogate_search(index)
-    whole = search.search(q_nets, 10)
+    whole = hits_of(index, search.search(q_nets, 10))
     monkeypatch.setattr(module, "_ROUGH_SCORES", 2 * index.num_docs)
-    assert search.search(q_nets, 10) == whole
-    assert len(search.stats) == 5
+    assert hits_of(index, search.search(q_nets, 10)) == whole
 
 
-def test_outliers_are_the_documents_that_fits_tell_least_of(tmp_path: Path) -> None:
-    vectors = random_vectors(3000, 16)
-    vectors[2000:2040] *= 4
-    index = save_index(tmp_path / "index", vectors)
-    q_nets = QNets.from_vectors(torch.from_numpy(random_vectors(8, 16, seed=1)))
-    extremes = builder._Extremes(torch.ones(16))
-    codes = torch.from_numpy(vectors) + 0.1 * torch.from_numpy(random_vectors(3000, 16, seed=2))
-    codes[2020:2040] *= -1  # mislead
-    extremes.add(codes[1000:], 1000)
-    leverage = extremes.leverage(codes[:1000])
-    fits = builder._Fits(q_nets, index, np.arange(1000), codes[:1000], leverage, torch.eye(16))
-    errors, _ = builder._errors_far_out(fits, extremes, np.arange(1000), codes[:1000])
-    assert sorted(builder._outliers(extremes.rows.numpy(), errors)) == list(range(2020, 2040))
+def test_outliers_are_documents_of_large_errors(tmp_path: Path) -> None:
+    """Without layer norm, scores and errors grow with the vectors."""
+    vectors = random_vectors(3000, 32)
+    vectors[2020:2040] *= 30
+    q_nets = related_q_nets(16, seed=5, config=dataclasses.replace(CONFIG, layer_norm=False))
+    surrogate = build_surrogate(save_index(tmp_path / "index", vectors), q_nets, CPU)
+    assert sorted(surrogate.outliers) == list(range(2020, 2040))
 
 
 @pytest.mark.parametrize(("k", "target"), [(1, 0.998), (10, 0.998), (100, 0.99368), (1000, 0.98), (10000, 0.98)])
@@ -347,9 +340,9 @@ def test_outliers_are_scored_by_every_search(index: FlatIndex) -> None:
     assert codes is not None
     more = dataclasses.replace(codes, outliers=np.arange(5000, 5050))
     with_outliers = SurrogateSearch(index, more, CPU, surrogate.options)
-    hits = with_outliers.search(q_net, 10)[0]
-    assert hits == surrogate.search(q_net, 10)[0]
-    assert with_outliers.stats[0].documents_scored > surrogate.stats[0].documents_scored
+    found, other = with_outliers.search(q_net, 10)[0], surrogate.search(q_net, 10)[0]
+    assert found.rows.tolist() == other.rows.tolist()
+    assert found.scored > other.scored
 
 
 def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path) -> None:
@@ -364,34 +357,12 @@ def test_errors_grow_with_leverage_as_they_do_for_typical_queries(tmp_path: Path
     assert errors[far_out].mean() > 1.2 * errors.mean()
 
 
-class FourCodes:
-    """What a shortlist needs of codes."""
-
-    has_even_errors = False
-    errors = torch.tensor([1.0, 9.0, 1.0, 1.0])
-
-    def gather(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([[3.0], [2.0], [1.0], [9.0]])[rows]
-
-
-@pytest.mark.parametrize("all_documents", [True, False])
-def test_what_is_likely_to_be_among_the_best_is_chosen_though_others_are_predicted_higher(all_documents: bool) -> None:
-    found = module._Found(np.array([3]), np.array([9.0], dtype=np.float32), 2)
-    fit = RidgeFit(torch.eye(1), torch.tensor([1.0]), 2.0)
-    shortlist = module._Shortlist(FourCodes(), fit, found)
-    predictions = np.array([3.0, 2.0, 1.0, 9.0], dtype=np.float32)
-    shortlist.fill(Proposals(None, predictions) if all_documents else Proposals(np.arange(3), predictions[:3]), 2)
-    assert shortlist.rows.tolist() == ([0, 1] if all_documents else [0, 1, 2])  # the bar is 5: -0/1, -1/9, -2/1
-    found.add(np.empty(0, np.int64), np.array([7.0], dtype=np.float32))
-    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [1]  # the bar is 7: -2/1, -3/9
-    assert shortlist.rows[shortlist.choose(1).numpy()].tolist() == [0]
-
-
 def test_what_no_fit_tells_is_searched_for_among_all_documents(index: FlatIndex) -> None:
     search, strangers = surrogate_search(index, target_recall=1 - 1e-9), random_q_nets(CONFIG, 2, 31)
-    assert search.search(strangers, 10) == ExhaustiveSearch(index, CPU).search(strangers, 10)
-    assert min(stats.documents_scored for stats in search.stats) > index.num_docs / 2
-    assert max(stats.rounds for stats in search.stats) < 24
+    found = search.search(strangers, 10)
+    assert hits_of(index, found) == exact_hits(index, strangers, 10)
+    assert min(of_query.scored for of_query in found) > index.num_docs / 2
+    assert max(of_query.rounds for of_query in found) < 24
 
 
 @pytest.mark.parametrize(("directions", "size"), [(3, 32), (60, 96)])
@@ -413,43 +384,36 @@ def strangers(num_queries: int, seed: int) -> QNets:
     return QNets(q_nets.config, [q_nets.weights[0], q_nets.weights[1].abs()], q_nets.biases)
 
 
-@pytest.mark.parametrize("glance", [32768, 512])
+@pytest.mark.parametrize("subsample", [32768, 512])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_gradients_are_followed_where_q_nets_have_little_in_common(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, glance: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, subsample: int
 ) -> None:
-    monkeypatch.setattr(product_search, "_GLANCE", glance)
+    monkeypatch.setattr(codes_module, "_SUBSAMPLE_ROWS", subsample)
     own = save_index(tmp_path / "index", random_vectors(6000, 32))
     surrogate = build_surrogate(own, strangers(16, seed=5).to(dtype=dtype), CPU)
     assert surrogate.has_gradients
     q_nets, search = strangers(8, seed=1).to(dtype=dtype), SurrogateSearch(own, surrogate, CPU)
-    exact = ExhaustiveSearch(own, CPU).search(q_nets, 10)
-    overlaps = [len(set(a) & set(b)) / 10 for a, b in zip(search.search(q_nets, 10), exact, strict=True)]
-    assert np.mean(overlaps) >= 0.95
-    assert np.mean([stats.documents_scored for stats in search.stats]) < 900
+    found = search.search(q_nets, 10)
+    assert overlap(own, found, q_nets, 10) >= 0.95
+    assert np.mean([of_query.scored for of_query in found]) < 900
 
 
 @pytest.mark.parametrize("max_scored", [1, 64, 100, 255, 256, 400])
-def test_a_glance_is_for_those_who_may_score_more(
+def test_a_subsample_is_used_where_two_rounds_may_follow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_scored: int
 ) -> None:
-    monkeypatch.setattr(product_search, "_GLANCE", 64)
     own = save_index(tmp_path / "index", random_vectors(3000, 32))
     surrogate = build_surrogate(own, strangers(16, seed=5), CPU)
-    search = SurrogateSearch(own, surrogate, CPU, SurrogateOptions(max_scored=max_scored))
-    first_engine, _ = search._first_look(TangentFit, 10)
-    assert first_engine is (search._glance if max_scored >= 64 + 2 * 96 else search._engine)
-    hits = search.search(strangers(2, seed=1), 10)
-    assert all(stats.documents_scored <= max_scored for stats in search.stats)
-    assert [len(of_query) for of_query in hits] == [min(10, max_scored)] * 2
+    options, q_nets = SurrogateOptions(max_scored=max_scored), strangers(2, seed=1)
+    whole = SurrogateSearch(own, surrogate, CPU, options).search(q_nets, 10)
+    monkeypatch.setattr(codes_module, "_SUBSAMPLE_ROWS", 64)
+    found = SurrogateSearch(own, surrogate, CPU, options).search(q_nets, 10)
+    assert all(of_query.scored <= max_scored for of_query in found)
+    assert [len(of_query.rows) for of_query in found] == [min(10, max_scored)] * 2
+    if max_scored < 64 + 2 * 96:
+        assert hits_of(own, found) == hits_of(own, whole)
 
 
 def test_gradients_are_not_followed_where_blocks_are_alike(index: FlatIndex) -> None:
     assert not build_surrogate(index, related_q_nets(16, seed=5), CPU).has_gradients
-
-
-def test_a_search_has_settled_when_the_last_documents_bring_nothing_new() -> None:
-    found = module._Found(np.arange(3), np.array([3.0, 9.0, 1.0], dtype=np.float32), 2)
-    assert found.has_new(2)
-    assert not found.has_new(1)
-    assert module._Found(np.arange(1), np.ones(1, dtype=np.float32), 2).has_new(1)

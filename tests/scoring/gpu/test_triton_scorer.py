@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.models import QNetConfig
 from hypensearch.scoring.choice import Case, choose_scorer
@@ -106,15 +107,18 @@ def test_exhaustive_search_finds_what_the_plain_scorer_finds(tmp_path: Path, blo
     vectors[100:150] = vectors[:50]  # ties
     docids = [f"d{row:03d}" for row in np.random.default_rng(0).permutation(200)]
     with save_index(tmp_path / "index", vectors, docids) as index:
-        wanted = ExhaustiveSearch(index, torch.device("cpu"), scorer="eager").search(q_nets, 7)
-        found = ExhaustiveSearch(index, DEVICE, "fp16", block_rows, "triton").search(q_nets, 7)
-        exact = ExhaustiveSearch(index, DEVICE, "fp32", block_rows, "triton").search(q_nets, 7)
-    for hits, others in zip(found, wanted, strict=True):  # scored again by the fast scorer
-        assert [hit.docid for hit in hits] == [hit.docid for hit in others]
-        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], rtol=1e-6)
+        plain = ExhaustiveOptions(scorer="eager")
+        wanted = ExhaustiveSearch(index, torch.device("cpu"), plain).search(q_nets, 7)
+        found, exact = (
+            ExhaustiveSearch(index, DEVICE, ExhaustiveOptions(precision, "triton", block_rows)).search(q_nets, 7)
+            for precision in ("fp16", "fp32")
+        )
+    for one, other in zip(found, wanted, strict=True):  # scored again by the fast scorer
+        assert one.rows.tolist() == other.rows.tolist()
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-6)
     # The interpreter's products, NumPy's, differ in last bits from row to row: equal documents may change places.
-    for hits, others in zip(exact, wanted, strict=True):
-        np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], rtol=1e-4, atol=1e-4)
+    for one, other in zip(exact, wanted, strict=True):
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-4, atol=1e-4)
 
 
 def test_a_score_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_a_score_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
         save_index(tmp_path / "index", random_vectors(40, 40)) as index,
         pytest.raises(HypensearchError, match="under q-net 1 is nan: the q-net overflows or has broken weights"),
     ):
-        ExhaustiveSearch(index, DEVICE, "fp16", 16, "triton").search(q_nets, 3)
+        ExhaustiveSearch(index, DEVICE, ExhaustiveOptions("fp16", "triton", 16)).search(q_nets, 3)
 
 
 def test_what_it_cannot_do() -> None:

@@ -1,12 +1,10 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which documents' codes have the highest inner products with the weights of a fit: all codes scanned, or some."""
+"""The codes of the documents as tensors, and which of them have the highest inner products with given weights."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,45 +13,21 @@ from torch import Tensor
 from hypensearch.scoring.scorer import as_tensor
 from hypensearch.surrogate.store import Surrogate
 
-_GLANCE, _RUN = 32768, 16  # documents that a glance looks at, and neighbours among them
+_SUBSAMPLE_ROWS, _RUN = 32768, 16  # documents of a subsample, and consecutive ones among them
 _BLOCK_ROWS = 65536  # codes multiplied at a time: products of integers stay in cache
 
 
-@dataclass(frozen=True)
-class Proposals:
-    """What an engine found for one fit.
-
-    :param rows: Documents that are not scored yet, in order of rows, *Shape:* ``(n,)``; None for all there are,
-        scored or not.
-    :param predictions: Theirs, without the fit's mean, *Shape:* ``(n,)`` or ``(num_docs,)``.
-    :param is_glance: Whether the engine looked at some of the documents only, on purpose.
-    """
-
-    rows: np.ndarray | None
-    predictions: np.ndarray
-    is_glance: bool = False
-
-
-class Engine(Protocol):
-    """Finds the documents of the highest inner products."""
-
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
-        """Find documents for some fits.
-
-        :param weights: *Shape:* ``(num_fits, code_size)``.
-        :param count: Documents wanted of each; an engine that looks at all may give all.
-        :param scored: Rows that are left out, unless all are given, *Shape:* ``(n,)``.
-        """
-        ...
-
-
 class Codes:
-    """The codes as tensors, and how large errors of predictions from them are; on a CPU codes stay mapped."""
+    """The codes and how large the errors of predictions from them are; on a CPU codes stay mapped.
+
+    :param surrogate: The codes as they are stored.
+    :param device: Where to compute.
+    """
 
     def __init__(self, surrogate: Surrogate, device: torch.device) -> None:
         self.integers = as_tensor(surrogate.codes).to(device)
         self.scales = as_tensor(surrogate.scales.view(np.int16)).view(torch.bfloat16).to(device)
-        #: Of each document, 1 for the usual one's, float32, *Shape:* ``(num_docs,)``; in memory, not on a device.
+        #: Of each document, 1 for the median document, float32, *Shape:* ``(num_docs,)``; in memory, not on a device.
         self.errors = torch.from_numpy(surrogate.errors())
         #: Whether all are equally large.
         self.has_even_errors = not len(self.errors) or bool((self.errors == self.errors[0]).all())
@@ -72,52 +46,51 @@ class Codes:
         codes = self.integers.index_select(0, flat).float().mul_(self.scales[flat].float().unsqueeze(1))
         return codes.view(*rows.shape, self.dim)
 
+    def scan(self, weights: Tensor) -> np.ndarray:
+        """Multiply all codes with weights, approximately: as 8-bit integers on a CPU.
 
-class Scan:
-    """Multiplies the codes of all documents, as 8-bit integers on a CPU."""
-
-    def __init__(self, codes: Codes) -> None:
-        self._codes = codes
-
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
-        """See :class:`Engine`."""
-        return [Proposals(None, every) for every in self.scores(weights).cpu().numpy()]
-
-    def scores(self, weights: Tensor) -> Tensor:
-        """Return all inner products roughly, float32, *Shape:* ``(num_fits, num_docs)``."""
-        return _products(weights, self._codes.integers, self._codes.scales)
+        :param weights: *Shape:* ``(num_fits, code_size)``.
+        :return: float32, *Shape:* ``(num_fits, num_docs)``.
+        """
+        return _products(weights, self.integers, self.scales).cpu().numpy()
 
 
-class Glance:
-    """Multiplies the codes of some documents, evenly spread over the index in short runs.
+class Subsample:
+    """The codes of some documents, in short runs evenly spread over the index: enough for a first, rough fit.
 
-    For a first fit that is rough anyway: what it likes best among these is good enough to fit again.
+    :param codes: All codes.
     """
 
     def __init__(self, codes: Codes) -> None:
-        starts = np.linspace(0, max(len(codes) - _RUN, 0), _GLANCE // _RUN).astype(np.int64)
-        self._rows = np.unique(np.minimum(starts[:, None] + np.arange(_RUN), len(codes) - 1))
-        places = torch.from_numpy(self._rows).to(codes.integers.device)
+        starts = np.linspace(0, max(len(codes) - _RUN, 0), _SUBSAMPLE_ROWS // _RUN).astype(np.int64)
+        self.rows = np.unique(np.minimum(starts[:, None] + np.arange(_RUN), len(codes) - 1))
+        places = torch.from_numpy(self.rows).to(codes.integers.device)
         self._integers, self._scales = codes.integers[places], codes.scales[places]
 
     @staticmethod
     def is_worthwhile(num_docs: int) -> bool:
-        """Tell whether looking at all documents takes clearly longer."""
-        return num_docs >= 2 * _GLANCE
+        """Whether a scan of all codes takes clearly longer."""
+        return num_docs >= 2 * _SUBSAMPLE_ROWS
 
-    def propose(self, weights: Tensor, count: int, scored: np.ndarray) -> list[Proposals]:
-        """See :class:`Engine`."""
-        places = np.searchsorted(self._rows, scored).clip(max=len(self._rows) - 1)
-        scored_places = places[self._rows[places] == scored]
+    def best(self, weights: Tensor, count: int, scored: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Find the documents of the highest inner products.
+
+        :param weights: *Shape:* ``(num_fits, code_size)``.
+        :param count: Documents wanted of each fit.
+        :param scored: Rows to leave out, *Shape:* ``(n,)``.
+        :return: Rows, ascending, and inner products of each fit, *Shape:* ``(at most count,)`` each.
+        """
+        places = np.searchsorted(self.rows, scored).clip(max=len(self.rows) - 1)
+        scored_places = places[self.rows[places] == scored]
         products = _products(weights, self._integers, self._scales)
         products[:, torch.from_numpy(scored_places).to(products.device)] = -torch.inf
-        best = products.topk(min(count, len(self._rows) - len(scored_places))).indices.sort(dim=1).values
+        best = products.topk(min(count, len(self.rows) - len(scored_places))).indices.sort(dim=1).values
         pairs = zip(best.cpu().numpy(), products.gather(1, best).cpu().numpy(), strict=True)
-        return [Proposals(self._rows[some], of_fit, is_glance=True) for some, of_fit in pairs]
+        return [(self.rows[some], of_fit) for some, of_fit in pairs]
 
 
 def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
-    """Multiply codes with weights roughly, float32, *Shape:* ``(num_fits, num_codes)``.
+    """Multiply codes with weights approximately, float32, *Shape:* ``(num_fits, num_codes)``.
 
     :param weights: *Shape:* ``(num_fits, code_size)``.
     :param integers: *Shape:* ``(num_codes, code_size)``.
@@ -140,9 +113,9 @@ def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
 
 @functools.cache
 def _integers_are_exact(code_size: int) -> bool:
-    """Tell whether the processor adds up products of 8-bit integers as they are; others cut sums at 16 bits.
+    """Whether the processor adds up products of 8-bit integers exactly; others saturate sums at 16 bits.
 
-    It is not for a stopwatch to choose: weights are rounded otherwise than to bfloat16, and searches differ by that.
+    The choice never depends on timing: integers and bfloat16 round weights differently, which changes the search.
     """
     is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
     if is_supported is None or not is_supported():

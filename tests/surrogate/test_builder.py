@@ -11,7 +11,7 @@ import pytest
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.index.join import join_indexes
-from hypensearch.surrogate.typical_queries import typical_queries
+from hypensearch.surrogate.builder import typical_queries
 from tests.commands import encode, succeed, write_corpus
 from tests.search.strategies import random_vectors, save_index
 

@@ -2,14 +2,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Exhaustive scoring of synthetic documents against the machine's own limits and the authors' scoring path.
 
+``python -m integrations.speed.exhaustive`` prints a table for each combination of layers and batch size.
+
 The authors' path is written here from its description: batches of documents, a copy of the input and new memory for
 every operation, ``torch.topk`` on each batch.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import logging
-import math
+import os
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -23,15 +27,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hypensearch.bench import limits
+from hypensearch import cli
 from hypensearch.bench.measure import mean_overlap
+from hypensearch.device import resolve_device
 from hypensearch.errors import HypensearchError
+from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
-from hypensearch.hits import Hit
+from hypensearch.formats.files import replace_when_whole
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.scoring.choice import Case as ScorerCase
 from hypensearch.scoring.choice import make_scorer
+from hypensearch.scoring.found import Found
+from hypensearch.scoring.options import PRECISIONS, SCORERS
+from integrations.speed import limits
 
 AUTHORS_BATCHES = (100_000, 2_000)  # the released code's default; about its best on a CPU
 _WRITE_ROWS = 8192
@@ -83,10 +92,6 @@ class Figure:
     times_faster: float | None
     overlap: float | None
     equal: bool | None
-
-    def facts(self) -> dict[str, Any]:
-        """Return it as JSON can hold it."""
-        return asdict(self)
 
 
 def random_q_nets(case: Case) -> QNets:
@@ -144,7 +149,7 @@ def measure(
                 name = name.replace("hypensearch", "scan")
                 runs[name], work[name] = partial(_scan, index, search, q_nets), case.flop
         seconds = limits.interleaved(runs, repeats, device)
-        plain = ExhaustiveSearch(index, device, scorer="eager").search(q_nets, case.hits)
+        plain = ExhaustiveSearch(index, device, ExhaustiveOptions(scorer="eager")).search(q_nets, case.hits)
         for name, found in seconds.items():
             hits = searches[name].search(q_nets, case.hits) if name in searches else None
             yield _figure(name, found, work[name], seconds, work, hits, plain)
@@ -156,7 +161,7 @@ def _searches(
     for precision in precisions:
         for scorer in scorers:
             try:
-                search = ExhaustiveSearch(index, device, precision, scorer=scorer)
+                search = ExhaustiveSearch(index, device, ExhaustiveOptions(precision, scorer))
             except HypensearchError as error:
                 logger.info("left out: %s", error)
                 continue
@@ -214,8 +219,8 @@ def _figure(
     work: float,
     seconds: dict[str, list[float]],
     all_work: dict[str, float],
-    hits: list[list[Hit]] | None,
-    plain: list[list[Hit]],
+    found_by_it: list[Found] | None,
+    plain: list[Found],
 ) -> Figure:
     median = statistics.median(found)
     share = overlap = equal = None
@@ -224,18 +229,18 @@ def _figure(
         share = statistics.median(
             (work / ours) / (all_work[limit] / theirs) for ours, theirs in zip(found, seconds[limit], strict=True)
         )
-    if hits is not None:
-        overlap, equal = mean_overlap(hits, plain, max(len(of_query) for of_query in plain)), _equal(hits, plain)
+    if found_by_it is not None:
+        rows = ([of_query.rows.tolist() for of_query in one] for one in (found_by_it, plain))
+        overlap, equal = mean_overlap(*rows, len(plain[0].rows)), _equal(found_by_it, plain)
     return Figure(name, median, work / median / 1e9, share, _times_faster(name, found, seconds), overlap, equal)
 
 
-def _equal(hits: list[list[Hit]], plain: list[list[Hit]]) -> bool:
-    """Tell whether two searches found the same documents with the same scores, up to rounding in float32."""
-    found, wanted = ([{hit.docid: hit.score for hit in of_query} for of_query in lists] for lists in (hits, plain))
+def _equal(found: list[Found], plain: list[Found]) -> bool:
+    """Whether two searches found the same documents with the same scores, up to rounding in float32."""
     return all(
-        ours.keys() == theirs.keys()
-        and all(math.isclose(ours[docid], theirs[docid], rel_tol=_ROUNDING, abs_tol=_ROUNDING) for docid in theirs)
-        for ours, theirs in zip(found, wanted, strict=True)
+        set(one.rows) == set(other.rows)
+        and np.allclose(one.scores[np.argsort(one.rows)], other.scores[np.argsort(other.rows)], _ROUNDING, _ROUNDING)
+        for one, other in zip(found, plain, strict=True)
     )
 
 
@@ -245,3 +250,58 @@ def _times_faster(name: str, found: Sequence[float], seconds: dict[str, list[flo
         return None
     best = min(authors, key=statistics.median)
     return statistics.median(theirs / ours for theirs, ours in zip(best, found, strict=True))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure each combination of layers and batch size.
+
+    :return: The exit code.
+    """
+    parser = cli.CommandParser(prog="python -m integrations.speed.exhaustive", description=__doc__)
+    parser.add_argument("--documents", type=cli.positive_int, default=50_000, help="how many")
+    parser.add_argument("--dim", type=cli.positive_int, default=768, help="width of documents and blocks")
+    parser.add_argument("--layers", nargs="+", type=cli.positive_int, default=[6, 2], help="blocks of a q-net")
+    parser.add_argument("--batch-size", nargs="+", type=cli.positive_int, default=[1], help="queries of a pass")
+    parser.add_argument("--hits", type=cli.positive_int, default=100, help="hits of each query")
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"], help="precisions to measure")
+    parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=["auto"], help="scorers to measure")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--repeats", type=cli.positive_int, default=3, help="times that each is measured")
+    parser.add_argument("--output", help="JSON file to write")
+    cli.add_threads_flag(parser)
+    args = parser.parse_args(argv)
+    return cli.run(lambda: run(args), threads=cli.threads_of(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print and write."""
+    device, reports = resolve_device(args.device), []
+    for layers in args.layers:
+        for queries in args.batch_size:
+            case = Case(args.documents, args.dim, layers, queries, args.hits)
+            print(f"{case.documents:,} documents x {case.dim}, {layers} layers, {queries} queries, k = {case.hits}")
+            print(_line("", "seconds", "10^9/s", "of limit", "x authors", "overlap", "equal"))
+            figures = []
+            for figure in measure(case, args.precision, device, args.repeats, args.scorers):
+                print(_row(figure), flush=True)
+                figures.append(asdict(figure))
+            reports.append({"layers": layers, "queries": queries, "hits": case.hits, "figures": figures})
+    if args.output:
+        facts = {"device": str(device), "cores": os.cpu_count(), "torch": torch.__version__}
+        with replace_when_whole(args.output, "w") as file:
+            json.dump({**facts, "documents": args.documents, "dim": args.dim, "cases": reports}, file, indent=1)
+
+
+def _row(figure: Figure) -> str:
+    share = None if figure.share is None else f"{100 * figure.share:.0f} %"
+    faster = None if figure.times_faster is None else f"{figure.times_faster:.2f}"
+    overlap = None if figure.overlap is None else f"{figure.overlap:.4f}"
+    return _line(figure.name, f"{figure.seconds:.3f}", f"{figure.rate:.1f}", share, faster, overlap, figure.equal)
+
+
+def _line(name: str, *cells: Any) -> str:
+    return f"{name:<34}" + "".join(f"{'-' if cell is None else cell!s:>11}" for cell in cells)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hypensearch.surrogate import product_search
-from hypensearch.surrogate.product_search import Codes, Glance, Scan
+from hypensearch.surrogate import codes as module
+from hypensearch.surrogate.codes import Codes, Subsample
 from hypensearch.surrogate.store import Surrogate
 
 CPU = torch.device("cpu")
@@ -41,12 +41,9 @@ def test_scan_is_the_product_of_codes_and_weights(
     norms = [float(tensor.double().norm(dim=1).max()) for tensor in (weights, of_all)]
     wanted, rounding = weights @ of_all.T, 0.01 * norms[0] * norms[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_search, "_integers_are_exact", lambda code_size: integers)
-        every = Scan(codes).propose(weights, 1, np.empty(0, np.int64))
-    for proposals, of_fit in zip(every, wanted, strict=True):
-        assert proposals.rows is None
-        predictions = torch.from_numpy(proposals.predictions)
-        torch.testing.assert_close(predictions, of_fit, rtol=0.01, atol=rounding)
+        patch.setattr(module, "_integers_are_exact", lambda code_size: integers)
+        found = codes.scan(weights)
+    torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0.01, atol=rounding)
 
 
 def cut_at_16_bits(codes: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -62,36 +59,35 @@ def test_products_of_integers_that_are_not_exact_are_never_taken(
     monkeypatch: pytest.MonkeyPatch, product: Callable[..., torch.Tensor]
 ) -> None:
     monkeypatch.setattr(torch, "_int_mm", product)
-    assert not product_search._integers_are_exact.__wrapped__(64)
+    assert not module._integers_are_exact.__wrapped__(64)
 
 
 def test_products_of_integers_are_never_taken_from_a_processor_that_may_cut_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
-    assert not product_search._integers_are_exact.__wrapped__(64)
+    assert not module._integers_are_exact.__wrapped__(64)
 
 
 @settings(max_examples=30)
 @given(st.integers(1, 3000), st.integers(1, 3), st.integers(1, 40), st.integers(0, 1000))
-def test_a_glance_proposes_the_best_of_some_documents(num_docs: int, num_fits: int, count: int, seed: int) -> None:
-    chance = np.random.default_rng(seed)
-    codes = random_codes(num_docs, chance)
-    weights = torch.from_numpy(chance.standard_normal((num_fits, 64), dtype=np.float32))
-    scored = chance.permutation(num_docs)[: chance.integers(0, min(num_docs, 70) + 1)]
+def test_the_best_of_a_subsample(num_docs: int, num_fits: int, count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    codes = random_codes(num_docs, rng)
+    weights = torch.from_numpy(rng.standard_normal((num_fits, 64), dtype=np.float32))
+    scored = rng.permutation(num_docs)[: rng.integers(0, min(num_docs, 70) + 1)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(product_search, "_GLANCE", 256)
-        glance = Glance(codes)
-        assert Glance.is_worthwhile(num_docs) == (num_docs >= 512)
-    seen = glance._rows
+        patch.setattr(module, "_SUBSAMPLE_ROWS", 256)
+        subsample = Subsample(codes)
+        assert Subsample.is_worthwhile(num_docs) == (num_docs >= 512)
+    seen = subsample.rows
     assert len(seen) >= min(num_docs, 128)
     assert np.array_equal(np.unique(seen), seen)
     assert num_docs < 512 or np.diff(seen, prepend=0, append=num_docs).max() < 2 * num_docs * 16 / 256
-    wanted = Scan(codes).scores(weights).numpy()[:, seen]
+    wanted = codes.scan(weights)[:, seen]
     wanted[:, np.isin(seen, scored)] = -np.inf
-    for proposals, of_fit in zip(glance.propose(weights, count, scored), wanted, strict=True):
-        assert proposals.is_glance
-        assert not np.isin(proposals.rows, scored).any()
+    for (rows, products), of_fit in zip(subsample.best(weights, count, scored), wanted, strict=True):
+        assert not np.isin(rows, scored).any()
         number = min(count, int(np.isfinite(of_fit).sum()))
-        np.testing.assert_array_equal(np.sort(proposals.predictions), np.sort(of_fit)[len(of_fit) - number :])
-        np.testing.assert_array_equal(proposals.predictions, of_fit[np.searchsorted(seen, proposals.rows)])
+        np.testing.assert_array_equal(np.sort(products), np.sort(of_fit)[len(of_fit) - number :])
+        np.testing.assert_array_equal(products, of_fit[np.searchsorted(seen, rows)])

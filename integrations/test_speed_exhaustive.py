@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from hypensearch.bench.__main__ import main as bench
-from hypensearch.bench.exhaustive import Case, authors_search, random_q_nets
+from integrations.speed.exhaustive import Case, authors_search, main, random_q_nets
 
 
 def test_scorers_are_measured_against_the_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     size = ["--documents", "700", "--dim", "64", "--layers", "2", "--batch-size", "1", "3", "--hits", "20"]
     scored = ["--precision", "fp32", "bf16", "--device", "cpu", "--repeats", "1"]
-    assert bench(["--exhaustive", *size, *scored, "--output", str(tmp_path / "bench.json")]) == 0
+    assert main([*size, *scored, "--output", str(tmp_path / "bench.json")]) == 0
     report = json.loads((tmp_path / "bench.json").read_text())
     assert [case["queries"] for case in report["cases"]] == [1, 3]
     for case in report["cases"]:
@@ -36,8 +35,3 @@ def test_the_authors_path_gives_the_q_nets_scores() -> None:
     vectors = torch.from_numpy(np.random.default_rng(0).standard_normal((90, 16), dtype=np.float32))
     found = authors_search(q_nets, vectors, case.hits, 40)
     torch.testing.assert_close(found, q_nets(vectors).topk(7).values, rtol=1e-4, atol=1e-4)
-
-
-def test_an_index_or_synthetic_documents_are_wanted(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench([]) == 2
-    assert "wanted both, or --exhaustive" in capsys.readouterr().err
