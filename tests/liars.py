@@ -27,6 +27,7 @@ from hypensearch.flat.progress import read_progress
 from hypensearch.formats.json_files import compact_signed_json, signed_json
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.new_model import new_hypencoder
 from hypensearch.models.stored import architecture_facts, from_arrays, to_arrays
@@ -85,7 +86,7 @@ def _search(searcher_name: str, **options: Any) -> Callable[[Path], None]:
 
 def _graph(folder: Path) -> None:
     with _index(folder) as index:
-        build_graph(index, torch.device("cpu"), degree=4)
+        build_graph(index, torch.device("cpu"), GraphBuildOptions(degree=4))
 
 
 def _codes(folder: Path) -> None:

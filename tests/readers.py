@@ -36,6 +36,7 @@ from hypensearch.formats.retrieved_items import read_retrieved_items
 from hypensearch.formats.run import read_run
 from hypensearch.formats.topics import read_kilt_topics, read_topics
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.graph.store import GraphIndex
 from hypensearch.models import QNetConfig
 from hypensearch.models.checkpoint import read_config as read_checkpoint_config
@@ -190,7 +191,7 @@ def _read_index(path: Path) -> None:
 
 def _graph(folder: Path) -> list[Example]:
     index = save_index(folder / "index", random_vectors(8, 3))
-    build_graph(index, torch.device("cpu"), degree=3)
+    build_graph(index, torch.device("cpu"), GraphBuildOptions(degree=3))
     index.close()
     names = [path for path in sorted((folder / "index" / "graphs").rglob("*")) if path.suffix in (".json", ".npy")]
     signed = [

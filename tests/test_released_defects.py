@@ -84,6 +84,7 @@ from hypensearch.encode.__main__ import build_parser as encode_parser
 from hypensearch.encode.query import build_parser as query_parser
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.scoring.options import PRECISIONS
@@ -214,7 +215,7 @@ def test_queries_of_a_batch_share_a_pass(tmp_path: Path, monkeypatch: pytest.Mon
 def test_graphs_are_built_batch_by_batch(block_rows: int, tmp_path: Path) -> None:
     vectors = random_vectors(13, 4)
     with save_index(tmp_path, vectors) as index:
-        graph = build_graph(index, torch.device("cpu"), degree=5, block_rows=block_rows)
+        graph = build_graph(index, torch.device("cpu"), GraphBuildOptions(degree=5, block_rows=block_rows))
         distances = ((vectors[:, None] - vectors) ** 2).sum(axis=2)
         np.fill_diagonal(distances, np.inf)
         np.testing.assert_array_equal(graph.neighbours, distances.argsort(axis=1)[:, :5])
@@ -226,7 +227,8 @@ def test_every_loss_gives_a_number_and_a_gradient(loss: str, num_queries: int) -
     scores = torch.randn(num_queries, 2 * num_queries, requires_grad=True)
     keys = torch.arange(2 * num_queries).view(num_queries, 2)
     teacher = torch.randn(num_queries, 2)
-    value = LOSSES[loss](arrange(scores, keys, torch.ones(num_queries, 2, dtype=torch.bool), 0, teacher))
+    valid, guide = torch.ones(num_queries, 2, dtype=torch.bool), torch.randn(num_queries, 2 * num_queries)
+    value = LOSSES[loss](arrange(scores, keys, valid, 0, teacher, guide))
     value.backward()
     assert torch.isfinite(value)
     assert scores.grad is not None

@@ -17,6 +17,7 @@ from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.flat.join import join_indexes
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.graph.store import GraphIndex
 from hypensearch.models import QNetConfig
 from hypensearch.models.stored import architecture_facts, to_arrays
@@ -48,7 +49,7 @@ def join(folder: Path) -> None:
 
 def write_graph(folder: Path) -> None:
     with FlatIndex.open(folder / "a") as index:
-        build_graph(index, torch.device("cpu"), degree=3, name="g", overwrite=True)
+        build_graph(index, torch.device("cpu"), GraphBuildOptions(degree=3, name="g", overwrite=True))
 
 
 def read_graph(folder: Path) -> None:

@@ -122,9 +122,10 @@ def _measurements(
     args: argparse.Namespace, topics: Mapping[str, str], searcher: HypencoderSearcher, q_nets: QNets
 ) -> Iterator[Measurement]:
     from hypensearch.bench.measure import measure
-    from hypensearch.exhaustive.search import ExhaustiveSearch
+    from hypensearch.exhaustive.options import ExhaustiveOptions
 
-    exact = ExhaustiveSearch(searcher.index, searcher.device).search(q_nets, min(max(args.hits), searcher.num_docs))
+    plain = ExhaustiveOptions(precision="fp32").open(searcher.index, searcher.device)
+    exact = plain.search(q_nets, min(max(args.hits), searcher.num_docs))
     effectiveness = _effectiveness(args, list(topics), searcher)
     measures = args.metrics if args.qrels else ()
     print(_line("search", "k", "overlap", "scored", "p50 ms", "p95 ms", "p99 ms", "a second", "peak MB", *measures))

@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes graphs: computed block by block, a kill loses the block in hand and nothing else; or from the authors' file."""
+"""Builds graphs block by block, so that a kill loses one block only, and imports those of the authors' code."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from hypensearch.formats.json_files import read_json
 from hypensearch.formats.npy import GrowingArray
 from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.nearest import CuvsNeighbours, ExactNeighbours, FaissNeighbours, recall, sample_neighbours
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.graph.store import (
-    DISTANCES,
     GRAPH,
     GRAPHS,
     NEIGHBOURS,
@@ -40,95 +40,74 @@ from hypensearch.progress import progress_bar
 if TYPE_CHECKING:
     import torch
 
-BUILDERS = ("exact", "faiss", "cuvs")
-DEFAULT_DEGREE = 100
-MIN_RECALL = 0.95
-
+_DEGREE = 100
 _PROGRESS = "progress.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _IMPORT_ROWS = 65536
 _BLOCK_ROWS = {"cpu": 1024, "cuda": 4096}
 
 
-def build_graph(
-    index: FlatIndex,
-    device: torch.device,
-    *,
-    distance: str = "l2",
-    degree: int = DEFAULT_DEGREE,
-    builder: str = "exact",
-    name: str | None = None,
-    block_rows: int | None = None,
-    overwrite: bool = False,
-    min_recall: float = MIN_RECALL,
-) -> GraphIndex:
-    """Make a graph beside an index, going on where an earlier call was stopped.
+def build_graph(index: FlatIndex, device: torch.device, options: GraphBuildOptions | None = None) -> GraphIndex:
+    """Build a graph beside an index, resuming where an earlier call was stopped.
 
     :param index: The flat index.
     :param device: Where to compute distances.
-    :param distance: "l2" as in the paper, "ip" or "cosine".
-    :param degree: Neighbours of a document.
-    :param builder: "exact", every pair is looked at; "faiss", an inverted file searched with as many probes as it
-        takes for ``min_recall``; or "cuvs", NN-descent on a GPU with as wide lists.
-    :param name: The graph's name; None for one that tells distance and degree.
-    :param block_rows: Documents between two safe points; changes memory use, never neighbours.
-    :param overwrite: Replace a graph of that name.
-    :raises HypensearchError: When there is such a graph, or an unfinished one begun otherwise.
+    :param options: What to build, and how.
+    :raises HypensearchError: When there is such a graph, or an unfinished one begun with other options.
     """
-    if distance not in DISTANCES or builder not in BUILDERS:
-        raise HypensearchError(f"distance {distance!r}, builder {builder!r}: wanted {DISTANCES} and {BUILDERS}")
-    settings: dict[str, Any] = {} if builder == "exact" else {"min_recall": min_recall}
-    name = name or f"graph_{distance}_k{degree}{'' if builder == 'exact' else '_' + builder}"
-    manifest = GraphManifest(
-        index.num_docs, degree, distance, builder, index.vectors_digest, FileRecord(0, ""), settings=settings
-    )
-    with GraphWriter(index, name, manifest, overwrite=overwrite) as writer:
-        exact = ExactNeighbours(index, distance, degree, device)
+    options = options or GraphBuildOptions()
+    degree, suffix = options.degree or _DEGREE, "" if options.builder == "exact" else f"_{options.builder}"
+    settings: dict[str, Any] = {"min_recall": options.min_recall} if suffix else {}
+    with _writer(index, options, degree, options.builder, suffix, settings) as writer:
+        exact = ExactNeighbours(index, options.distance, degree, device)
         find: Callable[[np.ndarray], np.ndarray] = exact
-        if builder == "faiss":
-            approximate = FaissNeighbours(index, exact, min_recall)
-            writer.tell(approximate.recall, approximate.sample, {"probes": approximate.probes})
+        if options.builder == "faiss":
+            approximate = FaissNeighbours(index, exact, options.min_recall)
+            writer.describe(approximate.recall, approximate.sample, {"probes": approximate.probes})
             find = approximate
-        elif builder == "cuvs":
-            descended = CuvsNeighbours(index, exact, min_recall)
-            writer.tell(descended.recall, descended.sample, {"refined": descended.refined})
+        elif options.builder == "cuvs":
+            descended = CuvsNeighbours(index, exact, options.min_recall)
+            writer.describe(descended.recall, descended.sample, {"refined": descended.refined})
             find = descended
-        _fill(writer, index.num_docs, block_rows or _BLOCK_ROWS[device.type], find)
+        _fill(writer, index.num_docs, options.block_rows or _BLOCK_ROWS[device.type], find)
         return writer.finish()
 
 
 def import_graph(
-    index: FlatIndex,
-    path: str | os.PathLike[str],
-    device: torch.device,
-    *,
-    distance: str = "l2",
-    degree: int | None = None,
-    name: str | None = None,
-    overwrite: bool = False,
+    index: FlatIndex, path: str | os.PathLike[str], device: torch.device, options: GraphBuildOptions | None = None
 ) -> GraphIndex:
-    """Take over a graph in the authors' form; its recall is measured on a sample.
+    """Import a graph in the authors' form; its recall is measured on a sample.
 
     :param index: The flat index of the same documents.
     :param path: Lines of ``{"item_id": id, "neighbors": [id, ...]}``.
     :param device: Where to compute the exact neighbours of the sample.
-    :param distance: What it was made by.
-    :param degree: Cut lists to this length; None for the longest there is.
-    :param name: The graph's name; None for one that tells distance and degree.
-    :param overwrite: Replace a graph of that name.
+    :param options: The distance that it was built by, the name that it gets, and where to cut its lists.
     :raises HypensearchError: For a document without a line or with two, and for a docid that is not in the index.
     """
-    longest = degree or max((len(line.neighbours) for line in read_graph_jsonl(path)), default=0) or 1
-    neighbours = _read_neighbours(index, path, longest)
-    manifest = GraphManifest(
-        index.num_docs, longest, distance, "imported", index.vectors_digest, FileRecord(0, ""), settings={}
-    )
-    with GraphWriter(index, name or f"graph_{distance}_k{longest}", manifest, overwrite=overwrite) as writer:
-        rows, wanted = sample_neighbours(ExactNeighbours(index, distance, longest, device))
-        writer.tell(recall(neighbours[rows], wanted), len(rows), {})
+    options = options or GraphBuildOptions()
+    if options.builder != "exact":
+        raise HypensearchError(f"--builder {options.builder} and --import-graph exclude each other: give one")
+    degree = options.degree or max((len(line.neighbours) for line in read_graph_jsonl(path)), default=0) or 1
+    neighbours = _read_neighbours(index, path, degree)
+    with _writer(index, options, degree, "imported") as writer:
+        rows, wanted = sample_neighbours(ExactNeighbours(index, options.distance, degree, device))
+        writer.describe(recall(neighbours[rows], wanted), len(rows), {})
         for start in range(writer.num_rows, index.num_docs, _IMPORT_ROWS):
             writer.append(neighbours[start : start + _IMPORT_ROWS])
         return writer.finish()
+
+
+def _writer(
+    index: FlatIndex,
+    options: GraphBuildOptions,
+    degree: int,
+    builder: str,
+    suffix: str = "",
+    settings: dict[str, Any] | None = None,
+) -> GraphWriter:
+    facts = index.num_docs, degree, options.distance, builder, index.vectors_digest, FileRecord(0, "")
+    name = options.name or f"graph_{options.distance}_k{degree}{suffix}"
+    return GraphWriter(index, name, GraphManifest(*facts, settings=settings or {}), overwrite=options.overwrite)
 
 
 def _fill(writer: GraphWriter, num_docs: int, block_rows: int, find: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -200,8 +179,8 @@ class GraphWriter:
         """Documents whose neighbours are on disk for good."""
         return self._open_file.num_rows
 
-    def tell(self, recall: float, sample: int, settings: Mapping[str, Any]) -> None:
-        """Say what the manifest has to say besides."""
+    def describe(self, recall: float, sample: int, settings: Mapping[str, Any]) -> None:
+        """Set the manifest's recall, the documents it was measured on, and settings that the builder chose."""
         facts = self._manifest
         self._manifest = replace(
             facts, recall=round(recall, 6), recall_sample=sample, settings={**facts.settings, **settings}
@@ -222,7 +201,7 @@ class GraphWriter:
         try:
             digest = self._open_file.whole_digest()
         except ValueError as error:
-            raise HypensearchError(f"{error}; remove {self._partial} to begin anew") from None
+            raise HypensearchError(f"{error}; remove {self._partial} to start again") from None
         self._close_file()
         record = FileRecord(os.path.getsize(os.path.join(self._partial, NEIGHBOURS)), digest)
         self._make_visible(replace(self._manifest, neighbours=record))
@@ -233,7 +212,7 @@ class GraphWriter:
         self._lock.__enter__()
         try:
             self._check_new()
-            self._go_on()
+            self._resume()
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -253,7 +232,7 @@ class GraphWriter:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """What an unfinished graph must have been begun with."""
+        """The settings that an unfinished graph must have been begun with."""
         facts = self._manifest
         return {
             "distance": facts.distance,
@@ -267,7 +246,7 @@ class GraphWriter:
         if os.path.exists(os.path.join(self.folder, GRAPH)) and not self._overwrite:
             raise HypensearchError(f"{self.folder}: is a complete graph; give --overwrite to replace it, or --name")
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         num_rows, digest = self._rows_done()
         if not num_rows:
             shutil.rmtree(self._partial, ignore_errors=True)
@@ -278,11 +257,11 @@ class GraphWriter:
             if num_rows and self._file.digest != digest:
                 raise ValueError(f"{path}: its content has changed since it was written")
         except ValueError as error:
-            raise HypensearchError(f"{error}; remove {self._partial} to begin anew") from None
+            raise HypensearchError(f"{error}; remove {self._partial} to start again") from None
         self._write_progress()
 
     def _rows_done(self) -> tuple[int, str]:
-        """Give how many rows an unfinished graph has, and their digest."""
+        """Return how many rows an unfinished graph has, and their digest."""
         path = os.path.join(self._partial, _PROGRESS)
         try:
             progress = read_json(path, within=self._partial)
@@ -293,13 +272,13 @@ class GraphWriter:
         except (OSError, ValueError, KeyError, TypeError, OverflowError):
             if self._overwrite:
                 return 0, ""
-            raise HypensearchError(f"{path}: damaged; give --overwrite to begin anew") from None
+            raise HypensearchError(f"{path}: damaged; give --overwrite to start again") from None
         difference = first_difference(settings, self._settings)
         if difference is None or self._overwrite:
             return (0, "") if difference else (num_rows, digest)
         raise HypensearchError(
             f"{self.folder}: unfinished graph ({num_rows:,} documents) begun with {difference[0]} {difference[1]}, now "
-            f"it is {difference[2]}; run it as before to go on, or give --overwrite to begin anew"
+            f"it is {difference[2]}; run it as before to resume, or give --overwrite to start again"
         )
 
     def _write_progress(self) -> None:
@@ -328,7 +307,7 @@ class GraphWriter:
 
 
 def _link(source: str, target: str) -> None:
-    """Give a file a second name, in place of what has it; where the file system knows no links, the only one."""
+    """Give a file a second name; on a file system without links, rename it."""
     other = f"{target}.partial"
     with suppress(FileNotFoundError):
         os.unlink(other)

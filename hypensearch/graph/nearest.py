@@ -2,25 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finds the nearest documents of documents: exactly, a tile of distances at a time, or through Faiss or cuVS.
 
-Whatever proposes neighbours, they are ordered by their distances computed directly, so that equal distances are equal
-and go by row, and so that tiles and blocks of any size find the same.
+Neighbours are ordered by distances that are computed pair by pair, so that equal distances are exactly equal and
+ordered by row, and tiles and blocks of any size find the same.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from hypensearch.errors import HypensearchError
 from hypensearch.flat.index import FlatIndex
 from hypensearch.graph.store import NO_NEIGHBOUR
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+from hypensearch.scoring.scorer import as_tensor
 
 RECALL_SAMPLE = 256
 
@@ -79,8 +77,6 @@ class ExactNeighbours:
         :param proposed: Rows, -1 for none, each at most once, *Shape:* ``(n, num_proposed)``.
         :return: As :meth:`__call__`.
         """
-        import torch
-
         proposed = np.where(proposed == rows[:, None], NO_NEIGHBOUR, proposed)
         proposed = np.sort(proposed, axis=1)  # so that a stable sort by distance breaks ties by row
         result = np.full((len(rows), self.degree), NO_NEIGHBOUR, dtype=np.int32)
@@ -101,12 +97,10 @@ class ExactNeighbours:
             if self._resident is not None:
                 yield start, self._resident[start:stop].float()
             else:
-                yield start, as_float(self.index.vector_block(start, stop)).to(self.device)
+                yield start, as_tensor(self.index.vector_block(start, stop)).float().to(self.device)
 
     def _propose(self, rows: np.ndarray) -> np.ndarray:
-        """Find a few more than are wanted, by matrix products."""
-        import torch
-
+        """Find a few more neighbours than are wanted, by matrix products."""
         vectors = self._vectors(rows)
         own = torch.from_numpy(rows).to(self.device)
         best = _Nearest(len(rows), self._kept, self.device)
@@ -120,9 +114,7 @@ class ExactNeighbours:
         return best.rows.cpu().numpy()
 
     def _closeness(self, vectors: Tensor, tile: Tensor, start: int, out: Tensor) -> None:
-        """Compute what orders a tile's documents as their distances do, nearest highest."""
-        import torch
-
+        """Compute numbers that order a tile's documents by distance, the nearest highest."""
         squares = self._squares[start : start + len(tile)]
         if self.distance == "l2":
             torch.addmm(-squares, vectors, tile.T, alpha=2, out=out)
@@ -132,7 +124,7 @@ class ExactNeighbours:
             out.mul_(squares.clamp(min=_TINY).rsqrt())
 
     def _direct(self, vectors: Tensor, others: Tensor) -> Tensor:
-        """Compute the same for each pair by itself: equal vectors are equally near, whatever stands beside them.
+        """Compute the same pair by pair: equal vectors get equal numbers, whatever else is in the batch.
 
         :param vectors: *Shape:* ``(n, 1, dim)``.
         :param others: *Shape:* ``(n, num_proposed, dim)``; is overwritten.
@@ -145,16 +137,12 @@ class ExactNeighbours:
 
     def _vectors(self, rows: np.ndarray | Tensor) -> Tensor:
         if self._resident is not None:
-            import torch
-
             places = torch.from_numpy(rows).to(self.device) if isinstance(rows, np.ndarray) else rows
             return self._resident[places.long()].float()
         rows = rows if isinstance(rows, np.ndarray) else rows.cpu().numpy()
         return as_tensor(self.index.vectors(rows)).to(self.device)
 
     def _on_device(self) -> Tensor | None:
-        import torch
-
         if self.device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(self.device)
@@ -168,8 +156,6 @@ class ExactNeighbours:
         return resident
 
     def _squared_norms(self) -> Tensor:
-        import torch
-
         squares = torch.empty(self.index.num_docs, device=self.device)
         for start, tile in self.tiles():
             squares[start : start + len(tile)] = tile.double().square().sum(dim=1)
@@ -180,16 +166,12 @@ class _Nearest:
     """The best k columns of each row, kept while tiles come in; equal values go by column."""
 
     def __init__(self, num_rows: int, k: int, device: torch.device) -> None:
-        import torch
-
         self.values = torch.full((num_rows, k), -torch.inf, device=device)
         self.rows = torch.full((num_rows, k), NO_NEIGHBOUR, dtype=torch.int32, device=device)
         self._seen = 0
 
     def add(self, start: int, values: Tensor) -> None:
         """Offer a tile, *Shape:* ``(num_rows, num_columns)``, whose first column is number ``start``."""
-        import torch
-
         k = self.values.shape[1]
         if self._seen > k:
             passing = values > self.values[:, -1:]
@@ -210,8 +192,6 @@ class _Nearest:
         self._merge(new_values, new_rows)
 
     def _merge(self, values: Tensor, rows: Tensor) -> None:
-        import torch
-
         k = self.values.shape[1]
         values, rows = torch.cat([self.values, values], dim=1), torch.cat([self.rows, rows], dim=1)
         self.values, order = (part[:, :k] for part in values.sort(dim=1, descending=True, stable=True))
@@ -219,9 +199,7 @@ class _Nearest:
 
 
 def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Give rows and columns of what is true; numpy is several times faster at it on a CPU."""
-    import torch
-
+    """Return rows and columns of what is true; numpy is several times faster at it on a CPU."""
     if mask.device.type != "cpu":
         row, column = mask.nonzero(as_tuple=True)
         return row, column
@@ -230,13 +208,13 @@ def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def recall(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Give the share of the wanted neighbours that were found, both *Shape:* ``(n, degree)``, -1 for none."""
+    """Return the share of the wanted neighbours that were found, both *Shape:* ``(n, degree)``, -1 for none."""
     there = [len(np.intersect1d(one, two[two >= 0])) for one, two in zip(found, wanted, strict=True)]
     return sum(there) / max(1, int((wanted >= 0).sum()))
 
 
 def sample_neighbours(exact: ExactNeighbours) -> tuple[np.ndarray, np.ndarray]:
-    """Choose documents to measure recall by; give their rows and their exact neighbours."""
+    """Choose documents to measure recall by; returns their rows and their exact neighbours."""
     num_docs = exact.index.num_docs
     rows = np.sort(np.random.default_rng(0).permutation(num_docs)[:RECALL_SAMPLE])
     return rows, exact(rows)
@@ -276,8 +254,8 @@ class FaissNeighbours:
 class CuvsNeighbours:
     """Finds near documents through cuVS: NN-descent on a GPU, with as wide lists as a wanted recall takes.
 
-    Holds a float32 copy of all vectors in memory. NN-descent is not repeatable: a graph that goes on after a kill has
-    blocks of two passes, each of the recall wanted.
+    Holds a float32 copy of all vectors in memory. NN-descent is not repeatable: a graph that is resumed after a kill
+    has blocks of two passes, each of the recall wanted.
 
     :param index: The document vectors.
     :param exact: Finds the exact neighbours of the sample, and orders what cuVS proposes.
@@ -314,8 +292,6 @@ class CuvsNeighbours:
 
 
 def _nn_descent(device: torch.device) -> Callable[[np.ndarray, str, int, int], np.ndarray]:
-    import torch
-
     if device.type != "cuda":
         raise HypensearchError(f"--builder cuvs needs a CUDA GPU, --device is {device}: take --builder faiss or exact")
     try:
@@ -373,17 +349,3 @@ def _unit_rows(vectors: np.ndarray, wanted: bool) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: np.ndarray = vectors / np.maximum(norms, _TINY)
     return unit
-
-
-def as_float(vectors: np.ndarray) -> Tensor:
-    """View float32 vectors as a tensor, copy others."""
-    return as_tensor(vectors).float()
-
-
-def as_tensor(array: np.ndarray) -> Tensor:
-    """View an array, memory maps included, as a tensor that is only read."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)

@@ -1,13 +1,13 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The options of graph search."""
+"""The options of graph search, and of building its graph."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypensearch.options import option
+from hypensearch.options import Options, option
 from hypensearch.scoring.found import SearchOptions
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from hypensearch.graph.search import GraphSearch
 
 VARIANTS = ("paper", "released")
+DISTANCES = ("l2", "ip", "cosine")
+BUILDERS = ("exact", "faiss", "cuvs")
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,33 @@ class GraphOptions(SearchOptions):
         if check:
             graph.check_once()
         return GraphSearch(index, graph, device, self)
+
+
+@dataclass(frozen=True)
+class GraphBuildOptions(Options):
+    """How a graph is built.
+
+    :param distance: "l2" as in the paper, "ip" or "cosine".
+    :param degree: Neighbours of a document; None for 100, or for the longest list of an imported graph.
+    :param builder: "exact" compares every pair; "faiss" searches an inverted file with as many probes as ``min_recall``
+        takes; "cuvs" runs NN-descent on a GPU with as wide lists.
+    :param min_recall: Fraction of the exact neighbours that "faiss" and "cuvs" are to find.
+    :param name: The graph's name; None for one of distance and degree.
+    :param overwrite: Whether to replace a graph of that name.
+    :param block_rows: Documents between two safe points; changes memory use, never neighbours.
+    """
+
+    distance: str = option("what near means; l2 in the paper", "l2", choices=DISTANCES)
+    degree: int | None = option("neighbours of a document (100)", None, at_least=1)
+    builder: str = option(
+        "exact: look at every pair (on a GPU with --device cuda); faiss: an inverted file, cuvs: NN-descent on a GPU, "
+        "their recall measured",
+        "exact",
+        choices=BUILDERS,
+    )
+    min_recall: float = option(
+        "share of the exact neighbours that --builder faiss and cuvs are to find", 0.95, above=0, at_most=1
+    )
+    name: str | None = option("name of the graph; distance and degree by default", None)
+    overwrite: bool = option("replace a graph of that name", False)
+    block_rows: int | None = option("documents between two safe points; changes memory use only", None, at_least=1)

@@ -24,7 +24,6 @@ from hypensearch.formats.sealed import Array, FileRecord, SealedFormat, check_on
 GRAPHS = "graphs"
 GRAPH = "graph.json"
 NEIGHBOURS = "neighbours.npy"
-DISTANCES = ("l2", "ip", "cosine")
 NO_NEIGHBOUR = -1
 _BUILD = "hypensearch.index"
 _CHECKED_ROWS = 65536

@@ -1,21 +1,19 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""Command: a flat index to what approximate search needs beside it, a graph or the codes of a surrogate."""
+"""Command: build what approximate search needs beside a flat index, a graph or codes."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hypensearch import cli
-from hypensearch.errors import HypensearchError, as_typed
+from hypensearch.errors import as_typed
 from hypensearch.flat.index import FlatIndex
 from hypensearch.formats.topics import TOPICS_FORMATS
-from hypensearch.graph.store import DISTANCES, GraphIndex
-
-if TYPE_CHECKING:
-    import torch
+from hypensearch.graph.options import GraphBuildOptions
+from hypensearch.graph.store import GraphIndex
+from hypensearch.options import add_flags, from_args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command's flags."""
     parser = cli.CommandParser(
         prog="python -m hypensearch.index",
-        description="Make a graph of nearest documents beside an index, for graph search (the same command goes on "
+        description="Build a graph of nearest documents beside an index, for graph search (the same command resumes "
         "where it was stopped), or, with --surrogate, the codes for surrogate search.",
     )
     suppress = argparse.SUPPRESS
@@ -40,32 +38,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto (CUDA if there is one), cpu, cuda or cuda:N")
     cli.add_threads_flag(parser)
     graph = parser.add_argument_group("graph search")
-    graph.add_argument("--distance", choices=DISTANCES, default="l2", help="what near means; l2 in the paper")
-    graph.add_argument("--degree", type=cli.positive_int, default=suppress, help="neighbours of a document (100)")
-    graph.add_argument(
-        "--builder",
-        choices=["exact", "faiss", "cuvs"],
-        default="exact",
-        help="exact: look at every pair (on a GPU with --device cuda); faiss: an inverted file, cuvs: NN-descent on a "
-        "GPU, their recall measured",
-    )
-    graph.add_argument(
-        "--min-recall",
-        type=_share,
-        default=0.95,
-        help="share of the exact neighbours that --builder faiss and cuvs are to find",
-    )
-    graph.add_argument("--import-graph", metavar="JSONL", help="take over a graph in the authors' form")
-    graph.add_argument("--name", help="name of the graph; tells distance and degree by default")
-    graph.add_argument("--overwrite", action="store_true", help="replace a graph of that name")
-    graph.add_argument(
-        "--block-rows", type=cli.positive_int, help="documents between two safe points; changes memory use only"
-    )
+    add_flags(graph, GraphBuildOptions)
+    graph.add_argument("--import-graph", metavar="JSONL", help="import a graph in the authors' form")
     codes = parser.add_argument_group("surrogate search")
     codes.add_argument(
-        "--surrogate", action="store_true", help="make the codes for surrogate search instead of a graph"
+        "--surrogate", action="store_true", help="build the codes for surrogate search instead of a graph"
     )
-    codes.add_argument("--topics", help="typical queries to make the codes with; first words of documents by default")
+    codes.add_argument("--topics", help="typical queries to build the codes with; first words of documents by default")
     codes.add_argument("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics")
     codes.add_argument("--encoder", help="checkpoint that makes q-nets; the index's own model by default")
     cli.add_model_arguments(codes)
@@ -95,44 +74,16 @@ def _make_surrogate(args: argparse.Namespace) -> None:
 
 def _make_graph(args: argparse.Namespace) -> None:
     from hypensearch.device import resolve_device
+    from hypensearch.graph.builder import build_graph, import_graph
 
+    options = from_args(GraphBuildOptions, args)
     with FlatIndex.open(args.index) as index:
         index.check_once()
         device = resolve_device(args.device)
-        graph = _imported(index, device, args) if args.import_graph else _built(index, device, args)
-        print(_summary(index, graph))
-
-
-def _built(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
-    from hypensearch.graph.builder import DEFAULT_DEGREE, build_graph
-
-    return build_graph(
-        index,
-        device,
-        distance=args.distance,
-        degree=getattr(args, "degree", DEFAULT_DEGREE),
-        builder=args.builder,
-        name=args.name,
-        block_rows=args.block_rows,
-        overwrite=args.overwrite,
-        min_recall=args.min_recall,
-    )
-
-
-def _imported(index: FlatIndex, device: torch.device, args: argparse.Namespace) -> GraphIndex:
-    from hypensearch.graph.builder import import_graph
-
-    if args.builder != "exact":
-        raise HypensearchError(f"--builder {args.builder} and --import-graph exclude each other: give one")
-    return import_graph(
-        index,
-        args.import_graph,
-        device,
-        distance=args.distance,
-        degree=getattr(args, "degree", None),
-        name=args.name,
-        overwrite=args.overwrite,
-    )
+        if args.import_graph:
+            print(_summary(index, import_graph(index, args.import_graph, device, options)))
+        else:
+            print(_summary(index, build_graph(index, device, options)))
 
 
 def _summary(index: FlatIndex, graph: GraphIndex) -> str:
@@ -150,16 +101,6 @@ def _search(searcher: str, index: str) -> str:
     """Give the command that searches with what was made."""
     where = ["--index", index, "--topics", "TOPICS", "--output", "RUN"]
     return as_typed("hypensearch.search", "--searcher", searcher, *where)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
-    return value
 
 
 if __name__ == "__main__":

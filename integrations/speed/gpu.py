@@ -31,7 +31,7 @@ from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.flat import FlatIndex, FlatIndexWriter
 from hypensearch.graph.builder import build_graph
-from hypensearch.graph.options import GraphOptions
+from hypensearch.graph.options import GraphBuildOptions, GraphOptions
 from hypensearch.graph.search import GraphSearch
 from hypensearch.models import QNetConfig, QNets, load_model
 from hypensearch.models.checkpoint import BUNDLED
@@ -154,7 +154,9 @@ def searchers(args: argparse.Namespace) -> Figures:
             typical = random_q_nets(config, 64).to(CPU)
             seconds = clocked(lambda typical=typical: build_surrogate(index, typical, CUDA, show_progress=False))
             yield {"layers": layers, "built": "codes", "seconds": seconds}
-            seconds = clocked(lambda: build_graph(index, CUDA, degree=min(32, index.num_docs - 1), overwrite=True))
+            seconds = clocked(
+                lambda: build_graph(index, CUDA, GraphBuildOptions(degree=min(32, index.num_docs - 1), overwrite=True))
+            )
             yield {"layers": layers, "built": "graph", "seconds": seconds}
             for name, search in _searches(index):
                 found = [search(q_net, k)[0] for q_net in q_nets]

@@ -26,6 +26,7 @@ from hypensearch.flat.join import join_indexes
 from hypensearch.formats.files import sha256_of
 from hypensearch.formats.q_nets import open_q_nets, write_q_nets
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.models import QNetConfig, load_model
 from hypensearch.models.stored import architecture_facts, to_arrays
 from hypensearch.search import HypencoderSearcher
@@ -208,7 +209,7 @@ def _index_with(corpora: Path, kind: str, older: bool, work: Path) -> None:
     _must(_encode(corpora / "new.jsonl", work))
     with FlatIndex.open(work / "out") as index:
         if kind == "graph" and older:
-            build_graph(index, CPU, degree=4, name="g")
+            build_graph(index, CPU, GraphBuildOptions(degree=4, name="g"))
         if kind == "surrogate" and older:
             build_surrogate(index, random_q_nets(CONFIG, 9, seed=5), CPU, seed=1)
 

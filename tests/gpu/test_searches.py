@@ -19,7 +19,7 @@ from hypensearch.exhaustive.search import ExhaustiveSearch
 from hypensearch.exhaustive.streaming import CUDA_BLOCK_ROWS
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph
-from hypensearch.graph.options import GraphOptions
+from hypensearch.graph.options import GraphBuildOptions, GraphOptions
 from hypensearch.graph.search import GraphSearch
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.scoring.choice import Case, choose_scorer
@@ -106,7 +106,7 @@ def test_exhaustive_search(
 @pytest.mark.parametrize("variant", ["paper", "released"])
 def test_graph_search_waits_at_its_end(gpu: Counts, index: FlatIndex, q_nets: QNets, variant: str) -> None:
     options = GraphOptions(num_entry_points=50, ncandidates=8, variant=variant)
-    graph = build_graph(index, CPU, degree=12)
+    graph = build_graph(index, CPU, GraphBuildOptions(degree=12))
     wanted = GraphSearch(index, graph, CPU, options).search(q_nets, K)
     search = GraphSearch(index, graph, CUDA, options)
     gpu.clear()
@@ -118,8 +118,8 @@ def test_graph_search_waits_at_its_end(gpu: Counts, index: FlatIndex, q_nets: QN
 
 
 def test_a_graph_is_built(gpu: Counts, index: FlatIndex) -> None:
-    on_cpu = np.asarray(build_graph(index, CPU, degree=12, name="cpu").neighbours)
-    on_gpu = np.asarray(build_graph(index, CUDA, degree=12, name="gpu").neighbours)
+    on_cpu = np.asarray(build_graph(index, CPU, GraphBuildOptions(degree=12, name="cpu")).neighbours)
+    on_gpu = np.asarray(build_graph(index, CUDA, GraphBuildOptions(degree=12, name="gpu")).neighbours)
     np.testing.assert_array_equal(on_gpu, on_cpu)
 
 
@@ -290,7 +290,7 @@ def test_the_fastest_way_is_taken(
     launched: Launched, index: FlatIndex, q_nets: QNets, wanted: list, monkeypatch: pytest.MonkeyPatch, fastest: str
 ) -> None:
     monkeypatch.setattr(triton_scorer, "_milliseconds", Clock({fastest: 0.5}))
-    search = ExhaustiveSearch(index, CUDA, "bf16", scorer="triton")
+    search = ExhaustiveSearch(index, CUDA, ExhaustiveOptions("bf16", "triton"))
     search.search(q_nets, K)
     launched.tilings.clear()
     gpu_counts = COUNTS.waits.copy()

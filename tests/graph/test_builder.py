@@ -16,7 +16,8 @@ from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph, import_graph
 from hypensearch.graph.nearest import CuvsNeighbours, ExactNeighbours, recall
-from hypensearch.graph.store import DISTANCES, GraphIndex
+from hypensearch.graph.options import DISTANCES, GraphBuildOptions
+from hypensearch.graph.store import GraphIndex
 from hypensearch.index.join import join_indexes
 from tests import reference
 from tests.commands import Done
@@ -68,7 +69,7 @@ def test_equals_the_plain_way(
     wanted = reference.nearest(vectors, distance, degree)
     with tempfile.TemporaryDirectory() as folder:
         index = save_in_shards(Path(folder), vectors, shards)
-        graph = build_graph(index, CPU, distance=distance, degree=degree, block_rows=block_rows)
+        graph = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=degree, block_rows=block_rows))
         np.testing.assert_array_equal(graph.neighbours, wanted)
         graph.verify()
         exact = ExactNeighbours(index, distance, degree, CPU, tile_columns)
@@ -80,7 +81,7 @@ def test_equals_the_plain_way(
 def test_real_numbers(tmp_path: Path, distance: str, dtype: str) -> None:
     vectors = random_vectors(300, 24).astype(dtype).astype(np.float32)
     index = save_index(tmp_path / "index", vectors, dtype=dtype)
-    graph = build_graph(index, CPU, distance=distance, degree=10)
+    graph = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=10))
     assert recall(graph.neighbours, reference.nearest(vectors, distance, 10)) == 1
     assert np.mean(graph.neighbours == reference.nearest(vectors, distance, 10)) > 0.999
 
@@ -90,7 +91,7 @@ def test_duplicates_come_first_by_row_and_zero_vectors_have_a_cosine(tmp_path: P
     vectors[4] = 0
     index = save_index(tmp_path / "index", vectors)
     for distance in DISTANCES:
-        graph = build_graph(index, CPU, distance=distance, degree=3, block_rows=7)
+        graph = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=3, block_rows=7))
         assert graph.neighbours[10].tolist() == [0, 1, 2]
         assert graph.neighbours[1].tolist() == [0, 2, 3]
 
@@ -100,8 +101,10 @@ def test_the_authors_graphs_within_rounding(variant: Path, tmp_path: Path) -> No
     index = save_index(tmp_path / "index", documents["embeddings"], documents["ids"].tolist())
     vectors = documents["embeddings"].astype(np.float64)
     for distance in ("l2", "ip"):
-        ours = build_graph(index, CPU, distance=distance, degree=20).neighbours
-        theirs = import_graph(index, variant / f"neighbors_{distance}.jsonl", CPU, distance=distance, name="theirs")
+        ours = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=20)).neighbours
+        theirs = import_graph(
+            index, variant / f"neighbors_{distance}.jsonl", CPU, GraphBuildOptions(distance=distance, name="theirs")
+        )
         assert theirs.manifest.recall is not None
         assert theirs.manifest.recall > 0.99
         for row in range(200):
@@ -126,9 +129,9 @@ def test_faiss_has_the_recall_that_it_says(tmp_path: Path, distance: str) -> Non
     centers = chance.standard_normal((40, 16), dtype=np.float32)
     vectors = centers[chance.integers(0, 40, 3000)] + 0.3 * chance.standard_normal((3000, 16), dtype=np.float32)
     index = save_index(tmp_path / "index", vectors)
-    graph = build_graph(index, CPU, distance=distance, degree=10, builder="faiss", min_recall=0.9)
+    graph = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=10, builder="faiss", min_recall=0.9))
     graph.verify()
-    exact = build_graph(index, CPU, distance=distance, degree=10)
+    exact = build_graph(index, CPU, GraphBuildOptions(distance=distance, degree=10))
     facts = graph.manifest
     assert graph.name == f"graph_{distance}_k10_faiss"
     assert (facts.builder, facts.recall_sample) == ("faiss", 256)
@@ -141,7 +144,7 @@ def test_faiss_has_the_recall_that_it_says(tmp_path: Path, distance: str) -> Non
 def test_faiss_on_one_document(tmp_path: Path) -> None:
     pytest.importorskip("faiss", reason="Faiss is not installed")
     index = save_index(tmp_path / "index", random_vectors(1, 4))
-    assert build_graph(index, CPU, builder="faiss", degree=2).neighbours.tolist() == [[-1, -1]]
+    assert build_graph(index, CPU, GraphBuildOptions(builder="faiss", degree=2)).neighbours.tolist() == [[-1, -1]]
 
 
 # cuVS
@@ -183,7 +186,7 @@ def test_cuvs_on_one_document(tmp_path: Path) -> None:
 def test_cuvs_needs_a_gpu(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", random_vectors(5, 4))
     with pytest.raises(HypensearchError, match="--builder cuvs needs a CUDA GPU, --device is cpu: take"):
-        build_graph(index, CPU, builder="cuvs", degree=2)
+        build_graph(index, CPU, GraphBuildOptions(builder="cuvs", degree=2))
 
 
 def test_recall() -> None:
@@ -206,7 +209,7 @@ def test_import_keeps_order_drops_self_and_repetition(tmp_path: Path) -> None:
     assert graph.name == "graph_l2_k4"
     assert graph.neighbours.tolist() == [[3, -1, -1, -1], [-1] * 4, [0, 3, -1, -1], [1, 0, 2, -1]]
     assert graph.manifest.recall == round(6 / 12, 6)
-    cut = import_graph(index, tmp_path / "graph.jsonl", CPU, degree=1, name="cut")
+    cut = import_graph(index, tmp_path / "graph.jsonl", CPU, GraphBuildOptions(degree=1, name="cut"))
     assert cut.neighbours.tolist() == [[3], [-1], [0], [1]]
 
 
@@ -242,11 +245,13 @@ def test_killed_at_every_fsync_and_gone_on_with(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     for number in range(1, 100):
         name = f"graph{number}"
-        died = dies_at_fsync(number, lambda name=name: build_graph(index, CPU, degree=3, name=name, block_rows=6))
+        died = dies_at_fsync(
+            number, lambda name=name: build_graph(index, CPU, GraphBuildOptions(degree=3, name=name, block_rows=6))
+        )
         if died and not (tmp_path / "index" / "graphs" / name).exists():
             with pytest.raises(HypensearchError, match="no such graph"):
                 GraphIndex.open(index, name)
-        graph = build_graph(index, CPU, degree=3, name=name, block_rows=5, overwrite=True)
+        graph = build_graph(index, CPU, GraphBuildOptions(degree=3, name=name, block_rows=5, overwrite=True))
         np.testing.assert_array_equal(graph.neighbours, wanted)
         graph.verify()
         if not died:
@@ -269,7 +274,7 @@ def stop_after_two_blocks(monkeypatch: pytest.MonkeyPatch, index: FlatIndex) -> 
 
     monkeypatch.setattr(ExactNeighbours, "__call__", stopping)
     with pytest.raises(KeyboardInterrupt):
-        build_graph(index, CPU, degree=3, block_rows=4)
+        build_graph(index, CPU, GraphBuildOptions(degree=3, block_rows=4))
     looked_at[:] = [np.empty(0)] * 4
     return looked_at
 
@@ -277,7 +282,7 @@ def stop_after_two_blocks(monkeypatch: pytest.MonkeyPatch, index: FlatIndex) -> 
 def test_goes_on_behind_the_last_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = save_index(tmp_path / "index", whole_numbers(20, 4, 0))
     looked_at = stop_after_two_blocks(monkeypatch, index)
-    graph = build_graph(index, CPU, degree=3, block_rows=100)
+    graph = build_graph(index, CPU, GraphBuildOptions(degree=3, block_rows=100))
     assert looked_at[4].tolist() == list(range(8, 20))
     np.testing.assert_array_equal(graph.neighbours, reference.nearest(index.shards[0].vectors, "l2", 3))
 
@@ -288,25 +293,25 @@ def test_begun_otherwise_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         HypensearchError, match=r"unfinished graph \(8 documents\) begun with distance l2, now it is ip"
     ):
-        build_graph(index, CPU, degree=3, distance="ip", name="graph_l2_k3")
-    graph = build_graph(index, CPU, degree=3, distance="ip", name="graph_l2_k3", overwrite=True)
+        build_graph(index, CPU, GraphBuildOptions(degree=3, distance="ip", name="graph_l2_k3"))
+    graph = build_graph(index, CPU, GraphBuildOptions(degree=3, distance="ip", name="graph_l2_k3", overwrite=True))
     np.testing.assert_array_equal(graph.neighbours, reference.nearest(index.shards[0].vectors, "ip", 3))
 
 
 def test_complete_graph_is_replaced_when_asked_only(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", whole_numbers(20, 4, 0))
-    old = build_graph(index, CPU, degree=3, name="g")
+    old = build_graph(index, CPU, GraphBuildOptions(degree=3, name="g"))
     with pytest.raises(HypensearchError, match="is a complete graph; give --overwrite to replace it, or --name"):
-        build_graph(index, CPU, degree=3, name="g")
+        build_graph(index, CPU, GraphBuildOptions(degree=3, name="g"))
     before = np.array(old.neighbours)
-    new = build_graph(index, CPU, degree=2, distance="ip", name="g", overwrite=True)
+    new = build_graph(index, CPU, GraphBuildOptions(degree=2, distance="ip", name="g", overwrite=True))
     assert (new.degree, new.distance) == (2, "ip")
     np.testing.assert_array_equal(old.neighbours, before)
 
 
 def test_rewriting_the_index_leaves_a_graph_that_is_refused(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", whole_numbers(20, 4, 0))
-    build_graph(index, CPU, degree=3)
+    build_graph(index, CPU, GraphBuildOptions(degree=3))
     from hypensearch.flat import FlatIndexWriter
 
     with FlatIndexWriter(tmp_path / "index", overwrite=True, dim=4) as writer:

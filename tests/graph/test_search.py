@@ -22,7 +22,7 @@ from hypensearch.flat import FlatIndex
 from hypensearch.flat.join import join_indexes
 from hypensearch.formats.sealed import FileRecord
 from hypensearch.graph.builder import GraphWriter, build_graph, import_graph
-from hypensearch.graph.options import VARIANTS, GraphOptions
+from hypensearch.graph.options import VARIANTS, GraphBuildOptions, GraphOptions
 from hypensearch.graph.search import GraphSearch
 from hypensearch.graph.store import GraphIndex, GraphManifest
 from hypensearch.hits import Hit
@@ -85,7 +85,7 @@ def check_equals(index: FlatIndex, variant: Path, q_nets: QNets, expected: Expec
     """Compare hits, and what each iteration scored: a walk of fewer iterations is the start of a longer one."""
     parameters = dict(expected.parameters)
     distance, k, max_iter = parameters.pop("graph"), parameters.pop("top_k"), parameters.pop("max_iter")
-    graph = import_graph(index, variant / f"neighbors_{distance}.jsonl", CPU, distance=distance)
+    graph = import_graph(index, variant / f"neighbors_{distance}.jsonl", CPU, GraphBuildOptions(distance=distance))
     for iterations in range(1, max_iter + 1):
         found = GraphSearch(index, graph, CPU, GraphOptions(max_iter=iterations, **parameters)).search(q_nets, k)
         for of_query, query in zip(found, expected.queries, strict=True):
@@ -196,7 +196,7 @@ def test_all_documents_as_entry_points_give_the_hits_of_exhaustive_search(
     q_nets, vectors = random_q_nets(CONFIG, 2, seed), random_vectors(num_docs, 16, seed)
     vectors[num_docs // 2 :] = vectors[: num_docs - num_docs // 2]  # duplicates
     with tempfile.TemporaryDirectory() as folder, save_index(Path(folder) / "index", vectors) as index:
-        graph = build_graph(index, CPU, degree=3)
+        graph = build_graph(index, CPU, GraphBuildOptions(degree=3))
         ncandidates = k if variant == "paper" else 2
         options = GraphOptions(num_entry_points=num_docs, ncandidates=ncandidates, variant=variant)
         found = GraphSearch(index, graph, CPU, options).search(q_nets, k)
@@ -209,7 +209,7 @@ def test_hits_have_the_scores_of_exhaustive_search(num_docs: int, k: int, varian
     q_nets, vectors = random_q_nets(CONFIG, 3, seed), random_vectors(num_docs, 16, seed)
     with tempfile.TemporaryDirectory() as folder:
         index = save_in_shards(Path(folder), vectors, shards)
-        graph = build_graph(index, CPU, degree=8)
+        graph = build_graph(index, CPU, GraphBuildOptions(degree=8))
         options = GraphOptions(num_entry_points=5, ncandidates=4, variant=variant)
         search = GraphSearch(index, graph, CPU, options)
         found = hits_of(index, search.search(q_nets, k))
@@ -230,7 +230,7 @@ def save_in_shards(folder: Path, vectors: np.ndarray, shards: int) -> FlatIndex:
 
 def test_ties_over_shards_go_by_docid(tmp_path: Path) -> None:
     index = save_in_shards(tmp_path, np.tile(random_vectors(1, 16), (30, 1)), 3)
-    graph = build_graph(index, CPU, degree=2)
+    graph = build_graph(index, CPU, GraphBuildOptions(degree=2))
     q_nets = random_q_nets(CONFIG, 1)
     found = GraphSearch(index, graph, CPU, GraphOptions(num_entry_points=30)).search(q_nets, 12)
     assert hits_of(index, found) == exact_hits(index, q_nets, 12)
@@ -330,7 +330,7 @@ def test_equal_scores_go_by_docid() -> None:
 def test_graph_of_other_vectors_is_refused(tmp_path: Path) -> None:
     one = save_index(tmp_path / "one", random_vectors(5, 16))
     other = save_index(tmp_path / "other", random_vectors(5, 16, seed=1))
-    graph = build_graph(one, CPU, degree=2)
+    graph = build_graph(one, CPU, GraphBuildOptions(degree=2))
     with pytest.raises(HypensearchError, match="was made of other vectors"):
         GraphSearch(other, graph, CPU)
 
@@ -374,7 +374,7 @@ def test_loop_asks_nothing_of_a_device(tmp_path: Path) -> None:
     """On the meta device there are shapes but no values: whatever asked for one would fail."""
     index = save_index(tmp_path / "index", random_vectors(40, 16))
     options = GraphOptions(num_entry_points=10, max_scored=30)
-    search = GraphSearch(index, build_graph(index, CPU, degree=4), CPU, options)
+    search = GraphSearch(index, build_graph(index, CPU, GraphBuildOptions(degree=4)), CPU, options)
     meta = search.device = torch.device("meta")
     for name in ("_neighbours", "_docid_rank", "_entries", "_entry_vectors"):
         setattr(search, name, getattr(search, name).to(meta))
@@ -389,8 +389,10 @@ def test_loop_asks_nothing_of_a_device(tmp_path: Path) -> None:
 def test_on_a_gpu(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", random_vectors(3000, 16))
     q_nets, cuda = random_q_nets(CONFIG, 3), torch.device("cuda")
-    graph = build_graph(index, cuda, degree=10)
-    np.testing.assert_array_equal(graph.neighbours, build_graph(index, CPU, degree=10, name="cpu").neighbours)
+    graph = build_graph(index, cuda, GraphBuildOptions(degree=10))
+    np.testing.assert_array_equal(
+        graph.neighbours, build_graph(index, CPU, GraphBuildOptions(degree=10, name="cpu")).neighbours
+    )
     options = GraphOptions(num_entry_points=100, ncandidates=8)
     search = GraphSearch(index, graph, cuda, options)
     search.search(q_nets, 20)  # libraries load

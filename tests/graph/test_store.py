@@ -11,6 +11,7 @@ import torch
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.graph.store import GraphIndex, graph_names, rows_with_flaws
 from tests.search.strategies import random_vectors, save_index
 
@@ -23,7 +24,7 @@ def index(tmp_path: Path) -> FlatIndex:
 
 
 def test_is_mapped_and_known_by_name(index: FlatIndex) -> None:
-    made = build_graph(index, CPU, degree=3)
+    made = build_graph(index, CPU, GraphBuildOptions(degree=3))
     graph = GraphIndex.open(index)
     assert isinstance(graph.neighbours, np.memmap)
     assert not graph.neighbours.flags.writeable
@@ -37,9 +38,9 @@ def test_is_mapped_and_known_by_name(index: FlatIndex) -> None:
 def test_several_graphs_lie_beside_one_index(index: FlatIndex) -> None:
     with pytest.raises(HypensearchError, match=r"has no graph; make one with: python -m hypensearch\.index"):
         GraphIndex.open(index)
-    build_graph(index, CPU, degree=2)
-    build_graph(index, CPU, degree=2, distance="ip")
-    build_graph(index, CPU, degree=2, name="mine")
+    build_graph(index, CPU, GraphBuildOptions(degree=2))
+    build_graph(index, CPU, GraphBuildOptions(degree=2, distance="ip"))
+    build_graph(index, CPU, GraphBuildOptions(degree=2, name="mine"))
     assert graph_names(index) == ["graph_ip_k2", "graph_l2_k2", "mine"]
     assert GraphIndex.open(index, "graph_ip_k2").distance == "ip"
     with pytest.raises(HypensearchError, match=r"has several graphs \(graph_ip_k2, graph_l2_k2, mine\): name the one"):
@@ -50,7 +51,7 @@ def test_several_graphs_lie_beside_one_index(index: FlatIndex) -> None:
 
 def test_neighbours_of_a_document_are_only_those_there_are(tmp_path: Path) -> None:
     index = save_index(tmp_path / "index", np.array([[0.0], [1.0], [3.0]], dtype=np.float32))
-    graph = build_graph(index, CPU, degree=5)
+    graph = build_graph(index, CPU, GraphBuildOptions(degree=5))
     assert graph.neighbours.tolist() == [[1, 2, -1, -1, -1], [0, 2, -1, -1, -1], [1, 0, -1, -1, -1]]
     assert graph.neighbours_of(1).tolist() == [0, 2]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
 from hypensearch.search import HypencoderSearcher
@@ -27,7 +28,7 @@ K = 10
 def make_index(folder: Path, num_docs: int) -> Path:
     """An index that every searcher can search."""
     with save_index(folder, random_vectors(num_docs, 16)) as index:
-        build_graph(index, torch.device("cpu"), degree=8)
+        build_graph(index, torch.device("cpu"), GraphBuildOptions(degree=8))
         build_surrogate(index, queries(16), torch.device("cpu"))
     return folder
 

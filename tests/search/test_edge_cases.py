@@ -14,7 +14,7 @@ import torch
 from hypensearch.errors import HypensearchError
 from hypensearch.flat import FlatIndex
 from hypensearch.graph.builder import build_graph
-from hypensearch.graph.options import GraphOptions
+from hypensearch.graph.options import GraphBuildOptions, GraphOptions
 from hypensearch.graph.store import GraphIndex
 from hypensearch.hits import Hit
 from hypensearch.models import QNetConfig, QNets
@@ -38,7 +38,7 @@ def searches(index: FlatIndex, way: str) -> Search:
     """Make what a way needs, and search with it."""
     if open_surrogate(index) is None:
         build_surrogate(index, random_q_nets(CONFIG, 8, seed=5), CPU)
-        build_graph(index, CPU, degree=5)
+        build_graph(index, CPU, GraphBuildOptions(degree=5))
     searcher = HypencoderSearcher(index.folder, device="cpu", check=False, **WAYS[way])  # type: ignore[arg-type]
     return lambda q_nets, k: [searcher.search(q_net, k) for q_net in q_nets]
 
@@ -104,7 +104,7 @@ def test_no_way_between_two_halves(tmp_path: Path) -> None:
     vectors = random_vectors(200, 16)
     vectors[100:] += 1000
     index, q_nets = save_index(tmp_path / "index", vectors), random_q_nets(CONFIG, 2)
-    build_graph(index, CPU, degree=5)
+    build_graph(index, CPU, GraphBuildOptions(degree=5))
     neighbours = GraphIndex.open(index).neighbours
     assert (neighbours[:100] < 100).all() and (neighbours[100:] >= 100).all()  # noqa: PT018
     few = GraphOptions(num_entry_points=40, ncandidates=200).open(index, CPU, check=False)

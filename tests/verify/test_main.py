@@ -15,6 +15,7 @@ from hypensearch.flat import FlatIndex
 from hypensearch.formats.corpus import TextRule
 from hypensearch.formats.q_nets import write_q_nets
 from hypensearch.graph.builder import build_graph
+from hypensearch.graph.options import GraphBuildOptions
 from hypensearch.models import load_model
 from tests.commands import content, encode, refuse, run, succeed, write_corpus
 from tests.formats.test_q_nets import blocks, numbered
@@ -38,7 +39,7 @@ def index(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         out=OutputOptions(store_documents=True, to_faiss=True),
     )
     with FlatIndex.open(folder) as opened:
-        build_graph(opened, torch.device("cpu"), degree=2, name="g")
+        build_graph(opened, torch.device("cpu"), GraphBuildOptions(degree=2, name="g"))
     return folder
 
 
