@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hypensearch import tables
-from hypensearch.formats.named import is_name
 from hypensearch.formats.qrels import read_qrels, write_qrels
+from hypensearch.formats.topics import is_local
 
 if TYPE_CHECKING:
     from ir_measures import Qrel
@@ -39,9 +38,7 @@ def load_qrels(path_or_name: str) -> dict[str, dict[str, int]]:
     :return: Grades by docid by topic id.
     :raises HypensearchError: When there is no such file or name.
     """
-    plain = path_or_name.removesuffix(".gz")
-    is_file = os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(_SUFFIXES)
-    if is_file or is_name(path_or_name):
+    if is_local(path_or_name, _SUFFIXES):
         return read_qrels(path_or_name)
     from hypensearch.pyserini.bridge import named_qrels
 

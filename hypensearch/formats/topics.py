@@ -46,13 +46,14 @@ _DOCNO = re.compile(r"<DOCNO>[ \t\n\x0b\f\r]*(.*?)[ \t\n\x0b\f\r]*</DOCNO>")
 logger = logging.getLogger(__name__)
 
 
-def is_local(path_or_name: str) -> bool:
-    """Whether a path to topics is meant, not the name of one of Pyserini's topic sets.
+def is_local(path_or_name: str, suffixes: tuple[str, ...] = SUFFIXES) -> bool:
+    """Whether a path is meant, not one of Pyserini's names.
 
-    A path exists, has a folder in it, or ends like a file of topics; ``irds:NAME`` counts as one.
+    :param path_or_name: A path exists, has a folder in it, or ends like a file; ``irds:NAME`` counts as one.
+    :param suffixes: Ends of files, before ``.gz``; those of topics by default.
     """
     plain = path_or_name.removesuffix(".gz")
-    is_path = os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(SUFFIXES)
+    is_path = os.path.exists(path_or_name) or os.sep in path_or_name or plain.endswith(suffixes)
     return is_path or is_name(path_or_name)
 
 
