@@ -19,6 +19,7 @@ COMMANDS = {
     "search": ("hypensearch.search.__main__", "index and topics -> run"),
     "rerank": ("hypensearch.rerank.__main__", "run -> run, its candidates scored with q-nets"),
     "eval": ("hypensearch.eval.__main__", "qrels and runs -> measures"),
+    "export": ("hypensearch.export.__main__", "index -> codes and vectors in a database, to search there"),
     "serve": ("hypensearch.serve.__main__", "index -> search over HTTP"),
     "bench": ("hypensearch.bench.__main__", "searches of an index measured against each other"),
     "mine": ("hypensearch.mine.__main__", "run -> training data with hard negatives"),

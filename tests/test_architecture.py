@@ -54,10 +54,23 @@ ALLOWED: dict[str, set[str]] = {
     "topics": BASE | {"formats", "pyserini.bridge"},
     "qrels": BASE | {"formats", "pyserini.bridge", "tables"},
     "runs": BASE | {"formats", "tables"},
+    "engines": BASE | {"flat", "models", "scoring", "surrogate"},
     "encode": BASE | {"cli", "device", "flat", "formats", "models", "threads", "topics"},
     "index": BASE | {"cli", "device", "flat", "formats", "graph", "surrogate", "topics"},
     "search": BASE
-    | {"cli", "device", "exhaustive", "flat", "formats", "graph", "models", "pyserini.bridge", "scoring", "stages"}
+    | {
+        "cli",
+        "device",
+        "engines",
+        "exhaustive",
+        "flat",
+        "formats",
+        "graph",
+        "models",
+        "pyserini.bridge",
+        "scoring",
+        "stages",
+    }
     | {"surrogate", "threads", "topics"},
     "pyserini": BASE | {"cli", "device", "flat", "formats", "models", "pyserini.bridge", "search"},
     "rerank": BASE
@@ -67,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "onednn", "scoring", "search"}
     | {"stages", "surrogate", "topics"},
     "serve": BASE | {"cli", "search"},
+    "export": BASE | {"cli", "engines", "flat", "formats", "progress", "surrogate", "topics"},
     "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
     "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini.bridge"},
@@ -84,7 +98,9 @@ LIBRARIES = {
             "demo",
             "device",
             "encode",
+            "engines",
             "exhaustive",
+            "export",
             "flat",
             "graph",
             "index",
@@ -116,6 +132,8 @@ LIBRARIES = {
     "fastapi": {"serve"},
     "prometheus_client": {"serve"},
     "uvicorn": {"serve"},
+    "psycopg": {"engines"},
+    "pymilvus": {"engines"},
     "matplotlib": {"train", "bench"},
     "triton": {"scoring"},
 }
@@ -124,6 +142,7 @@ MAY_LOAD = {
     "onednn": {"torch"},
     "models": {"torch"},
     "scoring": {"torch", "triton"},
+    "engines": {"torch", "psycopg", "pymilvus"},
     "exhaustive": {"torch"},
     "graph": {"torch"},
     "surrogate": {"torch"},

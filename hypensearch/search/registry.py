@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hypensearch.engines.options import EngineOptions
 from hypensearch.errors import HypensearchError
 from hypensearch.exhaustive.options import ExhaustiveOptions
 from hypensearch.graph.options import GraphOptions
@@ -24,6 +25,7 @@ SEARCHES: Mapping[str, type[SearchOptions]] = {
     "exhaustive": ExhaustiveOptions,
     "graph": GraphOptions,
     "surrogate": SurrogateOptions,
+    "engine": EngineOptions,
 }
 SEARCHERS = ("auto", "simple", *SEARCHES)  # simple: Pyserini's word for exhaustive
 
@@ -57,6 +59,8 @@ def open_search(
     if searcher not in SEARCHERS:
         raise HypensearchError(f"--searcher {searcher}: wanted {', '.join(SEARCHERS[:-1])} or {SEARCHERS[-1]}")
     name, given = "exhaustive" if searcher == "simple" else searcher, options or {}
+    if name == "auto" and given.get("engine_url"):
+        name = "engine"
     if shared and (search := _shared(index, device, name, given)) is not None:
         return "exhaustive", search
     if name == "auto":

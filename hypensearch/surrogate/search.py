@@ -29,11 +29,12 @@ from torch import Tensor
 
 from hypensearch.flat.index import FlatIndex
 from hypensearch.models.q_net import QNets
-from hypensearch.scoring.found import Found, in_rank_order
+from hypensearch.scoring.found import Found
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.codes import Codes, Subsample
 from hypensearch.surrogate.fits import FirstRidgeFits, FirstTangentFits, Fit
 from hypensearch.surrogate.options import SurrogateOptions
+from hypensearch.surrogate.scored import Scored, probabilities_above
 from hypensearch.surrogate.store import Surrogate
 
 _MAX_ROUNDS = 32
@@ -44,7 +45,6 @@ _LATER, _GROWTH = 2, 1 / 3  # a later round scores at most so many times the fir
 _JUDGED_ROUNDS = 2  # errors are estimated from the last rounds
 _DOUBT = 1.1  # safety factor of the estimated errors
 _CHOICE = 4  # a shortlist has at least so many times the documents of the next round
-_FAR = 6.0  # probabilities beyond so many standard errors are taken to be zero
 _ROUGH_SCORES = 2**26  # numbers that a scan may give at a time, for several queries
 
 
@@ -109,7 +109,7 @@ class SurrogateSearch:
             every = self._codes.scan(weights)
         for query in range(len(q_nets)):
             fit = fits.pop(0)  # what it keeps of its documents is needed no longer than its search takes
-            scored = _Scored(self._first_rows, first_scores[query].cpu().numpy(), k)
+            scored = Scored(self._first_rows, first_scores[query].cpu().numpy(), k)
             shortlist = _Shortlist(self._codes, fit, scored)
             if some:
                 shortlist.take(*some[query])
@@ -120,7 +120,7 @@ class SurrogateSearch:
     def _shortlist_size(self, fit: Fit, k: int) -> int:
         return fit.choice * max(k, _LEAST_HITS)
 
-    def _search_one(self, scorer: Scorer, query: int, scored: _Scored, shortlist: _Shortlist, fit: Fit) -> Found:
+    def _search_one(self, scorer: Scorer, query: int, scored: Scored, shortlist: _Shortlist, fit: Fit) -> Found:
         step = _step(fit, scored.k)
         target = self.options.target_recall or usual_target(scored.k)
         rounds, outlook, error = 0, _Outlook(0.0, step, is_stale=False), 0.0
@@ -182,7 +182,7 @@ class _Shortlist:
     :param scored: What is scored already.
     """
 
-    def __init__(self, codes: Codes, fit: Fit, scored: _Scored) -> None:
+    def __init__(self, codes: Codes, fit: Fit, scored: Scored) -> None:
         self._all, self._fit, self._scored = codes, fit, scored
         self._outside: np.ndarray | None = None  # predictions of all documents that are not on the list
 
@@ -253,7 +253,7 @@ class _Shortlist:
             return _Outlook(0.0, 2 * scored.k, is_stale=False)  # nothing is known of the others; a large round helps
         still = self._open.cpu().numpy()
         predictions, errors = self.predictions.cpu().numpy(), self.errors.cpu().numpy()
-        inside = _probabilities_above(worst, predictions[still], errors[still], error)
+        inside = probabilities_above(worst, predictions[still], errors[still], error)
         recall = scored.k / (scored.k + float(inside.sum()))
         if recall < target:
             left = np.cumsum(np.sort(inside))  # of the least likely ones
@@ -261,56 +261,6 @@ class _Shortlist:
         drift = predictions - self._rough
         outside_error = float(np.hypot(drift.std(), error)) if len(drift) else error
         bar = worst - float(drift.mean()) if len(drift) else worst
-        outside = _probabilities_above(bar, self._outside, self._all.errors.numpy(), outside_error)
+        outside = probabilities_above(bar, self._outside, self._all.errors.numpy(), outside_error)
         recall = scored.k / (scored.k + float(inside.sum() + outside.sum()))
         return _Outlook(recall, 0, is_stale=recall < target)
-
-
-class _Scored:
-    """The exact scores of one query so far."""
-
-    def __init__(self, rows: np.ndarray, scores: np.ndarray, k: int) -> None:
-        self.rows, self.scores, self.k = rows, scores, k
-
-    def add(self, rows: np.ndarray, scores: np.ndarray) -> None:
-        """Add scored documents."""
-        self.rows = np.concatenate([self.rows, rows])
-        self.scores = np.concatenate([self.scores, scores])
-
-    def bar_with(self, predictions: np.ndarray) -> float:
-        """Return what the k-th best score would be if some more documents had the scores predicted."""
-        scores = np.concatenate([self.scores, predictions])
-        k = min(self.k, len(scores))
-        return float(np.partition(scores, len(scores) - k)[len(scores) - k])
-
-    def has_new(self, count: int) -> bool:
-        """Whether any of the last documents is among the best k."""
-        worst = self.worst_hit
-        return worst is None or bool((self.scores[len(self.scores) - count :] >= worst).any())
-
-    @property
-    def worst_hit(self) -> float | None:
-        """The score of the k-th best document, None while there are fewer."""
-        if len(self.scores) < self.k:
-            return None
-        return float(np.partition(self.scores, len(self.scores) - self.k)[len(self.scores) - self.k])
-
-    def best(self, index: FlatIndex) -> tuple[np.ndarray, np.ndarray]:
-        """Return rows and scores of the best k, best first, and scores that are not finite before all others."""
-        worst = self.worst_hit
-        kept = np.flatnonzero(~(self.scores < (-np.inf if worst is None else worst)))
-        rows, scores = self.rows[kept], self.scores[kept]
-        best = in_rank_order(scores, index.docid_order(rows))[: self.k]
-        return rows[best], scores[best]
-
-
-def _probabilities_above(bar: float, predictions: np.ndarray, errors: np.ndarray, times: float) -> np.ndarray:
-    """Return the probabilities that scores are above a bar, without those that are next to zero.
-
-    :param errors: Standard errors of the predictions, to be multiplied by ``times``.
-    """
-    largest = errors.max(initial=0.0) * times
-    near = np.flatnonzero(~(predictions <= bar - _FAR * largest))
-    distances = (predictions[near] - bar) / np.maximum(times * errors[near], 1e-30)
-    probabilities: np.ndarray = torch.special.ndtr(torch.from_numpy(distances[distances > -_FAR])).numpy()
-    return probabilities

@@ -80,6 +80,11 @@ class Surrogate:
         """Whether gradients take the place of fits."""
         return bool(self.gradient_map.any())
 
+    @property
+    def digest(self) -> str:
+        """What identifies the codes, for what is made of them."""
+        return str(self.facts["files"]["codes"]["sha256"])
+
     def errors(self) -> np.ndarray:
         """Return how large each document's errors are, the usual one's being 1, float32, *Shape:* ``(num_docs,)``."""
         growth = self.facts["error_growth"]
