@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 MAX_WIDTH = 4096  # beyond, a tile's states no longer stay in cache
 _COLUMN_SIZES = (256, 128, 64, 32, 16)
+_WIDEST_OF_LARGE_TILES = 768
 _LEAST = 16  # columns and rows that tl.dot wants
 _HOPPER = (9, 0)
 _SMALL, _AMPERE, _LARGE = 99 * 1024, 163 * 1024, 227 * 1024
@@ -89,10 +90,9 @@ def tilings(config: QNetConfig, dtype: torch.dtype, capability: tuple[int, int] 
     inner = min(64 if dtype.itemsize == 2 else 32, columns)
     shapes = [(128, columns, 8, 3), (64, columns, 8, 3), (64, min(columns, 128), 4, 3)]
     if columns == 256:
-        # What does not fit into the registers of an RTX 50 would be stored and loaded in every step.
-        shapes = (
-            [(128, 128, 8, 3), *shapes[1:]] if capability >= (12, 0) else [shapes[0], (128, 128, 8, 3), *shapes[1:]]
-        )
+        # 128 x 256 needs all registers: on an RTX 50, or where states are wider, it spills in its loops.
+        fits = capability < (12, 0) and widest <= _WIDEST_OF_LARGE_TILES
+        shapes = [*shapes[:fits], (128, 128, 8, 3), *shapes[1:]]
     found = [Tiling(rows, across, min(inner, across), warps, stages) for rows, across, warps, stages in shapes]
     limit = SHARED_MEMORY.get(capability, _SMALL)
     return [tiling for tiling in found if shared_memory(tiling, dtype, capability) <= limit]
