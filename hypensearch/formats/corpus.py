@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from typing import Any, BinaryIO
 
 from hypensearch.errors import HypensearchError
@@ -261,10 +260,15 @@ def _read_files(
 
 def _read_file(path: str, parse: _Parse, first: int, step: int, start: CorpusPosition | None) -> Iterator[Document]:
     with open_stream(path) as stream:
+        start = start or CorpusPosition(path, 0, 0)
         begin = stream.peek(64).removeprefix(UTF8_BOM).lstrip(b" \t\r\n")  # type: ignore[attr-defined]
-        objects = _array_elements(stream, path, start) if begin.startswith(b"[") else _lines(stream, path, start)
-        for place, number, offset, content in objects:
-            if place % step != first:
+        if begin.startswith(b"["):
+            objects, before = _array_elements(stream, path), 0
+        else:
+            _skip_to(stream, path, start)
+            objects, before = binary_lines(stream, path, start.line, start.offset), start.line
+        for place, (number, offset, content) in enumerate(objects, before):
+            if place % step != first or offset < start.offset:
                 continue
             text = decode_line(content, path, number).strip("\ufeff \t\r\n" if number == 1 else " \t\r\n")
             if not text:
@@ -278,17 +282,9 @@ def _read_file(path: str, parse: _Parse, first: int, step: int, start: CorpusPos
             yield Document(docid, encoded, path, number, offset, len(content), fields)
 
 
-def _lines(stream: BinaryIO, path: str, start: CorpusPosition | None) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield each line's place among them, number, offset and content."""
-    if start is not None and start.offset:
-        _skip_to(stream, path, start)
-    else:
-        start = CorpusPosition(path, 0, 0)
-    for number, offset, line in binary_lines(stream, path, start.line, start.offset):
-        yield number - 1, number, offset, line
-
-
 def _skip_to(stream: BinaryIO, path: str, start: CorpusPosition) -> None:
+    if not start.offset:
+        return
     if not is_gzip_name(path) and stream.seekable():
         stream.seek(start.offset - 1)
     else:
@@ -303,8 +299,8 @@ def _skip_to(stream: BinaryIO, path: str, start: CorpusPosition) -> None:
         )
 
 
-def _array_elements(stream: BinaryIO, path: str, start: CorpusPosition | None) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield each element's place in the array, line, offset and content."""
+def _array_elements(stream: BinaryIO, path: str) -> Iterator[tuple[int, int, bytes]]:
+    """Yield each element's line, offset and content."""
     content = read_at_most(stream, MAX_ARRAY_BYTES + 1)
     if len(content) > MAX_ARRAY_BYTES:
         raise HypensearchError(
@@ -329,7 +325,7 @@ def _array_elements(stream: BinaryIO, path: str, start: CorpusPosition | None) -
     next_letter()
     move_to(at + 1)
     if next_letter() != "]":
-        for place in count():
+        while True:
             try:
                 _, end = _raw_decode(text, at)
             except (ValueError, RecursionError) as error:
@@ -337,8 +333,7 @@ def _array_elements(stream: BinaryIO, path: str, start: CorpusPosition | None) -
             element = text[at:end].encode("utf-8")
             if len(element) > MAX_LINE_BYTES:
                 raise flaw(f"a document of more than {MAX_LINE_BYTES:,} bytes")
-            if start is None or offset >= start.offset:
-                yield place, line, offset, element
+            yield line, offset, element
             move_to(end)
             if next_letter() != ",":
                 break
