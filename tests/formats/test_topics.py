@@ -269,3 +269,9 @@ def test_a_cacm_topic_without_an_end(tmp_path: Path) -> None:
     path.write_text("<DOC>\n<DOCNO>1</DOCNO>\nwords\n<DOC>\n<DOCNO>2</DOCNO>\nmore\n</DOC>\n")
     with pytest.raises(HypensearchError, match=":1: the topic that begins here has no </DOC>"):
         read_topics(path)
+
+
+def test_many_topics_with_numbers_for_ids(tmp_path: Path) -> None:
+    """Once each id was compared with all others: this took half an hour."""
+    path = write(tmp_path, "a.tsv", "".join(f"{number}\tq\n" for number in range(50_000)))
+    assert list(read_topics(path)) == [str(number) for number in range(50_000)]
