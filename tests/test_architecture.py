@@ -79,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": BASE
     | {"cli", "device", "eval", "exhaustive", "flat", "formats", "graph", "models", "onednn", "scoring", "search"}
     | {"stages", "surrogate", "topics"},
-    "serve": BASE | {"cli", "search"},
+    "serve": BASE | {"cli", "flat", "scoring", "search"},
     "export": BASE | {"cli", "engines", "flat", "formats", "progress", "surrogate", "topics"},
     "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
     "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},

@@ -79,6 +79,14 @@ def prebuilt_indexes() -> dict[str, Mapping[str, Any]]:
     return records
 
 
+def index_folder(index: str) -> str:
+    """Return the folder of an index: the one that is named, or that of a prebuilt index, downloaded the first time.
+
+    :raises HypensearchError: As :func:`find_prebuilt_index`.
+    """
+    return index if os.path.exists(index) or os.sep in index else os.fspath(find_prebuilt_index(index))
+
+
 def find_prebuilt_index(name: str) -> Path:
     """Return the folder of a registered index, downloading it the first time.
 

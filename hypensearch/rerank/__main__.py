@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from hypensearch import cli
 from hypensearch.encode.flags import add_text_flags, text_rule
 from hypensearch.encode.options import EncodingOptions
 from hypensearch.errors import HypensearchError
+from hypensearch.flat.prebuilt import index_folder
 from hypensearch.formats.ids import with_ids_of
 from hypensearch.formats.topics import TOPICS_FORMAT_HELP
 from hypensearch.hits import Hit
@@ -134,7 +134,7 @@ def _reranker(args: argparse.Namespace) -> Reranker:
     shared = {name: getattr(args, name) for name in ("device", "max_length", "width", "backbone_config")}
     options = from_args(RerankOptions, args)
     if args.index:
-        reranker = Reranker.from_index(_index_folder(args.index), args.encoder, options=options, **shared)
+        reranker = Reranker.from_index(index_folder(args.index), args.encoder, options=options, **shared)
     else:
         rule = text_rule(args)
         reranker = Reranker.from_texts(
@@ -152,14 +152,6 @@ def _reranker(args: argparse.Namespace) -> Reranker:
             f"--encoder-class {args.encoder_class}: {reranker.query_encoder.name} is a {reranker.query_encoder.kind}"
         )
     return reranker
-
-
-def _index_folder(index: str) -> str:
-    if os.path.exists(index) or os.sep in index:
-        return index
-    from hypensearch.flat.prebuilt import find_prebuilt_index
-
-    return os.fspath(find_prebuilt_index(index))
 
 
 def _rerank_batches(

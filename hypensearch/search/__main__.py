@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypensearch import cli
 from hypensearch.errors import HypensearchError
+from hypensearch.flat.prebuilt import index_folder
 from hypensearch.formats.files import replace_when_whole
 from hypensearch.hits import Hit
 from hypensearch.printing import visible
@@ -92,10 +93,7 @@ def _searcher(args: argparse.Namespace) -> HypencoderSearcher:
         **{name: getattr(args, name) for name in option_defaults()},
         "precision": precision(args),
     }
-    if os.path.exists(args.index) or os.sep in args.index:
-        searcher = HypencoderSearcher(args.index, args.encoder, **options)
-    else:
-        searcher = HypencoderSearcher.from_prebuilt_index(args.index, args.encoder, **options)
+    searcher = HypencoderSearcher(index_folder(args.index), args.encoder, **options)
     if args.encoder_class in ("hypencoder", "biencoder") and searcher.query_encoder.kind != args.encoder_class:
         raise HypensearchError(
             f"--encoder-class {args.encoder_class}: {searcher.query_encoder.name} is a {searcher.query_encoder.kind}"

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import socket
 from collections.abc import Sequence
 
@@ -57,6 +56,7 @@ def _serve(args: argparse.Namespace) -> None:
         from hypensearch.serve.app import build_app
     except ImportError as error:
         raise HypensearchError(f"the service needs {error.name}: pip install 'hypensearch[serve]'") from None
+    from hypensearch.flat.prebuilt import index_folder
     from hypensearch.search import HypencoderSearcher
 
     options = {
@@ -67,9 +67,7 @@ def _serve(args: argparse.Namespace) -> None:
         "searcher": args.searcher,
         "target_recall": args.target_recall,
     }
-    is_folder = os.path.exists(args.index) or os.sep in args.index
-    make = HypencoderSearcher if is_folder else HypencoderSearcher.from_prebuilt_index
-    searcher = make(args.index, args.encoder, **options)
+    searcher = HypencoderSearcher(index_folder(args.index), args.encoder, **options)
     with _listening(args.host, args.port) as listener:
         app = build_app(searcher, limits, cli.threads_of(args))
         host, port = listener.getsockname()[:2]

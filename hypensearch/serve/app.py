@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 
 import hypensearch
 from hypensearch.errors import HypensearchError
-from hypensearch.hits import Hit
+from hypensearch.scoring.found import Found
 from hypensearch.search import HypencoderSearcher
 from hypensearch.serve.batches import Batches, ClosedError, QueueFullError
 from hypensearch.serve.limits import Limits
@@ -46,7 +46,7 @@ class Answer(BaseModel):
 
     query: str
     hits: list[FoundDocument] = Field(description="Best first")
-    documents_scored: int = Field(description="Exact scores computed for it (the mean over its batch)")
+    documents_scored: int = Field(description="Exact scores computed for it")
 
 
 class Answers(BaseModel):
@@ -107,10 +107,10 @@ def build_app(searcher: HypencoderSearcher, limits: Limits | None = None, thread
         texts: bool = Field(False, description="Whether to return the documents' texts")
 
     async def answer(query: str, hits: int, texts: bool) -> Answer:
-        found, scored = await batches.search(query, hits)
-        metrics.scored.observe(scored)
+        found = await batches.search(query, hits)
+        metrics.scored.observe(found.scored)
         documents = await run_in_threadpool(_documents, searcher, found, texts)
-        return Answer(query=query, hits=documents, documents_scored=scored)
+        return Answer(query=query, hits=documents, documents_scored=found.scored)
 
     @app.get("/search")
     async def search(
@@ -172,15 +172,16 @@ def build_app(searcher: HypencoderSearcher, limits: Limits | None = None, thread
     return app
 
 
-def _documents(searcher: HypencoderSearcher, hits: list[Hit], texts: bool) -> list[FoundDocument]:
+def _documents(searcher: HypencoderSearcher, found: Found, texts: bool) -> list[FoundDocument]:
     def text_of(docid: str) -> str | None:
         try:
-            found = searcher.doc(docid)
+            document = searcher.doc(docid)
         except HypensearchError as error:
             logger.warning("Hits are returned without their texts: %s", error)
             return None
-        return None if found is None else found.contents()
+        return None if document is None else document.contents()
 
+    hits = found.hits(searcher.index.docid)
     return [FoundDocument(docid=hit.docid, score=hit.score, text=text_of(hit.docid) if texts else None) for hit in hits]
 
 

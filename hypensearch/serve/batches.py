@@ -10,9 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hypensearch.hits import Hit
-
 if TYPE_CHECKING:
+    from hypensearch.scoring.found import Found
     from hypensearch.search import HypencoderSearcher
 
 
@@ -29,7 +28,7 @@ class _Waiting:
     query: str
     k: int
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[tuple[list[Hit], int]]
+    answer: asyncio.Future[Found]
 
 
 class Batches:
@@ -63,10 +62,10 @@ class Batches:
         """Whether queries are answered."""
         return self._worker.is_alive() and not self._closed
 
-    async def search(self, query: str, k: int) -> tuple[list[Hit], int]:
+    async def search(self, query: str, k: int) -> Found:
         """Search with one query, when its turn comes.
 
-        :return: The hits, and the number of documents scored for it: the mean over its batch.
+        :return: What was found, and how many documents were scored for it.
         :raises QueueFullError: When too many wait already.
         :raises ClosedError: When the service is shutting down.
         """
@@ -93,17 +92,14 @@ class Batches:
 
     def _work(self) -> None:
         while batch := self._next():
-            before = self._searcher.stats.documents_scored
             try:
-                ids = [str(place) for place in range(len(batch))]
-                found = self._searcher.batch_search([one.query for one in batch], ids, batch[0].k, self._threads)
+                found = self._searcher.find([one.query for one in batch], batch[0].k, self._threads)
             except Exception as error:
                 for one in batch:
                     _settle(one, error)
                 continue
-            scored = (self._searcher.stats.documents_scored - before) // len(batch)
-            for one, hits in zip(batch, found.values(), strict=True):
-                _settle(one, (hits, scored))
+            for one, of_query in zip(batch, found, strict=True):
+                _settle(one, of_query)
 
     def _next(self) -> list[_Waiting]:
         """Wait for queries, and take those that share the first one's k; none when closed."""
@@ -121,7 +117,7 @@ class Batches:
         return batch if batch or self._closed else self._next()
 
 
-def _settle(waiting: _Waiting, result: tuple[list[Hit], int] | Exception) -> None:
+def _settle(waiting: _Waiting, result: Found | Exception) -> None:
     def settle() -> None:
         if waiting.answer.done():
             return

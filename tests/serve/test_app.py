@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from hypensearch.hits import Hit
+from hypensearch.scoring.found import Found
 from hypensearch.search import HypencoderSearcher
 from hypensearch.serve.app import build_app
 from hypensearch.serve.batches import Batches, ClosedError, QueueFullError
@@ -160,16 +161,15 @@ class Held:
 
     def __init__(self, searcher: HypencoderSearcher) -> None:
         self._searcher = searcher
-        self.stats = searcher.stats
         self.batches: list[list[str]] = []
         self.entered = threading.Semaphore(0)
         self.go = threading.Semaphore(0)
 
-    def batch_search(self, queries: list[str], *rest: Any) -> dict[str, list[Hit]]:
+    def find(self, queries: list[str], *rest: Any) -> list[Found]:
         self.batches.append(queries)
         self.entered.release()
         assert self.go.acquire(timeout=60)
-        return self._searcher.batch_search(queries, *rest)
+        return self._searcher.find(queries, *rest)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def held(index: Path) -> Iterator[Held]:
 def test_what_waits_is_searched_together_if_it_wants_as_many_hits(held: Held) -> None:
     batches = Batches(held, max_batch=3, max_queue=10)  # type: ignore[arg-type]
 
-    async def ask() -> list[tuple[list[Hit], int]]:
+    async def ask() -> list[Found]:
         first = asyncio.create_task(batches.search("river", 1))
         await asyncio.to_thread(held.entered.acquire)
         wanted = [("a", 2), ("b", 1), ("c", 2), ("d", 2), ("e", 2)]
@@ -194,7 +194,7 @@ def test_what_waits_is_searched_together_if_it_wants_as_many_hits(held: Held) ->
 
     found = asyncio.run(ask())
     assert held.batches == [["river"], ["a", "c", "d"], ["b"], ["e"]]
-    assert [len(hits) for hits, _ in found] == [1, 2, 1, 2, 2, 2]
+    assert [len(of_query.rows) for of_query in found] == [1, 2, 1, 2, 2, 2]
     batches.close()
 
 
@@ -210,7 +210,7 @@ def test_a_full_queue_and_a_closed_one_refuse_at_once(held: Held) -> None:
             await batches.search("storm", 1)
         held.go.release()
         await asyncio.to_thread(batches.close)
-        assert len((await first)[0]) == 1
+        assert len((await first).rows) == 1
         with pytest.raises(ClosedError):
             await second
         with pytest.raises(ClosedError):
@@ -245,5 +245,5 @@ def test_a_failing_search_fails_its_own_requests_only(index: Path) -> None:
         batches = Batches(searcher, max_batch=4, max_queue=4)
         with pytest.raises(Exception, match="k is 0"):
             asyncio.run(batches.search("river", 0))
-        assert len(asyncio.run(batches.search("river", 1))[0]) == 1
+        assert len(asyncio.run(batches.search("river", 1)).rows) == 1
         batches.close()
