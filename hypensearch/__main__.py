@@ -25,6 +25,7 @@ COMMANDS = {
     "mine": ("hypensearch.mine.__main__", "run -> training data with hard negatives"),
     "train": ("hypensearch.train.__main__", "training data -> checkpoint"),
     "convert": ("hypensearch.convert.__main__", "checkpoint -> another layout, or the hub"),
+    "convert.onnx": ("hypensearch.convert.onnx", "checkpoint -> ONNX graphs, for scorers without torch"),
     "convert.run": ("hypensearch.convert.run", "run of the authors' code -> TREC run"),
     "demo": ("hypensearch.demo.__main__", "the whole pipeline on documentation strings, offline"),
     "2cr": ("hypensearch.2cr.__main__", "published figures, run again and compared"),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,17 +17,26 @@ __all__ = ["toy"]  # a fixture
 PAGE = "docs/frameworks.md"
 
 
-def example(heading: str) -> str:
-    """The only code of a section that runs."""
-    ((code,),) = blocks(PAGE, heading).values()
-    return code
+@pytest.mark.parametrize(
+    ("heading", "library", "shown"),
+    [
+        ("ir_datasets and Hugging Face's datasets", "ir_datasets", r"RR\(rel=1\)@10 +1\.0000"),
+        ("PyTerrier", "pyterrier", r"1\.0 +1\.0"),
+        ("MTEB", "mteb", r"\n[01]\.\d+\n|^[01]\.\d+\n"),
+        ("sentence-transformers", "sentence_transformers", r"1\.0"),
+        ("LangChain", "langchain_core", r"strptime datetime\.strptime\("),
+        ("LlamaIndex", "llama_index.core", r"strptime datetime\.strptime\("),
+        ("Haystack", "haystack", r"strptime"),
+        ("ONNX", "onnxruntime", r"\[\[ *\d+\.\d+ +-?\d+\.\d+ *\]\]"),
+    ],
+)
+def test_the_examples_run(toy: Path, heading: str, library: str, shown: str) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    ((language, (code,)),) = blocks(PAGE, heading).items()
+    printed = run(["bash", "-euc", code] if language == "bash" else [sys.executable, "-c", code], toy)
+    assert re.search(shown, printed), printed
 
 
-def test_ir_datasets(toy: Path) -> None:
-    pytest.importorskip("ir_datasets", reason="ir_datasets is not installed")
-    printed = run(["bash", "-euc", example("ir_datasets and Hugging Face's datasets")], toy)
-    assert ["RR(rel=1)@10", "1.0000"] in [line.split() for line in printed.splitlines()]
-
-
-def printed_by(toy: Path, heading: str) -> list[str]:
-    return run([sys.executable, "-c", example(heading)], toy).splitlines()
+def test_the_examples_are_short() -> None:
+    examples = [code for codes in blocks(PAGE).values() for code in codes]
+    assert all(len([line for line in code.splitlines() if line.strip()]) <= 12 for code in examples)

@@ -81,6 +81,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"stages", "surrogate", "topics"},
     "serve": BASE | {"cli", "flat", "scoring", "search"},
     "export": BASE | {"cli", "engines", "flat", "formats", "progress", "surrogate", "topics"},
+    "adapters": BASE | {"device", "encode", "flat", "formats", "models", "rerank", "search"},
     "mine": BASE | {"cli", "formats", "models", "pyserini.bridge", "search", "topics"},
     "train": BASE | {"cli", "device", "eval", "formats", "models", "scoring", "threads"},
     "reproductions": BASE | {"cli", "eval", "formats", "pyserini.bridge"},
@@ -94,7 +95,9 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARIES = {
     "torch": {
         *(
+            "adapters",
             "bench",
+            "convert",
             "demo",
             "device",
             "encode",
@@ -120,7 +123,7 @@ LIBRARIES = {
     "transformers": {"models", "train", "mine"},
     "huggingface_hub": {"models"},
     "ir_measures": {"eval", "qrels", "runs"},
-    "pandas": {"tables"},
+    "pandas": {"adapters", "tables"},
     "pytrec_eval": {"eval"},
     "pyserini": {"pyserini.bridge"},
     "jnius": {"pyserini.java"},
@@ -128,6 +131,12 @@ LIBRARIES = {
     "google": {"formats"},
     "faiss": {"formats", "flat", "graph", "surrogate", "bench"},
     "datasets": {"formats"},
+    "haystack": {"adapters"},
+    "langchain_core": {"adapters"},
+    "llama_index": {"adapters"},
+    "mteb": {"adapters"},
+    "pyterrier": {"adapters"},
+    "sentence_transformers": {"adapters"},
     "ir_datasets": {"formats"},
     "fastapi": {"serve"},
     "prometheus_client": {"serve"},
@@ -139,6 +148,7 @@ LIBRARIES = {
 }
 # What parts that work with tensors may load when they are imported. All else waits until it is needed.
 MAY_LOAD = {
+    "adapters": {"pandas", "torch"},
     "onednn": {"torch"},
     "models": {"torch"},
     "scoring": {"torch", "triton"},

@@ -158,5 +158,5 @@ def _check_shapes(config: QNetConfig, weights: list[Tensor], biases: list[Tensor
     found_biases = [tuple(bias.shape[1:]) for bias in biases]
     if found_biases != [(out,) for _, out in wanted[:-1]]:
         raise ValueError(f"the q-nets' biases are {found_biases}, their architecture wants {wanted[:-1]}")
-    if len({tensor.shape[0] for tensor in (*weights, *biases)}) != 1:
+    if any(tensor.shape[0] != weights[0].shape[0] for tensor in (*weights, *biases)):
         raise ValueError("the q-nets' weights and biases are of different numbers of queries")

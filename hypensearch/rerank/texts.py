@@ -1,11 +1,11 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""The texts of candidates: from a corpus or from a Lucene index."""
+"""The texts of candidates: from a corpus, from a Lucene index, or given."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from hypensearch.errors import HypensearchError
@@ -97,7 +97,30 @@ class LuceneTexts:
         self._documents.close()
 
 
-Texts = CorpusTexts | LuceneTexts
+class GivenTexts:
+    """Texts that the caller has.
+
+    :param texts: Texts by docid.
+    """
+
+    where = "the given texts"
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def facts(self) -> dict[str, Any]:
+        """Return nothing that would identify the texts: their vectors are not kept."""
+        return {}
+
+    def read(self, docids: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Return the docids and texts of those documents that exist."""
+        return ((docid, self._texts[docid]) for docid in docids if docid in self._texts)
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+Texts = CorpusTexts | LuceneTexts | GivenTexts
 
 
 def _facts(rule: TextRule) -> list[Any]:
