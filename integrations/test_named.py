@@ -34,7 +34,7 @@ class Official:
     def documentation(self):
         return {"official_measures": ["nDCG@10", "RR(rel=2)"]}
 
-graded = ir_datasets.Dataset(toy.qrels_handler(), toy.queries_handler(), Official())
+graded = ir_datasets.Dataset(toy.docs_handler(), toy.queries_handler(), toy.qrels_handler(), Official())
 ir_datasets.registry.register("toy/graded", graded)
 
 class Page(NamedTuple):
@@ -159,6 +159,29 @@ def test_what_is_encoded_is_default_text(caplog: pytest.LogCaptureFixture) -> No
     assert "irds:registers:toy/pages: documents are default_text() of Page: title body" in caplog.messages
     record = json.loads(Path(named_corpus("irds:registers:toy/pages")).read_text())
     assert record == {"id": "p1", "body": "two\nlines", "contents": "A title two lines"}
+
+
+@pytest.mark.usefixtures("irds")
+def test_training_validates_on_a_named_data_set() -> None:
+    from hypensearch.train.validation import read_collection
+
+    collection = read_collection("irds:registers:toy/graded")
+    assert dict(zip(collection.docids, collection.documents, strict=True)) == TEXTS
+    assert collection.topics == TOPICS
+    assert collection.relevance_level == 2
+
+
+@pytest.mark.usefixtures("irds")
+def test_mining_takes_names(folder: Path) -> None:
+    (folder / "run.mined.txt").write_text("".join(f"{topic} Q0 d3 1 1 x\n" for topic in TOPICS))
+    name = "irds:registers:toy"
+    line = ["hypensearch.mine", "--run", "run.mined.txt", "--topics", name, "--qrels", name, "--corpus", name]
+
+    done = commands(folder, [*line, "--output", "mined.jsonl"])
+
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (folder / "mined.jsonl").read_text().splitlines()]
+    assert [record["query"] for record in records] == list(TOPICS.values())
 
 
 @pytest.mark.usefixtures("irds")

@@ -48,7 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--topics", required=True, help="training queries, or the name of a topic set known to Pyserini")
     add("--topics-format", default="default", choices=TOPICS_FORMATS, help="form of --topics; by its name and content")
     add("--qrels", required=True, help="their judgements")
-    add("--corpus", help="the documents, JSON lines or a folder of them; with --index those that it was made of")
+    add(
+        "--corpus",
+        help="documents: JSONL, a folder of it, irds:NAME or hf:NAME; with --index what it was made of",
+    )
     add("--fields", nargs="+", default=["contents"], help="fields of a document's text in --corpus")
     add("--output", required=True, help="file of training records")
     add = parser.add_argument_group("the first stage, one of three").add_argument

@@ -12,6 +12,7 @@ from typing import Any
 
 from hypensearch.errors import HypensearchError
 from hypensearch.formats.files import PathLike
+from hypensearch.formats.named import is_name, named_corpus
 from hypensearch.hits import Hit
 from hypensearch.mine.kept_lines import KeptLines
 from hypensearch.progress import progress_bar
@@ -35,7 +36,7 @@ def bm25_search(lucene_index: PathLike, corpus: str | None, *, hits: int, thread
         if corpus is None:
             raise HypensearchError(f"--sparse-index {folder}: no Lucene index there; --corpus says what to make it of")
         logger.info("indexing %s for BM25 into %s", corpus, folder)
-        bridge.index_lucene(corpus, folder, threads)
+        bridge.index_lucene(named_corpus(corpus) if is_name(corpus) else corpus, folder, threads)
     return lambda topics: bridge.bm25_run(folder, topics, hits, threads)
 
 

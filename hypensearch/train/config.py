@@ -55,7 +55,7 @@ class TrainingConfig(Options):
     )
     start_from: str = option("checkpoint to continue training, instead of a new model over a backbone", "")
     validation: list[str] = option(
-        "folders of held-out topics: corpus.jsonl, topics.tsv and qrels.txt, or BEIR's layout", []
+        "folders of held-out topics: corpus.jsonl, topics.tsv and qrels.txt, or BEIR's layout; or irds:NAME", []
     )
     measures: list[str] = option(
         "measures of validation; the mean of the first over all collections decides (paper: Rprec)",

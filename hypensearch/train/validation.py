@@ -22,6 +22,7 @@ from hypensearch.errors import HypensearchError
 from hypensearch.eval import Evaluation, evaluate, resolve_measures
 from hypensearch.formats.corpus import TextRule, read_corpus
 from hypensearch.formats.ids import with_ids_of
+from hypensearch.formats.named import is_name, relevance_level
 from hypensearch.formats.qrels import read_qrels
 from hypensearch.formats.run import separate_ties
 from hypensearch.formats.topics import read_topics
@@ -52,6 +53,7 @@ class Collection:
     :param documents: Their texts.
     :param topics: Queries by topic id.
     :param qrels: Grades by topic id and docid.
+    :param relevance_level: The least grade that binary measures count as relevant.
     """
 
     name: str
@@ -59,35 +61,39 @@ class Collection:
     documents: list[str]
     topics: dict[str, str]
     qrels: dict[str, dict[str, int]]
+    relevance_level: int = 1
 
 
 def read_collection(folder: str | Path) -> Collection:
     """Read ``corpus.jsonl``, ``topics.tsv`` and ``qrels.txt`` of a folder; topics without an answer are left out.
 
     BEIR's layout will do as well: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/dev.tsv``, ``test.tsv`` where there
-    is no dev.tsv. All files may be ``.gz``.
+    is no dev.tsv. All files may be ``.gz``. In place of a folder, ``irds:NAME`` is a data set of ir_datasets.
 
     :raises HypensearchError: When one is missing or broken, or no topic has a relevant document.
     """
-    folder = Path(folder)
-    corpus, topics_file, qrels_file = (_one_of(folder, names) for names in (_CORPORA, _TOPICS, _QRELS))
-    logger.info("validation on %s: %s and %s", folder.name, topics_file.name, qrels_file.relative_to(folder))
+    if is_name(folder):
+        name, (corpus, topics_file, qrels_file) = str(folder), [str(folder)] * 3
+    else:
+        name = Path(folder).name
+        corpus, topics_file, qrels_file = (_one_of(Path(folder), names) for names in (_CORPORA, _TOPICS, _QRELS))
+    logger.info("validation on %s: %s and %s", name, topics_file, qrels_file)
     texts = {document.docid: document.text for document in read_corpus(corpus, TextRule(("contents",)))}
     read = read_topics(topics_file)
-    qrels = with_ids_of(read, read_qrels(qrels_file), str(qrels_file))
+    qrels = with_ids_of(read, read_qrels(qrels_file), qrels_file)
     answered = {
         t for t, grades in qrels.items() if any(grade > 0 and docid in texts for docid, grade in grades.items())
     }
     topics = {topic: text for topic, text in read.items() if topic in answered}
     if not topics:
         raise HypensearchError(
-            f"{folder}: no topic of {topics_file.name} has a document in {corpus.name} judged relevant in "
-            f"{qrels_file.relative_to(folder)}"
+            f"{folder}: no topic of {topics_file} has a document in {corpus} judged relevant in {qrels_file}"
         )
-    return Collection(folder.name, list(texts), list(texts.values()), topics, {topic: qrels[topic] for topic in topics})
+    kept = {topic: qrels[topic] for topic in topics}
+    return Collection(name, list(texts), list(texts.values()), topics, kept, relevance_level(folder))
 
 
-def _one_of(folder: Path, names: Sequence[str]) -> Path:
+def _one_of(folder: Path, names: Sequence[str]) -> str:
     """Return the first of some files that is there, plain or ``.gz``."""
     paths = (folder / f"{name}{suffix}" for name in names for suffix in ("", ".gz"))
     found = next((path for path in paths if path.exists()), None)
@@ -96,7 +102,7 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
             f"{folder}: no {' or '.join(names)} there: wanted corpus.jsonl, topics.tsv and qrels.txt, or BEIR's "
             "corpus.jsonl, queries.jsonl and qrels/dev.tsv or qrels/test.tsv"
         )
-    return found
+    return str(found)
 
 
 def check_measures(measures: Sequence[str]) -> None:
@@ -144,7 +150,8 @@ class Validation:
 
     def evaluate(self, model: TrainingModel, collection: Collection) -> Evaluation:
         """Search a collection with all its topics and measure the run."""
-        return evaluate(collection.qrels, self.run(model, collection), self.measures)
+        run = self.run(model, collection)
+        return evaluate(collection.qrels, run, self.measures, relevance_level=collection.relevance_level)
 
     @torch.inference_mode()
     def run(self, model: TrainingModel, collection: Collection) -> dict[str, list[Hit]]:
