@@ -16,6 +16,7 @@ import argparse
 import importlib.util
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,13 +75,13 @@ def _export(options: OnnxOptions) -> None:
 
     if missing := [name for name in ("onnx", "onnxscript") if importlib.util.find_spec(name) is None]:
         raise HypensearchError(f"{' and '.join(missing)} not installed: pip install 'hypensearch[onnx]'")
-    model = load_model(
-        options.encoder,
-        width=options.width,
-        backbone_config=options.backbone_config,
-        revision=options.revision,
-    )
-    export(model, options.output)
+    for library in ("onnx_ir", "onnxscript", "torch.onnx"):  # which log every step
+        logging.getLogger(library).setLevel(logging.WARNING)
+    config, revision = options.backbone_config, options.revision
+    model = load_model(options.encoder, width=options.width, backbone_config=config, revision=revision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        export(model, options.output)
     logger.info("wrote %s", ", ".join(os.path.join(options.output, f"{name}.onnx") for name in GRAPHS))
 
 
