@@ -22,7 +22,7 @@ from tests.train.toy import make_backbone, make_data
 
 TEXTS = {f"d{n}": f"water and stone number {n}" for n in range(30)}
 TOPICS = {"1": "water", "2": "stone five"}
-WRITE_NOTHING = {"pyserini", "serve"}  # the first runs others' commands
+WRITE_NOTHING = {"pyserini", "serve", "export"}  # the first runs others' commands
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ def test_q_nets_are_never_written_over_by_an_index(topics: Path, tiny_checkpoint
         ({"--topics-format": "mbeir"}, "argument --topics-format: invalid choice"),
         ({"--output": "topics.tsv"}, "topics.tsv: is a file; q-nets want a folder"),
         ({"--pooling": "mean"}, "--pooling has no meaning here: the checkpoint knows"),
-        ({"--prefix": "query:"}, "--prefix has no meaning here: Hypencoders are trained without"),
+        ({"--prefix": "query:"}, "--prefix has no meaning here: the checkpoint"),
         ({"--prefx": "query:"}, "--prefx has no meaning here"),
         ({"--weight-range": "5"}, "--weight-range has no meaning here"),
         ({"--output": "topics.tsv/q"}, "topics.tsv"),

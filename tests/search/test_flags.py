@@ -130,7 +130,7 @@ def test_flags_without_meaning_are_refused_with_the_reason(
         (["--topics-format", "multimodal"], "--topics-format multimodal: wanted default, tsv, .*, kilt or raw_jsonl"),
         (["--topics-format", "mbeir"], "--topics-format mbeir: wanted"),
         (["--output-format", "kilt"], "--output-format kilt .* needs --topics-format kilt"),
-        (["--searcher", "bpr"], "--searcher bpr: wanted auto, simple, exhaustive, graph or surrogate"),
+        (["--searcher", "bpr"], "--searcher bpr: wanted auto, simple, exhaustive, graph, surrogate or engine"),
         (["--fp16", "--bf16"], "--fp16 and --bf16 exclude each other"),
         (["--fp16", "--precision", "bf16"], "--precision bf16 and --fp16 exclude each other"),
         (["--run-tag", "my run"], "--run-tag: the tag 'my run' holds white space"),
