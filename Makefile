@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
+FRAMEWORKS := ir_datasets datasets pyterrier mteb sentence-transformers langchain-core llama-index-core haystack-ai onnx onnxscript onnxruntime
 SOURCES := setup.cfg setup.py MANIFEST.in constraints.txt $(shell find hypensearch -type f -not -name '*.pyc')
 
 .PHONY: demo help test check lint fix docs integrations pyserini1 pyserini2 with-pyserini clean
@@ -37,7 +38,7 @@ docs: $(VENV)/.tested-with  ## the documentation as a site, in docs/_build/html;
 	$(BIN)/python -m sphinx -b html -W --keep-going -q docs docs/_build/html
 
 integrations: $(VENV)/.tested-with  ## slow tests: Pyserini, Java, real collections; each skips with its reason
-	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu
+	$(BIN)/python -m pip install --quiet -c constraints.txt faiss-cpu $(FRAMEWORKS)
 	$(BIN)/python -m pytest -rs integrations
 
 # Python decides which Pyserini is installed: 3.11 takes 1.6, 3.12 takes 2.4. A virtual environment for each.

@@ -75,7 +75,7 @@ def named_topics(name: str) -> dict[str, str]:
             if not text:
                 raise HypensearchError(f"{name}: topic {query.query_id!r} has an empty query")
             topics[query.query_id] = text
-        logger.info("%s: topics are %s", name, _default_text(_irds(name, "queries").queries_cls()))
+        _log_once(f"{name}: topics are {_default_text(_irds(name, 'queries').queries_cls())}")
         return topics
 
 
@@ -107,7 +107,7 @@ def relevance_level(name: PathLike) -> int:
         official = " ".join(documentation.get("official_measures", ()))
         level = max(map(int, _OFFICIAL_LEVEL.findall(official)), default=1)
         if level > 1:
-            logger.info("%s: grade %d and above is relevant, as in its official measures %s", name, level, official)
+            _log_once(f"{name}: grade {level} and above is relevant, as in its official measures {official}")
         return level
 
 
@@ -121,6 +121,12 @@ def _reported(name: str) -> Iterator[None]:
     except Exception as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise HypensearchError(f"{name}: cannot be had ({type(error).__name__}: {reason})") from error
+
+
+@cache
+def _log_once(message: str) -> None:
+    """Log what a command may ask for several times."""
+    logger.info("%s", message)
 
 
 def _check_id(name: str, text: str) -> None:
@@ -183,7 +189,7 @@ def _default_text(kind: Any) -> str:
 
 def _irds_documents(name: str) -> tuple[Callable[[], Iterable[Mapping[str, Any]]], str]:
     data_set = _irds(name, "docs")
-    logger.info("%s: documents are %s", name, _default_text(data_set.docs_cls()))
+    _log_once(f"{name}: documents are {_default_text(data_set.docs_cls())}")
     rule = TextRule()
     return lambda: (_record(document, rule) for document in data_set.docs_iter()), ""
 
