@@ -97,6 +97,26 @@ def test_pyterriers_rerankers_score_as_our_search_does(pt: Any, index: Path, hit
         assert dict(found) == pytest.approx(dict(wanted[topic]), abs=1e-3)
 
 
+def test_pyterrier_gets_texts_of_an_index(pt: Any, index: Path, hits: dict[str, list[Hit]]) -> None:
+    from hypensearch.adapters.pyterrier import HypencoderTextReranker
+
+    artifact = pt.Artifact.load(str(index))
+    pipeline = artifact.retriever(3) >> pt.text.get_text(artifact)
+    found = pipeline(topics_of(pt))
+    assert found["text"].tolist() == [TEXTS[docno] for docno in found["docno"]]
+    by_text = run_of((pipeline >> HypencoderTextReranker("bundled"))(topics_of(pt)))
+    assert {topic: [docno for docno, _ in docs] for topic, docs in by_text.items()} == {
+        topic: [hit.docid for hit in found[:3]] for topic, found in hits.items()
+    }
+    with pytest.raises(HypensearchError, match="has no document 'x'"):
+        pt.text.get_text(artifact)(frame(pt, ("1", "x"), columns="qid docno"))
+
+
+def test_a_query_id_may_come_twice(pt: Any, index: Path) -> None:
+    twice = frame(pt, ("1", "concussion"), ("1", "india"), columns="qid query")
+    assert pt.Artifact.load(str(index)).retriever(1)(twice)["docno"].tolist() == ["d1", "d2"]
+
+
 def test_pyterriers_pipelines_combine_ours(pt: Any, index: Path, hits: dict[str, list[Hit]]) -> None:
     retriever = pt.Artifact.load(str(index)).retriever(3)
     doubled = run_of((retriever * 2 + retriever)(topics_of(pt)))

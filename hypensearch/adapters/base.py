@@ -13,6 +13,8 @@ from typing import Any
 
 from hypensearch.device import resolve_device
 from hypensearch.encode import EncodingOptions, OutputOptions, encode_corpus
+from hypensearch.errors import HypensearchError
+from hypensearch.flat import IndexedDocument
 from hypensearch.hits import Hit, in_rank_order
 from hypensearch.models import DualEncoder, load_model
 from hypensearch.rerank import Reranker, RerankOptions
@@ -50,7 +52,17 @@ class TextSearch:
 
     def search_texts(self, query: str, k: int) -> list[tuple[Hit, str]]:
         """Search with one text; returns hits and their texts, best first."""
-        return [(hit, self._text(hit.docid)) for hit in self.searcher.search(query, k)]
+        return [(hit, self.document(hit.docid).contents()) for hit in self.searcher.search(query, k)]
+
+    def document(self, docid: str) -> IndexedDocument:
+        """Return a document of the index.
+
+        :raises HypensearchError: When it has none of that docid, or its text is no longer there.
+        """
+        document = self.searcher.doc(docid)
+        if document is None:
+            raise HypensearchError(f"{self.searcher.index.folder}: has no document {docid!r}")
+        return document
 
     def rerank(self, queries: Mapping[str, str], candidates: Mapping[str, Iterable[str]]) -> dict[str, list[Hit]]:
         """Score candidates that are in the index.
@@ -79,11 +91,6 @@ class TextSearch:
             max_length=searcher.max_length,
             options=_ALL_CANDIDATES,
         )
-
-    def _text(self, docid: str) -> str:
-        document = self.searcher.doc(docid)
-        assert document is not None
-        return document.contents()
 
 
 class TextReranker:

@@ -27,7 +27,13 @@ from hypensearch.flat.manifest import FORMAT, MANIFEST
 from hypensearch.formats.run import separate_ties
 from hypensearch.hits import Hit
 
-__all__ = ["HypencoderIndex", "HypencoderReranker", "HypencoderRetriever", "HypencoderTextReranker"]
+__all__ = [
+    "HypencoderIndex",
+    "HypencoderReranker",
+    "HypencoderRetriever",
+    "HypencoderTextLoader",
+    "HypencoderTextReranker",
+]
 
 
 class HypencoderIndex(pt.Artifact, pt.Indexer):
@@ -91,6 +97,12 @@ class HypencoderIndex(pt.Artifact, pt.Indexer):
         """Return a transformer of results to results, scored by the vectors of this index."""
         return HypencoderReranker(self)
 
+    def text_loader(self, fields: Sequence[str] | str = "*", *, verbose: bool = False) -> HypencoderTextLoader:
+        """Return a transformer that adds documents' texts, for ``pt.text.get_text(index)``."""
+        return HypencoderTextLoader(
+            self, ["text"] if fields == "*" else [fields] if isinstance(fields, str) else fields
+        )
+
     @cached_property
     def opened(self) -> TextSearch:
         """The index, opened when it is first searched."""
@@ -120,9 +132,10 @@ class HypencoderRetriever(pt.Transformer):
         """Search."""
         pt.validate.query_frame(inp, extra_columns=["query"], context=self)
         queries = inp[pt.model.query_columns(inp)].reset_index(drop=True)
-        texts = {str(row): query for row, query in enumerate(queries["query"])}
+        names = list(queries["qid"]) if queries["qid"].is_unique else [str(row) for row in queries.index]
+        texts = dict(zip(names, queries["query"], strict=True))
         found = self.index.opened.search(texts, self.num_results) if texts else {}
-        hits = [(int(row), rank, hit) for row in texts for rank, hit in enumerate(separate_ties(found[row]))]
+        hits = [(row, *hit) for row, name in enumerate(names) for hit in enumerate(separate_ties(found[name]))]
         results = queries.loc[[row for row, _, _ in hits]].reset_index(drop=True)
         return results.assign(
             docno=pd.Series([hit.docid for _, _, hit in hits], dtype=object),
@@ -152,6 +165,39 @@ class HypencoderReranker(pt.Transformer):
         pt.validate.result_frame(inp, extra_columns=["query"], context=self)
         queries, candidates = _queries(inp), inp.groupby("qid", sort=False)["docno"].apply(list).to_dict()
         return _rescored(inp, self.index.opened.rerank(queries, candidates) if queries else {})
+
+
+class HypencoderTextLoader(pt.Transformer):
+    """Results to the same with documents' texts.
+
+    :param index: The index.
+    :param fields: ``text``, which is all that a document shows, title included, or fields of its record.
+    """
+
+    def __init__(self, index: HypencoderIndex, fields: Sequence[str]) -> None:
+        self.index = index
+        self.fields = list(fields)
+
+    def __repr__(self) -> str:
+        return f"HypencoderTextLoader({self.index!r}, {self.fields})"
+
+    def transform(self, inp: pd.DataFrame) -> pd.DataFrame:
+        """Look up the texts."""
+        pt.validate.columns(inp, includes=["docno"], context=self)
+        found = [self.index.opened.document(docno) for docno in inp["docno"]]
+        texts = {
+            name: pd.Series(
+                [document.contents() if name == "text" else document.get(name) for document in found],
+                index=inp.index,
+                dtype=object,
+            )
+            for name in self.fields
+        }
+        return inp.assign(**texts)
+
+    def fuse_rank_cutoff(self, k: int) -> pt.Transformer:
+        """Look up fewer texts where ``% k`` follows."""
+        return pt.RankCutoff(k) >> self
 
 
 class HypencoderTextReranker(pt.Transformer):
