@@ -243,13 +243,3 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     assert texts_of(f"hf:{path}") == {"a": "x"}
     parquet(path, [{"id": "a", "text": "changed"}])
     assert texts_of(f"hf:{path}") == {"a": "changed"}
-
-
-@pytest.mark.parametrize(("name", "library"), [("irds:toy", "ir_datasets"), ("hf:toy", "datasets")])
-def test_a_missing_library_is_one_line(name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hypensearch.formats import named
-
-    named._ir_datasets.cache_clear()
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(HypensearchError, match=f"{library} is not installed: pip install"):
-        named_corpus(name)
