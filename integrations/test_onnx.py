@@ -72,6 +72,26 @@ def test_a_bi_encoder_and_mean_pooling(tiny_checkpoint: Path, tmp_path: Path) ->
     check(load_model(str(folder)), tmp_path / "onnx")
 
 
+_SMALL = {"num_attention_heads": 2, "num_hidden_layers": 2, "intermediate_size": 32, "hidden_size": 16}
+_TOKENS = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {"model_type": "distilbert", "dim": 16, "n_heads": 2, "n_layers": 1, "hidden_dim": 32},
+        {"model_type": "mpnet", **_SMALL},
+        {"model_type": "modernbert", **_SMALL, **_TOKENS},
+    ],
+    ids=lambda backbone: backbone["model_type"],
+)
+def test_other_backbones(backbone: dict[str, Any], tiny_checkpoint: Path, tmp_path: Path) -> None:
+    config = {"vocab_size": 2000, "max_position_embeddings": 512, **backbone}
+    folder = save_checkpoint(tmp_path, hypencoder_config(), tiny_checkpoint, backbones={"base_encoder": config})
+    succeed("convert.onnx", "--encoder", folder, "--output", tmp_path / "onnx")
+    check(load_model(str(folder)), tmp_path / "onnx")
+
+
 def test_the_bundled_model(tmp_path: Path) -> None:
     succeed("convert.onnx", "--encoder", "bundled", "--output", tmp_path)
     check(load_model("bundled"), tmp_path)

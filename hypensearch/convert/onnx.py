@@ -86,9 +86,11 @@ def _export(options: OnnxOptions) -> None:
 
 
 def export(model: DualEncoder, folder: str | os.PathLike[str]) -> None:
-    """Write a model as ONNX graphs, in float32.
+    """Write a model as ONNX graphs.
 
+    :param model: It is moved to the CPU, to float32 and to plain attention.
     :param folder: Files of the same names in it are replaced.
+    :raises HypensearchError: When torch cannot export its transformer.
     """
     import torch
 
@@ -106,17 +108,21 @@ def export(model: DualEncoder, folder: str | os.PathLike[str]) -> None:
     queries, docs, length = dim("num_queries"), dim("num_docs"), dim("seq_len")
 
     def write(name: str, module: nn.Module, inputs: Any, axes: Any, input_names: list[str], outputs: list[str]) -> None:
-        torch.onnx.export(
-            module,
-            inputs,
-            os.path.join(folder, f"{name}.onnx"),
-            input_names=input_names,
-            output_names=outputs,
-            dynamic_shapes=axes,
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+        try:
+            torch.onnx.export(
+                module,
+                inputs,
+                os.path.join(folder, f"{name}.onnx"),
+                input_names=input_names,
+                output_names=outputs,
+                dynamic_shapes=axes,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = error.__cause__ or error
+            raise HypensearchError(f"{model.name}: torch cannot export its {name} ({str(reason)[:200]})") from error
 
     write("query_encoder", _queries(model), tokens, ({0: queries, 1: length},) * 2, token_names, names)
     scored = (torch.zeros((3, config.dims[0])), [*weights, *biases])
