@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""oneDNN's products on a CPU. torch has them as private operators; this module is the only one that names these.
+"""Products that torch has as private operators on a CPU, most of them oneDNN's. No other module names such operators.
 
 Each kind of product is compared with torch's public one when a process first asks for it: a small product and one of a
 layer's size. A kind that is missing, fails or gives other results is left out with a warning, and its callers use the
@@ -18,6 +18,7 @@ from torch import Tensor
 logger = logging.getLogger(__name__)
 
 _SHAPES = ((3, 5, 7), (64, 768, 768))  # of the products that are compared: rows, inputs, outputs
+_BLOCK_ROWS = 65536
 _ZERO = 128  # what 0 is among unsigned bytes
 
 
@@ -91,6 +92,67 @@ def usable(dtype: torch.dtype) -> bool:
     return False
 
 
+def integer_products(integers: Tensor, column: Tensor) -> Tensor:
+    """Multiply rows of bytes with a column; only where :func:`adds_integers_exactly`.
+
+    :param integers: int8, *Shape:* ``(rows, size)``.
+    :param column: int8, *Shape:* ``(size, 1)``.
+    :return: int32, *Shape:* ``(rows,)``.
+    """
+    return torch._int_mm(integers, column).squeeze(1)
+
+
+@functools.cache
+def adds_integers_exactly(size: int) -> bool:
+    """Whether the processor adds up so many products of bytes exactly; others saturate sums at 16 bits.
+
+    Callers' choice never depends on timing: integers and bfloat16 round differently, which changes results.
+    """
+    is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    if is_supported is None or not is_supported():
+        return False
+    integers, column = (torch.full((rows, size), 127, dtype=torch.int8) for rows in (64, 1))
+    integers[::2] = -127
+    try:
+        return torch.equal(integer_products(integers, column.T), integers[:, 0].int() * (127 * size))
+    except (RuntimeError, AttributeError):  # a build of torch without it
+        return False
+
+
+def rounded_products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
+    """Multiply weights, rounded to bfloat16, with rows of bytes.
+
+    :param weights: *Shape:* ``(num_fits, size)``.
+    :param integers: int8, *Shape:* ``(rows, size)``.
+    :param scales: What 1 of each row stands for, bfloat16, *Shape:* ``(rows,)``.
+    :return: float32, *Shape:* ``(num_fits, rows)``.
+    """
+    if _has_rounded_products():
+        return torch.ops.aten._weight_int8pack_mm(weights.bfloat16(), integers, scales).float()  # type: ignore[no-any-return]
+    rounded, products = weights.bfloat16().float(), torch.empty(len(weights), len(integers))
+    for start in range(0, len(integers), _BLOCK_ROWS):  # as float32 all of them may be too many for the memory
+        block = slice(start, start + _BLOCK_ROWS)
+        products[:, block] = rounded @ integers[block].float().T * scales[block].float()
+    return products
+
+
+@functools.cache
+def _has_rounded_products() -> bool:
+    rng = torch.Generator().manual_seed(0)
+    weights, scales = torch.randn(3, 64, generator=rng).bfloat16(), torch.rand(96, generator=rng).bfloat16()
+    integers = torch.randint(-127, 128, (96, 64), generator=rng, dtype=torch.int8)
+    wanted = weights.float() @ integers.float().T * scales.float()
+    try:
+        found = torch.ops.aten._weight_int8pack_mm(weights, integers, scales).float()
+    except (AttributeError, RuntimeError, TypeError) as error:
+        _warn("it has no products of bfloat16 with bytes", error)
+        return False
+    is_right = torch.allclose(found, wanted, rtol=0.02, atol=0.02 * float(wanted.abs().max()))
+    if not is_right:
+        _warn("its products of bfloat16 with bytes are not torch's")
+    return is_right
+
+
 def _is_right(dtype: torch.dtype, rows: int, into: int, out: int) -> bool:
     """Compare a product with torch's own, and for float32 the sum of two of them."""
     rng = torch.Generator().manual_seed(0)
@@ -113,4 +175,4 @@ def _is_right(dtype: torch.dtype, rows: int, into: int, out: int) -> bool:
 
 def _warn(what: str, error: Exception | None = None) -> None:
     reason = f" ({str(error).splitlines()[0]})" if error and str(error) else ""
-    logger.warning("oneDNN of torch %s is left out: %s%s; scoring may be slower", torch.__version__, what, reason)
+    logger.warning("oneDNN of torch %s is left out: %s%s; search may be slower", torch.__version__, what, reason)

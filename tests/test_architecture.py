@@ -49,7 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": BASE | {"device", "models", "onednn", "stages", "threads"},
     "exhaustive": BASE | {"flat", "models", "scoring", "stages"},
     "graph": BASE | {"flat", "formats", "models", "scoring", "stages"},
-    "surrogate": BASE | {"flat", "formats", "models", "scoring", "stages"},
+    "surrogate": BASE | {"onednn", "flat", "formats", "models", "scoring", "stages"},
     "pyserini.bridge": BASE | {"formats", "pyserini.java"},
     "topics": BASE | {"formats", "pyserini.bridge"},
     "qrels": BASE | {"formats", "pyserini.bridge", "tables"},

@@ -125,3 +125,22 @@ def test_a_processor_that_torch_does_not_describe_computes_in_float32(
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: missing(torch.empty(0)))
     assert not computes_in(CPU, torch.bfloat16)
     assert "it does not say whether the processor has torch.bfloat16 instructions" in caplog.text
+
+
+@pytest.mark.parametrize("change", [missing, lambda result: -result])
+def test_products_with_bytes_that_are_missing_or_wrong_are_computed_without_them(
+    change: Callable[[torch.Tensor], torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rng = torch.Generator().manual_seed(1)
+    weights, scales = torch.randn(2, 96, generator=rng), torch.rand(70000, generator=rng).bfloat16()
+    integers = torch.randint(-127, 128, (70000, 96), generator=rng, dtype=torch.int8)
+    wanted = weights.bfloat16().float() @ integers.float().T * scales.float()
+    onednn._has_rounded_products.cache_clear()
+    monkeypatch.setattr(torch.ops.aten, "_weight_int8pack_mm", Operator(torch.ops.aten._weight_int8pack_mm, change))
+    with caplog.at_level(logging.WARNING):
+        found = onednn.rounded_products(weights, integers, scales)
+    onednn._has_rounded_products.cache_clear()
+    torch.testing.assert_close(found, wanted)
+    assert "products of bfloat16 with bytes" in caplog.text

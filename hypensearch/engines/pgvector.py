@@ -1,6 +1,6 @@
 # Copyright 2026 The hypensearch authors
 # SPDX-License-Identifier: Apache-2.0
-"""PostgreSQL with pgvector 0.7 or later: codes as an indexed ``halfvec``, vectors as bytes beside them."""
+"""PostgreSQL with pgvector 0.8 or later: codes as an indexed ``halfvec``, vectors as bytes beside them."""
 
 from __future__ import annotations
 

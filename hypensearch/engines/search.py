@@ -21,18 +21,14 @@ from hypensearch.models.q_net import QNets
 from hypensearch.scoring.found import Found
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.codes import Codes
-from hypensearch.surrogate.fits import FirstRidgeFits, FirstTangentFits, Fit
-from hypensearch.surrogate.scored import Scored, probabilities_above
+from hypensearch.surrogate.fits import SAMPLE, Fit, first_fits
+from hypensearch.surrogate.scored import DOUBT, JUDGED_ROUNDS, SETTLED, Scored, probabilities_above
 from hypensearch.surrogate.search import usual_target
 from hypensearch.surrogate.store import Surrogate, open_surrogate
 
-_SAMPLE = 64
 _MAX_ROUNDS = 16
 _LISTED = 4  # an answer lists so many times the documents that come with their vectors
-_SETTLED = 3 / 4  # a search has settled when the last documents of a round, so many of them, bring nothing new
-_JUDGED_ROUNDS = 2  # errors are estimated from the last rounds
 _BLOCK_ROWS = 65536
-_DOUBT = 1.1  # safety factor of the estimated errors
 
 
 class EngineSearch:
@@ -55,16 +51,7 @@ class EngineSearch:
         self._budget = min(options.max_scored or index.num_docs, index.num_docs)
         self._codes = Codes(surrogate, torch.device("cpu"))
         self._sample, self._sample_codes = surrogate.sample, self._codes.gather(torch.from_numpy(surrogate.sample))
-        first = surrogate.sample[:_SAMPLE][: options.max_scored]
-        outliers = np.setdiff1d(surrogate.outliers, first)
-        self._first_rows = np.concatenate([first, outliers])[: options.max_scored]
-        vectors, first_codes = index.vectors(self._first_rows), self._sample_codes[: len(first)].to(device)
-        self._first_fits: FirstRidgeFits | FirstTangentFits
-        if surrogate.has_gradients:
-            self._first_fits = FirstTangentFits(surrogate, vectors, first_codes)
-        else:
-            errors = torch.from_numpy(self._errors[first])
-            self._first_fits = FirstRidgeFits(surrogate, vectors, first_codes, errors)
+        self._first_rows, self._first_fits = first_fits(index, surrogate, self._codes, options.max_scored, device)
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int, starts: Sequence[np.ndarray] | None = None) -> list[Found]:
@@ -83,7 +70,7 @@ class EngineSearch:
         return found
 
     @torch.inference_mode()
-    def recall_of_engine(self, q_nets: QNets, count: int = _SAMPLE) -> float:
+    def recall_of_engine(self, q_nets: QNets, count: int = SAMPLE) -> float:
         """Measure the recall of the engine's own index: the mean share of the best codes that it finds.
 
         :param q_nets: Their first fits are asked for.
@@ -117,7 +104,7 @@ class EngineSearch:
             codes = torch.from_numpy(answer.codes).to(self._device)
             predictions = fit.predict(codes)
             if squares:
-                error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
+                error = DOUBT * float(torch.cat(squares[-JUDGED_ROUNDS:]).mean().sqrt())
                 is_all = len(answer.rows) < _LISTED * count
                 recall, needed = self._outlook(scored, fit, answer, predictions.cpu().numpy(), error, target, is_all)
                 if recall >= target and settled:
@@ -131,7 +118,7 @@ class EngineSearch:
             squares.append(fit.squares((scores - predictions[best]) / errors))
             scored.add(rows, scores.cpu().numpy())
             rounds += 1
-            settled = not fit.must_settle or not scored.has_new(int(_SETTLED * len(rows)))
+            settled = not fit.must_settle or not scored.has_new(int(SETTLED * len(rows)))
             fit.add(codes[best], scores, errors)
         recall = 1.0 if len(scored.rows) == self.index.num_docs else recall
         return Found(*scored.best(self.index), len(scored.rows), rounds, recall)

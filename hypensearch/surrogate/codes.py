@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from hypensearch import onednn
 from hypensearch.scoring.scorer import as_tensor
 from hypensearch.surrogate.store import Surrogate
 
@@ -98,8 +97,8 @@ def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
     """
     if integers.device.type != "cpu":
         return (weights.bfloat16() @ integers.T.bfloat16()).float() * scales.float()
-    if not _integers_are_exact(integers.shape[1]):
-        return torch.ops.aten._weight_int8pack_mm(weights.bfloat16(), integers, scales).float()
+    if not onednn.adds_integers_exactly(integers.shape[1]):
+        return onednn.rounded_products(weights, integers, scales)
     weight_scales = weights.abs().amax(dim=1, keepdim=True).clamp(min=1e-30) / 127
     rounded = (weights / weight_scales).round().to(torch.int8)
     products = torch.empty(len(weights), len(integers))
@@ -107,23 +106,5 @@ def _products(weights: Tensor, integers: Tensor, scales: Tensor) -> Tensor:
         block = slice(start, start + _BLOCK_ROWS)
         of_block, code_scales = integers[block], scales[block].float()
         for of_fit, column in zip(products[:, block], rounded.unsqueeze(2), strict=True):
-            torch.mul(torch._int_mm(of_block, column).squeeze(1), code_scales, out=of_fit)
+            torch.mul(onednn.integer_products(of_block, column), code_scales, out=of_fit)
     return products.mul_(weight_scales)
-
-
-@functools.cache
-def _integers_are_exact(code_size: int) -> bool:
-    """Whether the processor adds up products of 8-bit integers exactly; others saturate sums at 16 bits.
-
-    The choice never depends on timing: integers and bfloat16 round weights differently, which changes the search.
-    """
-    is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
-    if is_supported is None or not is_supported():
-        return False
-    codes, weights = (torch.full((rows, code_size), 127, dtype=torch.int8) for rows in (64, 1))
-    codes[::2] = -127
-    try:
-        products = torch._int_mm(codes, weights.T).squeeze(1)
-    except (RuntimeError, AttributeError):  # a build of torch without it
-        return False
-    return torch.equal(products, codes[:, 0].int() * (127 * code_size))

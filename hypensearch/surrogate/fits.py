@@ -16,11 +16,14 @@ import torch
 from torch import Tensor
 
 from hypensearch.errors import HypensearchError
+from hypensearch.flat.index import FlatIndex
 from hypensearch.models.q_net import QNets
 from hypensearch.scoring.scorer import Scorer
+from hypensearch.surrogate.codes import Codes
 from hypensearch.surrogate.gradients import Tape, tape_of
 from hypensearch.surrogate.store import Surrogate
 
+SAMPLE = 64  # documents that every query scores first
 _CHOSEN_WEIGHT = 4.0  # of a document chosen by the fit, relative to one of the sample
 TANGENT_DOCS = (32, 128)  # gradients are averaged over the best k documents, but at least and at most over so many,
 _SHARE = 3  # and over at most one third of the scored ones
@@ -199,6 +202,24 @@ class FirstTangentFits:
             scores.append(scorer.score_one(query, self._vectors, tape))
             fits.append(TangentFit(tape, self._map, self._codes, scores[query][: len(self._codes)], k))
         return torch.stack(scores), fits
+
+
+def first_fits(
+    index: FlatIndex, surrogate: Surrogate, codes: Codes, max_scored: int | None, device: torch.device
+) -> tuple[np.ndarray, FirstRidgeFits | FirstTangentFits]:
+    """Return the rows that every query scores first, the sample and the outliers, and what fits are made of there.
+
+    A fit is to scores of the sample alone, as outliers would distort it.
+
+    :param max_scored: Documents scored for a query, at most.
+    :param device: Where scores are computed.
+    """
+    sample = surrogate.sample[:SAMPLE][:max_scored]
+    rows = np.concatenate([sample, np.setdiff1d(surrogate.outliers, sample)])[:max_scored]
+    vectors, of_sample = index.vectors(rows), codes.gather(torch.from_numpy(sample)).to(device)
+    if surrogate.has_gradients:
+        return rows, FirstTangentFits(surrogate, vectors, of_sample)
+    return rows, FirstRidgeFits(surrogate, vectors, of_sample, codes.errors[torch.from_numpy(sample)])
 
 
 def inverse_gram(codes: Tensor, errors: Tensor, penalty: Tensor | None = None) -> Tensor:

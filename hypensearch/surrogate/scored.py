@@ -10,6 +10,9 @@ import torch
 from hypensearch.flat.index import FlatIndex
 from hypensearch.scoring.found import in_rank_order
 
+SETTLED = 3 / 4  # a search has settled when the last documents of a round, so many of them, bring nothing new
+JUDGED_ROUNDS = 2  # errors are estimated from the last rounds
+DOUBT = 1.1  # safety factor of the estimated errors
 _FAR = 6.0  # probabilities beyond so many standard errors are taken to be zero
 
 

@@ -32,18 +32,14 @@ from hypensearch.models.q_net import QNets
 from hypensearch.scoring.found import Found
 from hypensearch.scoring.scorer import Scorer
 from hypensearch.surrogate.codes import Codes, Subsample
-from hypensearch.surrogate.fits import FirstRidgeFits, FirstTangentFits, Fit
+from hypensearch.surrogate.fits import Fit, first_fits
 from hypensearch.surrogate.options import SurrogateOptions
-from hypensearch.surrogate.scored import Scored, probabilities_above
+from hypensearch.surrogate.scored import DOUBT, JUDGED_ROUNDS, SETTLED, Scored, probabilities_above
 from hypensearch.surrogate.store import Surrogate
 
 _MAX_ROUNDS = 32
-_SAMPLE = 64
 _LEAST_HITS = 128  # the shortlist for fewer hits is as long as for so many
-_SETTLED = 3 / 4  # a search has settled when the last documents of a round, so many of them, bring nothing new
 _LATER, _GROWTH = 2, 1 / 3  # a later round scores at most so many times the first one's documents, or of all scored
-_JUDGED_ROUNDS = 2  # errors are estimated from the last rounds
-_DOUBT = 1.1  # safety factor of the estimated errors
 _CHOICE = 4  # a shortlist has at least so many times the documents of the next round
 _ROUGH_SCORES = 2**26  # numbers that a scan may give at a time, for several queries
 
@@ -73,16 +69,7 @@ class SurrogateSearch:
         self._budget = min(self.options.max_scored or index.num_docs, index.num_docs)
         is_large = Subsample.is_worthwhile(index.num_docs)
         self._subsample = Subsample(self._codes) if surrogate.has_gradients and is_large else None
-        sample = surrogate.sample[:_SAMPLE][: self.options.max_scored]
-        outliers = np.setdiff1d(surrogate.outliers, sample)
-        #: What every query scores first; a fit is to scores of the sample alone, as outliers would distort it.
-        self._first_rows = np.concatenate([sample, outliers])[: self.options.max_scored]
-        vectors, codes = index.vectors(self._first_rows), self._codes.gather(torch.from_numpy(sample))
-        self._first_fits: FirstRidgeFits | FirstTangentFits
-        if surrogate.has_gradients:
-            self._first_fits = FirstTangentFits(surrogate, vectors, codes)
-        else:
-            self._first_fits = FirstRidgeFits(surrogate, vectors, codes, self._codes.errors[torch.from_numpy(sample)])
+        self._first_rows, self._first_fits = first_fits(index, surrogate, self._codes, self.options.max_scored, device)
 
     @torch.inference_mode()
     def search(self, q_nets: QNets, k: int, starts: Sequence[np.ndarray] | None = None) -> list[Found]:
@@ -141,10 +128,10 @@ class SurrogateSearch:
             rows = shortlist.rows[chosen.cpu().numpy()]
             scores = scorer.score_one(query, self.index.vectors(rows), fit.tape)
             squares.append(fit.squares((scores - shortlist.predictions[chosen]) / shortlist.errors[chosen]))
-            error = _DOUBT * float(torch.cat(squares[-_JUDGED_ROUNDS:]).mean().sqrt())
+            error = DOUBT * float(torch.cat(squares[-JUDGED_ROUNDS:]).mean().sqrt())
             scored.add(rows, scores.cpu().numpy())
             rounds += 1
-            if fit.must_settle and not scored.has_new(int(_SETTLED * count)):
+            if fit.must_settle and not scored.has_new(int(SETTLED * count)):
                 outlook = shortlist.outlook(error, target)
                 if outlook.recall >= target:
                     break

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hypensearch import onednn
 from hypensearch.surrogate import codes as module
 from hypensearch.surrogate.codes import Codes, Subsample
 from hypensearch.surrogate.store import Surrogate
@@ -41,7 +42,7 @@ def test_scan_is_the_product_of_codes_and_weights(
     norms = [float(tensor.double().norm(dim=1).max()) for tensor in (weights, of_all)]
     wanted, rounding = weights @ of_all.T, 0.01 * norms[0] * norms[1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_integers_are_exact", lambda code_size: integers)
+        patch.setattr(onednn, "adds_integers_exactly", lambda size: integers)
         found = codes.scan(weights)
     torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=0.01, atol=rounding)
 
@@ -59,14 +60,14 @@ def test_products_of_integers_that_are_not_exact_are_never_taken(
     monkeypatch: pytest.MonkeyPatch, product: Callable[..., torch.Tensor]
 ) -> None:
     monkeypatch.setattr(torch, "_int_mm", product)
-    assert not module._integers_are_exact.__wrapped__(64)
+    assert not onednn.adds_integers_exactly.__wrapped__(64)
 
 
 def test_products_of_integers_are_never_taken_from_a_processor_that_may_cut_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False, raising=False)
-    assert not module._integers_are_exact.__wrapped__(64)
+    assert not onednn.adds_integers_exactly.__wrapped__(64)
 
 
 @settings(max_examples=30)
